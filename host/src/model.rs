@@ -1,0 +1,15 @@
+//! L0: the data that every other layer speaks of, and its serialized forms. No I/O, no clock, no technology.
+
+pub mod connection;
+pub mod contract;
+pub mod decision;
+pub mod entry;
+pub mod event;
+pub mod failure;
+pub mod id;
+pub mod json;
+pub mod limits;
+pub mod manifest;
+pub mod pipeline;
+pub mod run;
+pub mod timestamp;

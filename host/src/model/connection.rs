@@ -1,0 +1,150 @@
+//! What an operator configures so that a connector's code reaches one particular system, and what a webhook sender is
+//! known by.
+
+use std::{collections::BTreeMap, fmt, str::FromStr};
+
+use serde::{Deserialize, Deserializer, Serialize, de};
+
+use super::{id::PluginId, json::Json};
+
+/// One configured use of a connector plugin.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Connection {
+    /// The plugin's line.
+    pub plugin: PluginId,
+    /// Where the remote is, such as `https://erp.example/sap/opu/odata`. What `${connection.base_url}` stands for.
+    pub base_url: String,
+    /// Settings, valid against the plugin's config schema.
+    #[serde(default = "Json::empty_object")]
+    pub config: Json,
+    /// How the host proves who we are.
+    #[serde(default)]
+    pub auth: Auth,
+    /// The plugin's named secrets, for `sign` and `verify`.
+    #[serde(default)]
+    pub secrets: BTreeMap<String, SecretRef>,
+    /// Private addresses that this connection may reach all the same: CIDR blocks such as `127.0.0.1/32`.
+    #[serde(default)]
+    pub allow_addresses: Vec<String>,
+    /// Longest wait for one HTTP exchange, milliseconds.
+    #[serde(default = "default_timeout_ms")]
+    pub timeout_ms: u64,
+    /// Largest response body, bytes.
+    #[serde(default = "default_response_bytes")]
+    pub response_bytes_limit: u64,
+}
+
+fn default_timeout_ms() -> u64 {
+    10_000
+}
+
+fn default_response_bytes() -> u64 {
+    1 << 20
+}
+
+/// How the host authenticates a request, after it has left the guest.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "scheme", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Auth {
+    /// Not at all.
+    #[default]
+    None,
+    /// HTTP basic authentication (RFC 7617).
+    Basic {
+        /// The user's name.
+        user: String,
+        /// The password.
+        password: SecretRef,
+    },
+    /// A bearer token (RFC 6750).
+    Bearer {
+        /// The token.
+        token: SecretRef,
+    },
+    /// OAuth 2 client credentials (RFC 6749 §4.4). The token's response never reaches a guest.
+    #[serde(rename = "oauth2-client-credentials")]
+    OAuth2ClientCredentials {
+        /// Where tokens are given out; needs no capability of the plugin, the operator's word is enough.
+        token_url: String,
+        /// Who we are.
+        client_id: String,
+        /// The proof.
+        client_secret: SecretRef,
+        /// Requested scope.
+        #[serde(default)]
+        scope: Option<String>,
+    },
+}
+
+/// Where a secret's value is found: `env:NAME` or `file:PATH`. The value itself is never configuration.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(into = "String")]
+pub enum SecretRef {
+    /// An environment variable of the hub.
+    Env(String),
+    /// A file's content, without a line break at its end.
+    File(String),
+}
+
+impl fmt::Display for SecretRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Env(name) => write!(f, "env:{name}"),
+            Self::File(path) => write!(f, "file:{path}"),
+        }
+    }
+}
+
+impl From<SecretRef> for String {
+    fn from(reference: SecretRef) -> Self {
+        reference.to_string()
+    }
+}
+
+/// The text is not a secret's reference.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("a secret is given by reference, as `env:NAME` or `file:PATH`, never by its value")]
+pub struct SecretRefError;
+
+impl FromStr for SecretRef {
+    type Err = SecretRefError;
+
+    fn from_str(text: &str) -> Result<Self, SecretRefError> {
+        match text.split_once(':') {
+            Some(("env", name)) if !name.is_empty() => Ok(Self::Env(name.to_owned())),
+            Some(("file", path)) if !path.is_empty() => Ok(Self::File(path.to_owned())),
+            _ => Err(SecretRefError),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for SecretRef {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
+    }
+}
+
+/// One configured webhook source: `/v1/webhooks/NAME`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WebhookSource {
+    /// The plugin that reads the deliveries.
+    pub plugin: PluginId,
+    /// The event `source` that the host writes, whatever the delivery says.
+    pub source: String,
+    /// The event types that it may bring.
+    pub types: Vec<String>,
+    /// The secret that the sender signs with.
+    pub secret: SecretRef,
+    /// Settings for the plugin.
+    #[serde(default = "Json::empty_object")]
+    pub config: Json,
+    /// Largest delivery, bytes.
+    #[serde(default = "default_body_bytes")]
+    pub body_bytes_limit: u64,
+}
+
+fn default_body_bytes() -> u64 {
+    1 << 20
+}

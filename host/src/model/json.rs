@@ -1,0 +1,131 @@
+//! One JSON document as the exact bytes that travel: guests, digests and signatures are about bytes, so the hub parses
+//! a document only where somebody looks inside.
+
+use std::fmt;
+
+use bytes::Bytes;
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de, de::DeserializeOwned, ser};
+use serde_json::value::RawValue;
+
+/// One valid JSON value (RFC 8259) in UTF-8. Cheap to clone.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Json(Bytes);
+
+impl Json {
+    /// `null`.
+    #[must_use]
+    pub const fn null() -> Self {
+        Self(Bytes::from_static(b"null"))
+    }
+
+    /// `{}`.
+    #[must_use]
+    pub const fn empty_object() -> Self {
+        Self(Bytes::from_static(b"{}"))
+    }
+
+    /// Takes bytes after checking that they are one JSON value.
+    ///
+    /// # Errors
+    /// Where and why they are not.
+    pub fn parse(bytes: impl Into<Bytes>) -> Result<Self, serde_json::Error> {
+        let bytes = bytes.into();
+        serde_json::from_slice::<&RawValue>(&bytes)?;
+        Ok(Self(bytes))
+    }
+
+    /// The document of a value.
+    ///
+    /// # Errors
+    /// If the value has no JSON form, such as a map with keys that are not text.
+    pub fn from_serialize(value: &impl Serialize) -> Result<Self, serde_json::Error> {
+        serde_json::to_vec(value).map(|bytes| Self(bytes.into()))
+    }
+
+    /// Its exact bytes.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// Its exact bytes, shared.
+    #[must_use]
+    pub fn to_bytes(&self) -> Bytes {
+        self.0.clone()
+    }
+
+    /// Reads it as a type.
+    ///
+    /// # Errors
+    /// If the document has another shape.
+    pub fn read<T: DeserializeOwned>(&self) -> Result<T, serde_json::Error> {
+        serde_json::from_slice(&self.0)
+    }
+
+    /// The parsed value.
+    #[must_use]
+    pub fn to_value(&self) -> serde_json::Value {
+        // INVARIANT: the bytes were checked when `self` was made. Only a number beyond f64 could still fail.
+        serde_json::from_slice(&self.0).unwrap_or(serde_json::Value::Null)
+    }
+
+    /// Whether the document is `null`.
+    #[must_use]
+    pub fn is_null(&self) -> bool {
+        self.0.trim_ascii() == b"null"
+    }
+}
+
+impl From<serde_json::Value> for Json {
+    fn from(value: serde_json::Value) -> Self {
+        Self(value.to_string().into())
+    }
+}
+
+impl fmt::Debug for Json {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&String::from_utf8_lossy(&self.0))
+    }
+}
+
+impl Serialize for Json {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if serializer.is_human_readable() {
+            serde_json::from_slice::<&RawValue>(&self.0).map_err(ser::Error::custom)?.serialize(serializer)
+        } else {
+            serializer.serialize_bytes(&self.0)
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Json {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        if deserializer.is_human_readable() {
+            // Through a value rather than `RawValue`, so that it can also be read from TOML and YAML.
+            serde_json::Value::deserialize(deserializer).map(Self::from)
+        } else {
+            let bytes = Bytes::deserialize(deserializer)?;
+            Self::parse(bytes).map_err(de::Error::custom)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Json;
+
+    #[test]
+    fn bytes_are_kept_exactly() {
+        let json = Json::parse(&b"{\"b\": 1, \"a\":\"1.10\"}"[..]).ok();
+        assert_eq!(json.as_ref().map(Json::as_bytes), Some(&b"{\"b\": 1, \"a\":\"1.10\"}"[..]));
+        let stored = rmp_serde::to_vec(&json).unwrap_or_default();
+        assert_eq!(rmp_serde::from_slice::<Option<Json>>(&stored).ok(), Some(json));
+    }
+
+    #[test]
+    fn what_is_not_one_value_is_refused() {
+        for wrong in ["", "{", "{} {}", "\u{feff}{}", "nul"] {
+            assert!(Json::parse(wrong.to_owned()).is_err(), "{wrong:?}");
+        }
+    }
+}

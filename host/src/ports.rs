@@ -1,0 +1,12 @@
+//! L1: the seams. Traits and the types that cross them; both callers and implementations import these, and neither
+//! imports the other.
+
+pub mod blobs;
+pub mod clock;
+pub mod egress;
+pub mod hub;
+pub mod invoker;
+pub mod journal;
+pub mod records;
+pub mod secrets;
+pub mod state;

@@ -1,0 +1,1 @@
+//! What the surfaces (HTTP, command line) may ask of a running hub.
