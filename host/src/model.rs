@@ -9,6 +9,7 @@ pub mod failure;
 pub mod id;
 pub mod json;
 pub mod limits;
+pub mod log;
 pub mod manifest;
 pub mod pipeline;
 pub mod run;

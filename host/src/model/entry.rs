@@ -1,1 +1,280 @@
-//! Journal entries.
+//! The facts of the journal and their stored form.
+//!
+//! An entry is stored as one format byte, then MessagePack with field names, so that a field can be added without
+//! breaking what is already on disk. Every format version that was ever written stays readable.
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use super::{
+    decision::{Assessment, Verdict},
+    event::Event,
+    failure::Failure,
+    id::{AcceptanceId, Digest, IdempotencyKey, PluginId, RunId},
+    json::Json,
+    limits::Usage,
+    log::LogLine,
+    timestamp::Timestamp,
+};
+
+/// The format that is written today.
+pub const FORMAT: u8 = 1;
+
+/// One fact.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Entry {
+    /// An event was accepted; the only entry of its acceptance stream.
+    Accepted(Box<Accepted>),
+    /// A run began; the first entry of its stream.
+    RunStarted(Box<RunStarted>),
+    /// A step's condition did not hold.
+    StepSkipped {
+        /// Which step.
+        step: String,
+    },
+    /// A pure step, a read or an emit is about to run.
+    StepStarted(StepStarted),
+    /// A write is about to leave; durable before it does.
+    Intent(Intent),
+    /// A step gave a result.
+    StepDone(Box<StepDone>),
+    /// An attempt failed; another may be due.
+    AttemptFailed(Box<AttemptFailed>),
+    /// A switch or a rule chose a branch.
+    BranchTaken {
+        /// The step that chose.
+        step: String,
+        /// The branch: a route's name, a case's number or `otherwise`; absent: none matched.
+        branch: Option<String>,
+    },
+    /// The run ended.
+    RunEnded {
+        /// When.
+        time: Timestamp,
+        /// How.
+        ending: Ending,
+    },
+    /// The run cannot go on without a person.
+    RunParked {
+        /// When.
+        time: Timestamp,
+        /// At which step.
+        step: String,
+        /// Why.
+        failure: Failure,
+    },
+}
+
+/// An accepted event and what became of it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Accepted {
+    /// When the hub accepted it.
+    pub time: Timestamp,
+    /// The event.
+    pub event: Event,
+    /// Digest of the event, to tell a duplicate from a contradiction.
+    pub digest: Digest,
+    /// The runs that it starts; none: unmatched.
+    pub starts: Vec<Start>,
+}
+
+/// A run that an acceptance starts.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Start {
+    /// The run.
+    pub run: RunId,
+    /// The pipeline.
+    pub pipeline: PipelineUse,
+}
+
+/// Exactly which pipeline.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct PipelineUse {
+    /// Its name.
+    pub name: String,
+    /// Its version.
+    pub version: String,
+    /// Digest of its text.
+    pub digest: Digest,
+}
+
+/// A run's beginning.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RunStarted {
+    /// When.
+    pub time: Timestamp,
+    /// The acceptance that started it.
+    pub acceptance: AcceptanceId,
+    /// What it executes; pinned.
+    pub pipeline: PipelineUse,
+    /// What it is about.
+    pub key: String,
+    /// The event.
+    pub event: Event,
+}
+
+/// Exactly which plugin, with which authority.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PluginUse {
+    /// `namespace/name`.
+    pub id: PluginId,
+    /// Its version.
+    pub version: String,
+    /// Digest of its component.
+    pub digest: Digest,
+    /// Version of the contract that it speaks.
+    pub contract: String,
+    /// Revision of the connection and its grants; 0 for a pure step, which has none.
+    pub grant: u64,
+}
+
+/// A step's beginning.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StepStarted {
+    /// Which step.
+    pub step: String,
+    /// The time that the plugin sees.
+    pub time: Timestamp,
+    /// Which attempt, from 1.
+    pub attempt: u32,
+    /// What runs; absent for `emit`.
+    pub plugin: Option<PluginUse>,
+    /// For a read: `connection#operation`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub operation: Option<String>,
+}
+
+/// A write's intent.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Intent {
+    /// Which step.
+    pub step: String,
+    /// When.
+    pub time: Timestamp,
+    /// Which attempt, from 1.
+    pub attempt: u32,
+    /// What runs.
+    pub plugin: PluginUse,
+    /// `connection#operation`.
+    pub operation: String,
+    /// The key that the remote is given.
+    pub key: IdempotencyKey,
+    /// Digest of the input.
+    pub input: Digest,
+    /// Whether this attempt first asks the remote if an earlier one took effect.
+    #[serde(default)]
+    pub resolving: bool,
+}
+
+/// What a step gave.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StepDone {
+    /// Which step.
+    pub step: String,
+    /// When.
+    pub time: Timestamp,
+    /// What.
+    pub output: Output,
+    /// What the call used.
+    pub usage: Usage,
+    /// What was logged.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub log: Vec<LogLine>,
+    /// What the connector noted beside its output.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub annotations: Vec<(String, String)>,
+}
+
+/// The result of a step.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Output {
+    /// A document: of a transform, a connector, or an emitted event's id.
+    Json(Json),
+    /// A rule's decision.
+    Verdict(Verdict),
+    /// A scorer's recommendation.
+    Assessment(Assessment),
+}
+
+/// An attempt that failed.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct AttemptFailed {
+    /// Which step.
+    pub step: String,
+    /// When.
+    pub time: Timestamp,
+    /// Which attempt, from 1.
+    pub attempt: u32,
+    /// Why.
+    pub failure: Failure,
+    /// When the next attempt is due; absent: there is none.
+    pub next: Option<Timestamp>,
+    /// What the call used.
+    pub usage: Usage,
+    /// What was logged.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub log: Vec<LogLine>,
+}
+
+/// How a run ended.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Ending {
+    /// Every step is done.
+    Completed,
+    /// A rule rejected it; the step says which.
+    Rejected {
+        /// The rule's step.
+        step: String,
+    },
+}
+
+/// Stored bytes are not an entry.
+#[derive(Debug, thiserror::Error)]
+pub enum EntryError {
+    /// Written by a later release.
+    #[error(
+        "entry has format {found}; this release reads up to {FORMAT}: start the release that wrote it, or a later one"
+    )]
+    Format {
+        /// The format byte.
+        found: u8,
+    },
+    /// Not what was written.
+    #[error("entry cannot be decoded")]
+    Decode {
+        /// Why.
+        #[from]
+        source: rmp_serde::decode::Error,
+    },
+    /// Nothing was stored.
+    #[error("entry is empty")]
+    Empty,
+}
+
+impl Entry {
+    /// Its stored form.
+    #[must_use]
+    pub fn encode(&self) -> Bytes {
+        let mut bytes = Vec::with_capacity(256);
+        bytes.push(FORMAT);
+        // INVARIANT: writing to memory does not fail, and every entry has a MessagePack form (the round trip test).
+        let written = rmp_serde::encode::write_named(&mut bytes, self);
+        debug_assert!(written.is_ok());
+        bytes.into()
+    }
+
+    /// The entry of a stored form.
+    ///
+    /// # Errors
+    /// If the bytes are of a later format or damaged.
+    pub fn decode(bytes: &[u8]) -> Result<Self, EntryError> {
+        match bytes.split_first() {
+            None => Err(EntryError::Empty),
+            Some((&FORMAT, body)) => Ok(rmp_serde::from_slice(body)?),
+            Some((&found, _)) => Err(EntryError::Format { found }),
+        }
+    }
+}

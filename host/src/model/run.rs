@@ -1,1 +1,184 @@
-//! Runs, as people and programs see them.
+//! Runs, as people and programs see them: derived from the journal, never stored.
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    decision::Reason,
+    entry::PluginUse,
+    failure::Failure,
+    id::{AcceptanceId, Digest, RunId},
+    json::Json,
+    limits::Usage,
+    timestamp::Timestamp,
+};
+
+/// Where a run stands. It is always one of these: nothing hangs without a word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RunState {
+    /// A step is being worked on.
+    Running,
+    /// A step waits until a time, such as a retry.
+    Waiting,
+    /// Ended: every step is done.
+    Completed,
+    /// Ended: a rule rejected it.
+    Rejected,
+    /// It cannot go on without a person; the cause says why.
+    Parked,
+}
+
+impl RunState {
+    /// Whether nothing more happens by itself.
+    #[must_use]
+    pub fn is_settled(self) -> bool {
+        matches!(self, Self::Completed | Self::Rejected | Self::Parked)
+    }
+
+    /// The word that the API uses.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Running => "running",
+            Self::Waiting => "waiting",
+            Self::Completed => "completed",
+            Self::Rejected => "rejected",
+            Self::Parked => "parked",
+        }
+    }
+}
+
+/// The line of a run in a list.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RunSummary {
+    /// Its id.
+    pub id: RunId,
+    /// The pipeline's name.
+    pub pipeline: String,
+    /// The pipeline's version.
+    pub pipeline_version: String,
+    /// What it is about.
+    pub key: String,
+    /// Where it stands.
+    pub state: RunState,
+    /// The step that it is at, or ended at.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub step: Option<String>,
+    /// In one sentence, why it waits, is parked or was rejected.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cause: Option<String>,
+    /// When the next thing is due, while waiting.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub due: Option<Timestamp>,
+    /// When it was started.
+    pub started: Timestamp,
+    /// When its latest fact was recorded.
+    pub updated: Timestamp,
+    /// The acceptance that started it.
+    pub acceptance: AcceptanceId,
+}
+
+/// A run with everything that is recorded about it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RunView {
+    /// The summary.
+    #[serde(flatten)]
+    pub summary: RunSummary,
+    /// Digest of the pipeline's text.
+    pub pipeline_digest: Digest,
+    /// The event that started it.
+    pub event: RunEvent,
+    /// Its steps in the order in which they began.
+    pub steps: Vec<StepView>,
+}
+
+/// The event that started a run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RunEvent {
+    /// Its id.
+    pub id: String,
+    /// Who said so.
+    pub source: String,
+    /// What happened.
+    #[serde(rename = "type")]
+    pub event_type: String,
+    /// What it happened to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub subject: Option<String>,
+    /// When the hub accepted it.
+    pub accepted: Timestamp,
+}
+
+/// How far a step is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum StepState {
+    /// It is being worked on.
+    Running,
+    /// It waits for its next attempt.
+    Waiting,
+    /// It gave a result.
+    Done,
+    /// Its condition did not hold.
+    Skipped,
+    /// It failed for good.
+    Failed,
+}
+
+/// One step of a run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StepView {
+    /// Its path within the pipeline, such as `plan` or `plan/express/quote`.
+    pub path: String,
+    /// `transform`, `rule`, `score`, `call`, `switch` or `emit`.
+    pub kind: String,
+    /// How far it is.
+    pub state: StepState,
+    /// What ran: plugin, version, digest, grant revision.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub plugin: Option<PluginUse>,
+    /// For a call: `connection#operation`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub operation: Option<String>,
+    /// For a call that writes: the key that the remote was given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub idempotency_key: Option<String>,
+    /// When it began.
+    pub started: Timestamp,
+    /// When it ended.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ended: Option<Timestamp>,
+    /// Attempts begun.
+    pub attempts: u32,
+    /// What the last attempt used.
+    pub usage: Usage,
+    /// A rule's outcome or a scorer's recommendation.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub decision: Option<String>,
+    /// Why.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub reasons: Vec<Reason>,
+    /// The output.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub output: Option<Json>,
+    /// The failures of earlier attempts, and the last one.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub failures: Vec<AttemptFailure>,
+    /// What the plugin and the hub logged.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub log: Vec<String>,
+}
+
+/// One failed attempt.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct AttemptFailure {
+    /// Which attempt, from 1.
+    pub attempt: u32,
+    /// When it failed.
+    pub time: Timestamp,
+    /// Why.
+    pub failure: Failure,
+    /// When the next attempt is due, if there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next: Option<Timestamp>,
+}

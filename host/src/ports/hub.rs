@@ -1,1 +1,214 @@
-//! What the surfaces (HTTP, command line) may ask of a running hub.
+//! What the surfaces (HTTP, command line) may ask of a running hub. Everything that it answers is durable.
+
+use std::time::Duration;
+
+use futures::{future::BoxFuture, stream::BoxStream};
+use serde::Serialize;
+
+use super::invoker::{Delivery, WebhookReply};
+use crate::model::{
+    connection::WebhookSource,
+    event::{Event, EventError},
+    id::{AcceptanceId, Digest, RunId},
+    manifest::Manifest,
+    run::{RunState, RunSummary, RunView},
+};
+
+/// What became of one event.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Acceptance {
+    /// Its id.
+    pub id: AcceptanceId,
+    /// Whether the same event had been accepted before; then the rest describes the first.
+    pub duplicate: bool,
+    /// The runs that it started; none: no pipeline listens to it, and it is kept as unmatched.
+    pub runs: Vec<RunId>,
+}
+
+/// Why events were not accepted. None of the batch was.
+#[derive(Debug, thiserror::Error)]
+pub enum AcceptError {
+    /// An event is out of bounds.
+    #[error("event {index} of the batch is not acceptable")]
+    Invalid {
+        /// Its place, from 0.
+        index: usize,
+        /// What is wrong with it.
+        source: EventError,
+    },
+    /// No pipeline and no declaration knows the type.
+    #[error("no pipeline listens to event type `{event_type}`; known types: {known}")]
+    UnknownType {
+        /// The event's type.
+        event_type: String,
+        /// Those that are known, joined by commas.
+        known: String,
+    },
+    /// The data does not follow the trigger's schema, or an expression over it fails.
+    #[error("event `{id}` does not fit: {problem}")]
+    Data {
+        /// The event's id.
+        id: String,
+        /// Where and why, and what would fit.
+        problem: String,
+    },
+    /// The same source and id came before with other content.
+    #[error("event `{id}` of source `{source_uri}` was accepted before with other content")]
+    Contradiction {
+        /// The event's id.
+        id: String,
+        /// Its source.
+        source_uri: String,
+        /// The first acceptance.
+        first: AcceptanceId,
+    },
+    /// The hub takes nothing now; try again later.
+    #[error("the hub takes no events: {reason}")]
+    Unavailable {
+        /// What to do about it.
+        reason: String,
+    },
+}
+
+/// Why a webhook delivery was not accepted.
+#[derive(Debug, thiserror::Error)]
+pub enum WebhookError {
+    /// No such source is configured.
+    #[error("no webhook source is named `{name}`")]
+    UnknownSource {
+        /// As asked.
+        name: String,
+    },
+    /// The signature is missing or wrong. No plugin saw the delivery.
+    #[error("the delivery's signature does not hold: {problem}")]
+    Signature {
+        /// Which header is expected and how it is computed; never the secret.
+        problem: String,
+    },
+    /// The plugin cannot read the delivery.
+    #[error("the delivery cannot be read: `{code}`: {message}")]
+    Invalid {
+        /// The plugin's code.
+        code: String,
+        /// The plugin's message.
+        message: String,
+    },
+    /// The plugin brought an event of a type that the source may not bring.
+    #[error("source `{name}` may not bring events of type `{event_type}`")]
+    TypeNotAllowed {
+        /// The source.
+        name: String,
+        /// The event's type.
+        event_type: String,
+    },
+    /// The plugin failed.
+    #[error("the source's plugin failed: {problem}")]
+    Plugin {
+        /// How.
+        problem: String,
+    },
+    /// The events were not accepted.
+    #[error("the delivery's events were not accepted")]
+    Accept {
+        /// Why.
+        #[from]
+        source: AcceptError,
+    },
+}
+
+/// Which runs to list.
+#[derive(Clone, Debug, Default)]
+pub struct RunFilter {
+    /// Only of this pipeline.
+    pub pipeline: Option<String>,
+    /// Only in this state.
+    pub state: Option<RunState>,
+    /// Only about this key.
+    pub key: Option<String>,
+    /// At most so many, latest first.
+    pub limit: usize,
+}
+
+/// An installed plugin.
+#[derive(Clone, Debug, Serialize)]
+pub struct PluginView {
+    /// Digest of its component.
+    pub digest: Digest,
+    /// Size of its component, bytes.
+    pub bytes: u64,
+    /// Whether pipelines are served by it.
+    pub active: bool,
+    /// What it imports, computed.
+    pub imports: Vec<String>,
+    /// What it exports, computed.
+    pub exports: Vec<String>,
+    /// What it says about itself.
+    pub manifest: Manifest,
+}
+
+/// An accepted pipeline.
+#[derive(Clone, Debug, Serialize)]
+pub struct PipelineView {
+    /// Its name.
+    pub name: String,
+    /// Its version.
+    pub version: String,
+    /// Who answers for it.
+    pub owner: String,
+    /// One sentence.
+    pub summary: String,
+    /// Digest of its text.
+    pub digest: Digest,
+    /// Event types that start it.
+    pub triggers: Vec<String>,
+    /// Names of its steps, in order.
+    pub steps: Vec<String>,
+    /// The text as it was accepted.
+    pub text: String,
+}
+
+/// Whether the hub does its work.
+#[derive(Clone, Debug, Serialize)]
+pub struct Readiness {
+    /// Whether it accepts events.
+    pub ready: bool,
+    /// Each part that was looked at, with `ok` or what to do about it.
+    pub checks: Vec<(String, String)>,
+}
+
+/// A running hub.
+pub trait Hub: Send + Sync {
+    /// Accepts events, all or none; durable when it answers.
+    fn accept(&self, events: Vec<Event>) -> BoxFuture<'_, Result<Vec<Acceptance>, AcceptError>>;
+
+    /// The configuration of a webhook source, for its limits before anything is read.
+    fn webhook_source(&self, name: &str) -> Option<WebhookSource>;
+
+    /// Verifies a delivery over its raw bytes, has the plugin read it, and accepts its events.
+    fn deliver(
+        &self,
+        source: &str,
+        delivery: Delivery,
+    ) -> BoxFuture<'_, Result<(Vec<Acceptance>, Option<WebhookReply>), WebhookError>>;
+
+    /// Waits until the runs are settled or the time is up; their summaries as they then are.
+    fn settle<'a>(&'a self, runs: &'a [RunId], wait: Duration) -> BoxFuture<'a, Vec<RunSummary>>;
+
+    /// Runs, latest first.
+    fn runs(&self, filter: &RunFilter) -> Vec<RunSummary>;
+
+    /// One run whole; absent if there is none.
+    fn run(&self, id: RunId) -> BoxFuture<'_, Option<RunView>>;
+
+    /// The run as it is, and again after each durable change, until it is settled.
+    fn watch(&self, id: RunId) -> BoxStream<'static, RunView>;
+
+    /// Installed plugins, by id and version.
+    fn plugins(&self) -> Vec<PluginView>;
+
+    /// Accepted pipelines, by name and version.
+    fn pipelines(&self) -> Vec<PipelineView>;
+
+    /// Whether it does its work, and if not, why.
+    fn readiness(&self) -> Readiness;
+}

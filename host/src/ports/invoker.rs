@@ -12,6 +12,7 @@ use crate::model::{
     id::Digest,
     json::Json,
     limits::{LimitExceeded, Limits, Usage},
+    log::LogLine,
     timestamp::Timestamp,
 };
 
@@ -235,34 +236,6 @@ pub enum CallError {
         /// What to do about it.
         message: String,
     },
-}
-
-/// How much a log line matters.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum LogLevel {
-    /// Every detail.
-    Trace,
-    /// For finding a fault.
-    Debug,
-    /// Worth knowing later.
-    Info,
-    /// Something is off.
-    Warn,
-    /// A person should look.
-    Error,
-}
-
-/// A line that a plugin wrote, or the hub about it.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub struct LogLine {
-    /// How much it matters.
-    pub level: LogLevel,
-    /// The text.
-    pub message: String,
-    /// What varies.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub fields: Vec<(String, String)>,
 }
 
 /// A finished call.
