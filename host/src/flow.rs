@@ -2,3 +2,8 @@
 
 pub mod document;
 pub mod expression;
+pub mod machine;
+pub mod plan;
+pub mod retry;
+pub mod template;
+pub mod view;

@@ -335,10 +335,7 @@ fn to_cel(value: &Value) -> Cel {
         Value::Array(items) => Cel::List(Arc::new(items.iter().map(to_cel).collect())),
         Value::Object(fields) => Cel::Map(Map {
             map: Arc::new(
-                fields
-                    .iter()
-                    .map(|(name, value)| (Key::from(name.clone()), to_cel(value)))
-                    .collect::<HashMap<_, _>>(),
+                fields.iter().map(|(name, value)| (Key::from(name.clone()), to_cel(value))).collect::<HashMap<_, _>>(),
             ),
         }),
     }
