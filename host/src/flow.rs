@@ -2,6 +2,7 @@
 
 pub mod document;
 pub mod expression;
+pub mod language;
 pub mod machine;
 pub mod plan;
 pub mod retry;

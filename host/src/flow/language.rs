@@ -1,0 +1,30 @@
+//! The pipeline language: YAML text to a [`Definition`], and everything that can be found wrong with one before it
+//! runs.
+//!
+//! [`parse`] needs only the text, [`check`] also what the hub knows, [`unsupported`] says what this release accepts but
+//! does not run yet. All report every problem they find, each with its place, a stable code and what to write instead.
+//! What expressions evaluate to is not decided here.
+
+pub mod check;
+pub mod diagnostic;
+pub mod graph;
+pub mod parse;
+pub mod schema;
+
+mod cel;
+mod near;
+mod unsupported;
+mod yaml;
+
+#[cfg(test)]
+mod tests;
+
+pub use check::{Environment, PipelineFacts, PluginFacts, check};
+pub use diagnostic::Diagnostic;
+pub use graph::{Graph, graph};
+pub use parse::parse;
+pub use schema::schema;
+pub use unsupported::unsupported;
+
+#[cfg(doc)]
+use crate::model::pipeline::Definition;

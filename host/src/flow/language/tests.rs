@@ -1,0 +1,1 @@
+//! The language against its four examples, and against what people get wrong.

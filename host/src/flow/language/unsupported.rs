@@ -1,0 +1,92 @@
+//! What the language has and this release does not run yet. Accepting such a pipeline in silence would be a lie.
+
+use super::{Diagnostic, diagnostic::sorted};
+use crate::model::pipeline::{
+    Definition, Order, Origin, Place,
+    action::{Action, Outcomes},
+    step::{Consequence, Step, Then},
+};
+
+/// Each thing in a pipeline that this release does not run yet, with code `language.not-yet-run`.
+#[must_use]
+pub fn unsupported(definition: &Definition) -> Vec<Diagnostic> {
+    let mut found = Vec::new();
+    let mut report = |at: Place, what: &str, instead: &str| {
+        let problem = format!("this release reads and checks {what}, but does not run it yet");
+        found.push(Diagnostic::new(at, "language.not-yet-run", problem, instead));
+    };
+    for trigger in &definition.triggers {
+        match trigger.origin {
+            Origin::Event => {}
+            Origin::Poll { .. } => report(trigger.at, "`poll`", "send the event with `POST /v1/events`"),
+            Origin::Schedule { .. } => report(trigger.at, "`schedule`", "send the event with `POST /v1/events`"),
+        }
+    }
+    if definition.order != Order::None {
+        report(definition.name.at, "`order`", "leave it out, or `order: none`: runs of one key may overlap");
+    }
+    if !definition.vars.is_empty() {
+        report(definition.name.at, "`vars`", "use `config` for what does not change");
+    }
+    if let Some(handler) = &definition.on_error {
+        report(handler.at, "`on_error`", "leave it out: a run that fails for good is parked with its cause");
+    }
+    for step in definition.all_steps() {
+        in_step(step, &mut report);
+    }
+    sorted(found)
+}
+
+fn in_step(step: &Step, report: &mut impl FnMut(Place, &str, &str)) {
+    match &step.action {
+        Action::Transform { .. } | Action::Score { .. } | Action::Emit { .. } | Action::Switch { .. } => {}
+        Action::Rule { outcomes, .. } => in_outcomes(outcomes, report),
+        Action::Call { confirm, .. } => {
+            if let Some(confirm) = confirm {
+                report(confirm.at, "`confirm`", "leave it out, or read back with a `call` and a `rule` after it");
+            }
+        }
+        Action::Parallel { .. } => report(step.at, "`parallel`", "do one after the other"),
+        Action::Undo { .. }
+        | Action::Set { .. }
+        | Action::End { .. }
+        | Action::For { .. }
+        | Action::Loop { .. }
+        | Action::Wait { .. }
+        | Action::Approve(_)
+        | Action::Run { .. } => {
+            report(step.at, &format!("`{}`", step.action.keyword()), "leave the step out for now");
+        }
+    }
+    if let Some(compensation) = &step.compensate {
+        report(
+            compensation.at,
+            "`compensate`",
+            "leave it out: a run that fails for good is parked with its effects in place",
+        );
+    }
+    if step.point_of_no_return {
+        report(step.at, "`point_of_no_return`", "leave it out: nothing is undone yet");
+    }
+    if step.fallback.is_some() {
+        report(step.at, "`fallback`", "leave it out: a step that fails for good parks the run");
+    }
+    if let Some(consequence) = &step.on_error {
+        report(consequence.at, "`on_error`", "leave it out: a step that fails for good parks the run");
+    }
+}
+
+/// Branches run; of the rest, what is the default anyway.
+fn in_outcomes(outcomes: &Outcomes, report: &mut impl FnMut(Place, &str, &str)) {
+    for (name, Consequence { then, at }) in outcomes.consequences() {
+        match (name, then) {
+            ("proceed", Then::Continue) | ("reject", Then::Reject) => {}
+            ("hold", _) => report(
+                *at,
+                "`hold` with an approval",
+                "keep it: until approvals run, a `hold` parks the run for people",
+            ),
+            _ => report(*at, &format!("this way to go on after `{name}`"), "leave it out for the default"),
+        }
+    }
+}
