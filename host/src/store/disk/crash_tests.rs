@@ -21,6 +21,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use futures::future::join_all;
 use tempfile::TempDir;
 
 use super::Store;
@@ -79,8 +80,8 @@ fn write_hub(dir: &Path) {
                 })
             })
             .collect();
-        for writer in writers {
-            writer.await.unwrap();
+        for ended in join_all(writers).await {
+            ended.unwrap();
         }
     });
 }
