@@ -5,7 +5,6 @@
 //! never written again through this handle.
 
 use std::{
-    fs::File,
     mem,
     sync::{
         Arc,
@@ -22,6 +21,7 @@ use super::{
     fault::{Fault, guarded},
     group::{Ends, Group, Sealed, Write},
     layout::{self, Hash},
+    opening::Lock,
     shared::Shared,
 };
 use crate::{
@@ -59,7 +59,7 @@ pub(super) struct Committer {
     pub(super) ends: Ends,
     pub(super) frame: Vec<u8>,
     /// Held until the database is closed.
-    pub(super) lock: File,
+    pub(super) lock: Lock,
 }
 
 impl Committer {

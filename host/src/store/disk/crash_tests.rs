@@ -21,6 +21,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use futures::future::join_all;
 use tempfile::TempDir;
 
 use super::Store;
@@ -79,8 +80,8 @@ fn write_hub(dir: &Path) {
                 })
             })
             .collect();
-        for writer in writers {
-            writer.await.unwrap();
+        for ended in join_all(writers).await {
+            ended.unwrap();
         }
     });
 }
@@ -152,6 +153,14 @@ impl Load {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
         self.told()
+    }
+}
+
+impl Drop for Load {
+    fn drop(&mut self) {
+        // Only a failed test leaves it running.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 

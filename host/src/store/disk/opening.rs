@@ -12,6 +12,8 @@ use std::{
     fs::{self, File, OpenOptions, TryLockError},
     io,
     path::{Path, PathBuf},
+    thread,
+    time::Duration,
 };
 
 use sled::{Db, Mode};
@@ -29,6 +31,10 @@ const SEGMENT_BYTES: u64 = 512 << 10;
 const CACHE_BYTES: u64 = 64 << 20;
 /// How often sled collects garbage. It does so nowhere else, so this is never off.
 const GARBAGE_MS: u64 = 500;
+
+/// How often, and how long apart, a database is tried that somebody still has open.
+const BUSY_ATTEMPTS: u32 = 100;
+const BUSY_PAUSE: Duration = Duration::from_millis(20);
 
 /// Why a store was not opened. Nothing in it was changed, except that leftovers of a crash may have been removed.
 #[derive(Debug, thiserror::Error)]
@@ -143,7 +149,18 @@ pub(super) struct Opened {
     pub(super) db: Db,
     pub(super) head: HeadFile,
     pub(super) chain: Chain,
-    pub(super) lock: File,
+    pub(super) lock: Lock,
+}
+
+/// Held while a store is open. Unlocks explicitly: a process that is just being forked holds the file open too.
+#[derive(Debug)]
+pub(super) struct Lock(File);
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // If it fails, closing the file unlocks it.
+        let _ = self.0.unlock();
+    }
 }
 
 /// Opens a store, making it if there is none.
@@ -153,7 +170,11 @@ pub(super) fn open(paths: &Paths) -> Result<Opened, OpenError> {
     let _ = fs::remove_dir_all(&paths.proof); // left by a crash during a proof; absent otherwise
     make_dir(&paths.blobs)?;
     let mut head = open_head(paths)?;
-    let length = fs::metadata(paths.db()).map_or(0, |file| file.len());
+    let length = match fs::metadata(paths.db()) {
+        Ok(file) => file.len(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => 0,
+        Err(error) => return Err(io_error(&paths.db())(error)),
+    };
     check_length(paths, head.head(), length)?;
     make_dir(&paths.journal)?;
     remove_litter(&paths.journal)?;
@@ -190,11 +211,11 @@ fn make_dir(path: &Path) -> Result<(), OpenError> {
     fs::create_dir(path).and_then(|()| sync_dir(parent)).map_err(io_error(path))
 }
 
-fn lock(paths: &Paths) -> Result<File, OpenError> {
+fn lock(paths: &Paths) -> Result<Lock, OpenError> {
     let file = OpenOptions::new().create(true).truncate(false).write(true).open(&paths.lock);
     let file = file.map_err(io_error(&paths.lock))?;
     match file.try_lock() {
-        Ok(()) => Ok(file),
+        Ok(()) => Ok(Lock(file)),
         Err(TryLockError::WouldBlock) => Err(OpenError::InUse { dir: paths.dir.clone() }),
         Err(TryLockError::Error(source)) => Err(io_error(&paths.lock)(source)),
     }
@@ -301,13 +322,25 @@ fn configuration(journal: &Path) -> sled::Config {
 
 enum Attempt {
     Opened(Db),
-    /// A read of this process still holds it.
+    /// Somebody has sled's file open.
     Busy,
     /// sled itself reports damage; without its snapshots it reads its whole log.
     Corrupt(Fault),
 }
 
+/// Tries to open sled. Its own lock can outlive a store that this process closed, for as long as a read still runs or a
+/// process is being forked; the store's lock says that nobody else is in, so that is waited for.
 fn attempt(journal: &Path) -> Result<Attempt, Fault> {
+    for _ in 0..BUSY_ATTEMPTS {
+        match attempt_once(journal)? {
+            Attempt::Busy => thread::sleep(BUSY_PAUSE),
+            done => return Ok(done),
+        }
+    }
+    Ok(Attempt::Busy)
+}
+
+fn attempt_once(journal: &Path) -> Result<Attempt, Fault> {
     guarded(|| match configuration(journal).open() {
         Ok(db) => Ok(Attempt::Opened(db)),
         Err(sled::Error::Io(error)) if error.to_string().contains("could not acquire lock") => Ok(Attempt::Busy),

@@ -4,6 +4,8 @@ use std::{
     fs::{self, OpenOptions},
     path::{Path, PathBuf},
     sync::{Arc, Mutex, atomic::Ordering},
+    thread,
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -56,7 +58,13 @@ fn db(dir: &TempDir) -> PathBuf {
 
 /// Works on the tree of a closed store, behind the back of everything.
 fn tamper(dir: &TempDir, work: impl FnOnce(&sled::Db)) {
-    let db = sled::Config::new().path(dir.path().join("journal")).open().unwrap();
+    let config = sled::Config::new().path(dir.path().join("journal"));
+    // Another test that is just starting a process may hold the lock of the closed store a moment longer.
+    let mut attempts = (0..200).map(|_| {
+        thread::sleep(Duration::from_millis(10));
+        config.open()
+    });
+    let db = attempts.find_map(Result::ok).unwrap();
     work(&db);
     db.flush().unwrap();
 }
