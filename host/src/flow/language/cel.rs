@@ -145,8 +145,10 @@ impl Walk<'_> {
         }
     }
 
+    /// Where a node is, in characters; the parser counts bytes.
     fn offset(&self, id: u64) -> usize {
-        self.info.offset_for(id).map_or(0, |(start, _)| usize::try_from(start).unwrap_or(0))
+        let bytes = self.info.offset_for(id).map_or(0, |(start, _)| usize::try_from(start).unwrap_or(0));
+        self.info.source.char_indices().take_while(|&(at, _)| at < bytes).count()
     }
 }
 
@@ -207,5 +209,7 @@ mod tests {
         assert_eq!((error.offset, error.problem.as_str()), (10, "mismatched input end"));
         let error = read("1 +\n  * 2").unwrap_err();
         assert_eq!(error.offset, 6);
+        let error = read("'ü' == )").unwrap_err();
+        assert_eq!(error.offset, 7);
     }
 }
