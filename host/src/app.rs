@@ -1,1 +1,18 @@
-//! app.
+//! L4: a hub put together. Configuration, what is installed, acceptance, and the runner that carries runs forward.
+
+pub mod accept;
+mod calls;
+pub mod clock;
+pub mod config;
+pub mod contracts;
+pub mod facts;
+pub mod hub;
+mod identity;
+pub mod index;
+pub mod install;
+pub mod installation;
+pub mod package;
+pub mod runner;
+pub mod secrets;
+pub mod state;
+mod webhook;

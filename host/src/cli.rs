@@ -1,1 +1,115 @@
-//! cli.
+//! The command line: one definition, from which help, completions and behaviour come.
+
+mod demo;
+mod doctor;
+mod event;
+mod out;
+mod pipeline;
+mod plugin;
+mod run;
+mod serve;
+mod story;
+
+use std::{path::PathBuf, process::ExitCode};
+
+use clap::{Args, CommandFactory, Parser, Subcommand};
+
+use self::out::Out;
+use crate::telemetry;
+
+/// Crossdock: a WebAssembly-plugin integration hub for retail.
+#[derive(Parser, Debug)]
+#[command(name = "crossdock", version, propagate_version = true, max_term_width = 110)]
+struct Cli {
+    /// Print JSON for programs instead of text for people.
+    #[arg(long, global = true)]
+    json: bool,
+    /// What to log to standard error, such as `info` or `crossdock=debug`.
+    #[arg(long, global = true, env = "CROSSDOCK_LOG", default_value = "warn", value_name = "FILTER")]
+    log: String,
+    /// Log as JSON lines.
+    #[arg(long, global = true)]
+    log_json: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand, Debug)]
+enum Command {
+    /// Run a small retailer end to end: build the plugins, start a hub, send orders, show what happens.
+    Demo(demo::Demo),
+    /// Run a hub.
+    Serve(serve::Serve),
+    /// Send events to a hub.
+    #[command(subcommand)]
+    Event(event::Event),
+    /// Look at runs.
+    #[command(subcommand)]
+    Run(run::Run),
+    /// Build, check and list plugins.
+    #[command(subcommand)]
+    Plugin(plugin::Plugin),
+    /// Check, draw and list pipelines.
+    #[command(subcommand)]
+    Pipeline(pipeline::Pipeline),
+    /// Look whether this machine can run a hub and build plugins.
+    Doctor(doctor::Doctor),
+    /// Print the completions of a shell.
+    Completions {
+        /// For which shell.
+        shell: clap_complete::Shell,
+    },
+}
+
+/// Where the hub is.
+#[derive(Args, Debug, Clone)]
+struct HubAddress {
+    /// The hub's address.
+    #[arg(long, env = "CROSSDOCK_HUB", default_value = "http://127.0.0.1:7420", value_name = "URL")]
+    hub: String,
+}
+
+/// What went wrong, with everything that led to it.
+type Failed = Box<dyn std::error::Error + Send + Sync>;
+
+/// Runs the command line; the process's exit code: 0 done, 1 refused or failed, 2 used wrongly.
+#[must_use]
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    telemetry::start(&cli.log, cli.log_json);
+    let out = Out::new(cli.json);
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return out.failed(&error),
+    };
+    let result = runtime.block_on(dispatch(cli.command, &out));
+    runtime.shutdown_timeout(std::time::Duration::from_secs(2));
+    match result {
+        Ok(code) => code,
+        Err(error) => out.failed(error.as_ref()),
+    }
+}
+
+async fn dispatch(command: Command, out: &Out) -> Result<ExitCode, Failed> {
+    match command {
+        Command::Demo(demo) => Box::pin(demo.run(out)).await,
+        Command::Serve(serve) => Box::pin(serve.run(out)).await,
+        Command::Event(event) => event.run(out).await,
+        Command::Run(run) => run.run(out).await,
+        Command::Plugin(plugin) => Box::pin(plugin.run(out)).await,
+        Command::Pipeline(pipeline) => Box::pin(pipeline.run(out)).await,
+        Command::Doctor(doctor) => doctor.run(out),
+        Command::Completions { shell } => {
+            let mut text = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "crossdock", &mut text);
+            out.text(String::from_utf8_lossy(&text).trim_end());
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+/// The folder of the workspace that this binary was built from, if it is still there.
+fn workspace() -> Option<PathBuf> {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).parent()?;
+    root.join("plugins").is_dir().then(|| root.to_owned())
+}

@@ -1,1 +1,3 @@
-//! Tests.
+//! What the tests of Crossdock share.
+
+pub mod guests;

@@ -1,0 +1,154 @@
+//! Acceptance: an event becomes durable together with what is to become of it, once.
+
+use std::sync::Arc;
+
+use futures::future;
+
+use super::{
+    calls::EventScope,
+    installation::Installation,
+    runner::{self, Shared},
+};
+use crate::{
+    model::{
+        entry::{Accepted, Entry, Start},
+        event::Event,
+        id::{AcceptanceId, RunId},
+    },
+    ports::{
+        hub::{AcceptError, Acceptance},
+        journal::{AppendError, StreamId, Version},
+    },
+};
+
+/// Events in one batch.
+pub const BATCH_EVENTS_LIMIT: usize = 256;
+
+/// Accepts events from outside: all or none, and only of types that somebody knows.
+///
+/// # Errors
+/// As [`AcceptError`] says; nothing was accepted then.
+pub async fn external(shared: &Arc<Shared>, events: Vec<Event>) -> Result<Vec<Acceptance>, AcceptError> {
+    let installation = shared.installation.load_full();
+    let mut prepared = Vec::with_capacity(events.len());
+    for (index, event) in events.into_iter().enumerate() {
+        event.check().map_err(|source| AcceptError::Invalid { index, source })?;
+        known(&installation, &event)?;
+        prepared.push(prepare(shared, &installation, event)?);
+    }
+    if prepared.len() > 1 {
+        // A contradiction must refuse the batch before anything of it is stored.
+        for accepted in &prepared {
+            find(shared, accepted).await?;
+        }
+    }
+    future::try_join_all(prepared.into_iter().map(|accepted| store(shared, accepted))).await
+}
+
+/// Accepts an event that a run emits.
+///
+/// # Errors
+/// As [`AcceptError`] says.
+pub async fn internal(shared: &Arc<Shared>, event: Event) -> Result<Acceptance, AcceptError> {
+    let installation = shared.installation.load_full();
+    let accepted = prepare(shared, &installation, event)?;
+    store(shared, accepted).await
+}
+
+fn known(installation: &Installation, event: &Event) -> Result<(), AcceptError> {
+    let types = installation.event_types();
+    if !types.contains(event.event_type.as_str()) {
+        let mut known: Vec<&str> = types.into_iter().collect();
+        known.sort_unstable();
+        let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+        return Err(AcceptError::UnknownType { event_type: event.event_type.clone(), known });
+    }
+    let Some(schema) = installation.events.get(&event.event_type) else { return Ok(()) };
+    let data = event.data.to_value();
+    match schema.iter_errors(&data).next() {
+        None => Ok(()),
+        Some(error) => Err(AcceptError::Data {
+            id: event.id.clone(),
+            problem: format!("`data{}` does not follow the schema of `{}`: {error}", error.instance_path(), event.event_type),
+        }),
+    }
+}
+
+/// Decides what becomes of an event. Decided before it is stored, and stored with it.
+fn prepare(shared: &Shared, installation: &Installation, event: Event) -> Result<Accepted, AcceptError> {
+    let acceptance = event.acceptance();
+    let scope = EventScope::new(&event);
+    let wrong = |problem: String| AcceptError::Data { id: event.id.clone(), problem };
+    let mut starts = Vec::new();
+    for (name, pipeline) in &installation.pipelines {
+        let plan = &pipeline.plan;
+        let mut wanted = false;
+        for trigger in plan.triggers.iter().filter(|trigger| trigger.event_type == event.event_type) {
+            wanted |= match &trigger.filter {
+                None => true,
+                Some(filter) => filter
+                    .is_true(&scope)
+                    .map_err(|error| wrong(format!("the trigger of pipeline `{name}` fails on it: {error}")))?,
+            };
+        }
+        if wanted {
+            super::calls::key(plan, &event)
+                .map_err(|error| wrong(format!("pipeline `{name}` finds no key in it: {error}")))?;
+            starts.push(Start { run: RunId::of(acceptance, name), pipeline: plan.pipeline.clone() });
+        }
+    }
+    let digest = event.digest();
+    Ok(Accepted { time: shared.clock.now(), event, digest, starts })
+}
+
+async fn store(shared: &Arc<Shared>, accepted: Accepted) -> Result<Acceptance, AcceptError> {
+    let id = accepted.event.acceptance();
+    let runs: Vec<RunId> = accepted.starts.iter().map(|start| start.run).collect();
+    let entry = Entry::Accepted(Box::new(accepted.clone()));
+    let mut outcome =
+        shared.facts.append(StreamId::Acceptance(id), Version::default(), std::slice::from_ref(&entry)).await;
+    if matches!(outcome, Err(AppendError::Unknown { .. })) {
+        outcome = shared.facts.append(StreamId::Acceptance(id), Version::default(), &[entry]).await;
+    }
+    match outcome {
+        Ok(_) => {
+            metrics::counter!("crossdock_events_accepted_total").increment(1);
+            for start in &accepted.starts {
+                runner::start(shared, &accepted, id, start);
+            }
+            Ok(Acceptance { id, duplicate: false, runs })
+        }
+        Err(AppendError::Conflict) => find(shared, &accepted).await?.ok_or_else(|| AcceptError::Unavailable {
+            reason: "the journal says that the event is there, and does not find it; try again".to_owned(),
+        }),
+        Err(error) => Err(AcceptError::Unavailable { reason: error.to_string() }),
+    }
+}
+
+/// The first acceptance of the same event, if there is one.
+async fn find(shared: &Shared, accepted: &Accepted) -> Result<Option<Acceptance>, AcceptError> {
+    let id = accepted.event.acceptance();
+    let Some(first) = first(shared, id).await? else { return Ok(None) };
+    if first.digest != accepted.digest {
+        return Err(AcceptError::Contradiction {
+            id: accepted.event.id.clone(),
+            source_uri: accepted.event.source.clone(),
+            first: id,
+        });
+    }
+    metrics::counter!("crossdock_events_duplicate_total").increment(1);
+    let runs = first.starts.iter().map(|start| start.run).collect();
+    Ok(Some(Acceptance { id, duplicate: true, runs }))
+}
+
+async fn first(shared: &Shared, id: AcceptanceId) -> Result<Option<Accepted>, AcceptError> {
+    let (entries, _) = shared
+        .facts
+        .read(StreamId::Acceptance(id))
+        .await
+        .map_err(|error| AcceptError::Unavailable { reason: error.to_string() })?;
+    Ok(entries.into_iter().find_map(|entry| match entry {
+        Entry::Accepted(accepted) => Some(*accepted),
+        _ => None,
+    }))
+}

@@ -1,0 +1,274 @@
+//! Calls of plugins on behalf of runs: the authority that each gets, the checks around it, and what its end means for
+//! the run.
+
+use std::sync::Arc;
+
+use jsonschema::Validator;
+
+use super::{
+    installation::{Installation, OpenConnection, Plugin},
+    runner::Shared,
+    state::ConnectionState,
+};
+use crate::{
+    flow::{
+        document::Document,
+        expression::{EvaluateError, Scope},
+        machine::{
+            Run,
+            effect::{Answer, Call, Invoke},
+        },
+        plan::{Plan, PureKind},
+    },
+    model::{
+        entry::Output,
+        event::Event,
+        failure::{Failure, FailureKind},
+        json::Json,
+        limits::{Limit, Limits, Usage},
+        log::LogLine,
+    },
+    ports::{
+        invoker::{self, Authority, CallError, Completed, Invocation, StepContext, Work},
+        state::PluginState,
+    },
+};
+
+/// Calls a pure plugin: no network, no state, no secrets.
+pub async fn invoke(shared: &Arc<Shared>, run: &Run, invoke: Invoke) -> Answer {
+    let installation = shared.installation.load_full();
+    let Some(plugin) = installation.by_digest.get(&invoke.plugin.digest) else {
+        let message = format!("component {} of `{}` is not installed", invoke.plugin.digest, invoke.plugin.id);
+        return refused(invoke.node, Failure::new(FailureKind::Permanent, "plugin.missing", message));
+    };
+    if let Err(failure) = fits(plugin.input.as_ref(), &invoke.input, "input", "plugin.input") {
+        return refused(invoke.node, failure);
+    }
+    let step = context(run, &run.plan.node(invoke.node).id, Json::empty_object());
+    let input = invoke.input;
+    let work = match invoke.kind {
+        PureKind::Transform => Work::Transform { input, step },
+        PureKind::Rule => Work::Rule { input, step },
+        PureKind::Score => Work::Score { input, step },
+    };
+    let completed = shared
+        .invoker
+        .invoke(Invocation {
+            component: invoke.plugin.digest,
+            work,
+            limits: bounded(plugin, invoke.timeout_ms),
+            now: invoke.time,
+            seed: invoke.seed,
+            authority: Authority::default(),
+        })
+        .await;
+    let Completed { result, usage, log, annotations } = completed;
+    let result = result.map_err(|error| pure_failure(error)).and_then(|answer| pure_output(plugin, answer));
+    Answer { node: invoke.node, result, usage, log, annotations }
+}
+
+/// Calls a connector's operation, with the authority of its connection and no more.
+pub async fn call(shared: &Arc<Shared>, run: &Run, call: Call) -> Answer {
+    let installation = shared.installation.load_full();
+    let open = match installation.connection(&run.plan.pipeline.name, &call.connection) {
+        Ok(open) => Arc::clone(open),
+        Err(problem) => return refused(call.node, Failure::new(FailureKind::Permanent, "binding.missing", problem)),
+    };
+    let documents = contract_documents(&installation, run, &call);
+    if let Err(failure) = fits(documents.map(|(input, _)| input), &call.input, "input", "contract.input") {
+        return refused(call.node, failure);
+    }
+    let authority = match authority(shared, &open, &call.operation) {
+        Ok(authority) => authority,
+        Err(failure) => return refused(call.node, failure),
+    };
+    let completed = shared
+        .invoker
+        .invoke(Invocation {
+            component: open.plugin.inspection.digest,
+            work: Work::Invoke {
+                operation: call.operation.clone(),
+                input: call.input.clone(),
+                idempotency_key: call.key.to_string(),
+                attempt: call.attempt,
+                read_only: call.read_only,
+                step: context(run, &run.plan.node(call.node).id, connection_config(&open)),
+            },
+            limits: bounded(&open.plugin, call.timeout_ms),
+            now: shared.clock.now(),
+            seed: crate::model::id::seed(run.id, &format!("{}#{}", run.plan.node(call.node).id, call.attempt)),
+            authority,
+        })
+        .await;
+    let Completed { result, usage, log, annotations } = completed;
+    let result = match result {
+        Err(error) => Err(effect_failure(error, call.read_only)),
+        Ok(invoker::Answer::Json(json)) => {
+            fits(documents.map(|(_, output)| output), &json, "output", "contract.output").map(|()| Output::Json(json))
+        }
+        Ok(_) => Err(Failure::new(FailureKind::Permanent, "plugin.contract", "a connector answered with no document")),
+    };
+    Answer { node: call.node, result, usage, log, annotations }
+}
+
+/// The key that an event gives a pipeline's run.
+///
+/// # Errors
+/// If the pipeline's expression fails on it.
+pub fn key(plan: &Plan, event: &Event) -> Result<String, EvaluateError> {
+    plan.key.text(&EventScope::new(event))
+}
+
+/// What a trigger's condition and a key see: the event alone.
+pub struct EventScope {
+    event: Document,
+    data: Document,
+}
+
+impl EventScope {
+    /// Of an event.
+    #[must_use]
+    pub fn new(event: &Event) -> Self {
+        Self {
+            event: Document::from(serde_json::to_value(event).unwrap_or_default()),
+            data: Document::new(event.data.clone()),
+        }
+    }
+}
+
+impl Scope for EventScope {
+    fn lookup<'p>(&self, path: &'p [String]) -> Option<(Document, &'p [String])> {
+        match path {
+            [root, field, rest @ ..] if root == "event" && field == "data" => Some((self.data.clone(), rest)),
+            [root, rest @ ..] if root == "event" => Some((self.event.clone(), rest)),
+            _ => None,
+        }
+    }
+}
+
+fn contract_documents<'a>(
+    installation: &'a Installation,
+    run: &Run,
+    call: &Call,
+) -> Option<(&'a Validator, &'a Validator)> {
+    let pipeline = installation.pipelines.get(&run.plan.pipeline.name)?;
+    let contract = pipeline.uses.get(&call.connection)?.clone();
+    installation.documents.get(&(contract, call.operation.clone())).map(|(input, output)| (input, output))
+}
+
+/// The connector's settings, with the base URL that it builds its requests from.
+fn connection_config(open: &OpenConnection) -> Json {
+    let mut config = open.connection.config.to_value();
+    if let Some(fields) = config.as_object_mut() {
+        fields.entry("base_url").or_insert_with(|| open.connection.base_url.clone().into());
+    }
+    Json::from(config)
+}
+
+fn authority(shared: &Arc<Shared>, open: &OpenConnection, operation: &str) -> Result<Authority, Failure> {
+    let mut secrets = Vec::new();
+    for (name, reference) in &open.connection.secrets {
+        let secret = shared
+            .secrets
+            .resolve(reference)
+            .map_err(|error| Failure::new(FailureKind::Denied, "secret.unavailable", error.to_string()))?;
+        secrets.push((name.clone(), secret));
+    }
+    let buckets = open.plugin.manifest.capabilities.state.clone();
+    let state: Arc<dyn PluginState> = Arc::new(ConnectionState::new(
+        open.name.clone(),
+        Arc::clone(&shared.records),
+        Arc::clone(&shared.clock),
+    ));
+    Ok(Authority { egress: open.outlets.get(operation).cloned(), state: Some((state, buckets)), secrets })
+}
+
+fn context(run: &Run, step: &str, config: Json) -> StepContext {
+    StepContext {
+        run: run.id.to_string(),
+        pipeline: run.plan.pipeline.name.clone(),
+        pipeline_version: run.plan.pipeline.version.clone(),
+        name: step.to_owned(),
+        config,
+        attributes: Vec::new(),
+    }
+}
+
+fn bounded(plugin: &Plugin, timeout_ms: Option<u64>) -> Limits {
+    let deadline_ms = timeout_ms.unwrap_or(plugin.limits.deadline_ms).min(Limits::CEILING.deadline_ms);
+    Limits { deadline_ms, ..plugin.limits }
+}
+
+fn pure_output(plugin: &Plugin, answer: invoker::Answer) -> Result<Output, Failure> {
+    match answer {
+        invoker::Answer::Json(json) => {
+            fits(plugin.output.as_ref(), &json, "output", "plugin.output").map(|()| Output::Json(json))
+        }
+        invoker::Answer::Verdict(verdict) => {
+            if let Some(output) = &verdict.output {
+                fits(plugin.output.as_ref(), output, "output", "plugin.output")?;
+            }
+            Ok(Output::Verdict(verdict))
+        }
+        invoker::Answer::Assessment(assessment) => Ok(Output::Assessment(assessment)),
+        invoker::Answer::Receipt(..) => {
+            Err(Failure::new(FailureKind::Permanent, "plugin.contract", "a pure step answered with events"))
+        }
+    }
+}
+
+/// A document against a schema; without one, everything fits.
+fn fits(schema: Option<&Validator>, document: &Json, what: &str, code: &str) -> Result<(), Failure> {
+    let Some(schema) = schema else { return Ok(()) };
+    let value = document.to_value();
+    let Some(error) = schema.iter_errors(&value).next() else { return Ok(()) };
+    let path = error.instance_path().to_string();
+    let place = if path.is_empty() { "the document".to_owned() } else { format!("`{path}`") };
+    let kind = if code == "contract.output" || code == "plugin.output" {
+        FailureKind::Permanent
+    } else {
+        FailureKind::InvalidInput
+    };
+    Err(Failure::new(kind, code, format!("the {what} does not follow its schema at {place}: {error}")))
+}
+
+fn refused(node: crate::flow::plan::NodeId, failure: Failure) -> Answer {
+    Answer { node, result: Err(failure), usage: Usage::default(), log: Vec::<LogLine>::new(), annotations: Vec::new() }
+}
+
+fn pure_failure(error: CallError) -> Failure {
+    match error {
+        CallError::Failure(failure) => failure,
+        CallError::Limit(exceeded) => {
+            Failure::new(FailureKind::Permanent, limit_code(exceeded.limit), exceeded.to_string())
+        }
+        CallError::Trap { message } => Failure::new(FailureKind::Permanent, "plugin.trap", message),
+        CallError::Contract { message } => Failure::new(FailureKind::Permanent, "plugin.contract", message),
+        CallError::Unavailable { message } => Failure::new(FailureKind::Retryable, "plugin.unavailable", message),
+    }
+}
+
+/// What a connector's defect means: a write that was cut short may have taken effect, whatever cut it short.
+fn effect_failure(error: CallError, read_only: bool) -> Failure {
+    let answered = matches!(error, CallError::Failure(_) | CallError::Unavailable { .. });
+    let deadline = matches!(&error, CallError::Limit(exceeded) if exceeded.limit == Limit::Deadline);
+    let failure = pure_failure(error);
+    let kind = match (answered, read_only) {
+        (true, _) => failure.kind,
+        (false, false) => FailureKind::Uncertain,
+        (false, true) if deadline => FailureKind::Retryable,
+        (false, true) => failure.kind,
+    };
+    Failure { kind, ..failure }
+}
+
+fn limit_code(limit: Limit) -> &'static str {
+    match limit {
+        Limit::Memory => "limit.memory",
+        Limit::Fuel => "limit.fuel",
+        Limit::Deadline => "limit.deadline",
+        Limit::Stack => "limit.stack",
+        Limit::Input => "limit.input",
+        Limit::Output => "limit.output",
+    }
+}

@@ -1,0 +1,80 @@
+//! `hub.toml`: what an operator declares. Applied at every start; applying it again changes nothing.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+};
+
+use serde::{Deserialize, Serialize};
+
+use crate::model::connection::{Connection, WebhookSource};
+
+/// The file's name.
+pub const CONFIG_FILE: &str = "hub.toml";
+/// Largest configuration, bytes.
+const CONFIG_BYTES_LIMIT: u64 = 1 << 20;
+
+/// What an operator declares. Paths are relative to the file.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Folders of plugin packages.
+    #[serde(default)]
+    pub plugins: Vec<PathBuf>,
+    /// Pipelines' files.
+    #[serde(default)]
+    pub pipelines: Vec<PathBuf>,
+    /// Connections by name.
+    #[serde(default)]
+    pub connections: BTreeMap<String, Connection>,
+    /// Webhook sources by name.
+    #[serde(default)]
+    pub sources: BTreeMap<String, WebhookSource>,
+    /// For each pipeline: which connection each name in its `uses` stands for.
+    #[serde(default)]
+    pub bindings: BTreeMap<String, BTreeMap<String, String>>,
+}
+
+/// Why a configuration cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// It cannot be read.
+    #[error("cannot read `{path}`")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// It is not a configuration.
+    #[error("`{path}` is not a hub configuration: {problem}")]
+    Parse {
+        /// The file.
+        path: PathBuf,
+        /// Where, why, and which fields there are.
+        problem: String,
+    },
+}
+
+impl Config {
+    /// Reads a file, and makes its paths absolute.
+    ///
+    /// # Errors
+    /// As [`ConfigError`] says.
+    pub fn read(path: &Path) -> Result<Self, ConfigError> {
+        let wrong = |source| ConfigError::Read { path: path.to_owned(), source };
+        let parse = |problem: String| ConfigError::Parse { path: path.to_owned(), problem };
+        let actual_bytes = fs::metadata(path).map_err(wrong)?.len();
+        if actual_bytes > CONFIG_BYTES_LIMIT {
+            return Err(parse(format!("it is {actual_bytes} bytes, the limit is {CONFIG_BYTES_LIMIT}")));
+        }
+        let text = fs::read_to_string(path).map_err(wrong)?;
+        let mut config: Self = toml::from_str(&text).map_err(|error| parse(error.to_string().trim_end().to_owned()))?;
+        let base = path.parent().unwrap_or(Path::new("."));
+        for relative in config.plugins.iter_mut().chain(&mut config.pipelines) {
+            *relative = base.join(&relative);
+        }
+        Ok(config)
+    }
+}

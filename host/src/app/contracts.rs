@@ -1,0 +1,153 @@
+//! The operation contracts, canonical documents and event schemas that come with the hub, and validators made of them.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
+
+use jsonschema::{Registry, Validator};
+use serde_json::Value;
+
+use crate::model::{contract::OperationContract, id::ContractId, manifest::Manifest};
+
+/// What relative references in schemas are relative to: `{"$ref": "retail/order@1"}` is this and `retail/order@1`.
+const BASE: &str = "https://schemas.crossdock.invalid/";
+
+macro_rules! files {
+    ($($name:literal),* $(,)?) => {
+        &[$(($name, include_str!(concat!("../../contracts/", $name, ".json")))),*]
+    };
+}
+
+/// Operation contracts, by id.
+const CONTRACTS: &[(&str, &str)] = files!["retail/erp-orders@1", "retail/warehouse@1", "retail/carrier-rates@1"];
+/// Canonical documents, by name below `schemas/`.
+const DOCUMENTS: &[(&str, &str)] = files!["schemas/retail/order@1", "schemas/retail/money@1"];
+/// Schemas of events' data, by event type below `events/`.
+const EVENTS: &[(&str, &str)] = files!["events/retail.order.placed.v1"];
+
+/// Contracts and schemas, ready to use.
+pub struct Library {
+    /// Operation contracts by id.
+    pub contracts: Arc<BTreeMap<ContractId, OperationContract>>,
+    /// Validators of each operation's input and output.
+    pub documents: Arc<HashMap<(ContractId, String), (Validator, Validator)>>,
+    /// Validators of events' data by event type.
+    pub events: Arc<BTreeMap<String, Validator>>,
+    registry: Registry<'static>,
+}
+
+impl Library {
+    /// What comes with this release.
+    ///
+    /// # Errors
+    /// Which file does not hold, and why; a test keeps that from being released.
+    pub fn built_in() -> Result<Self, String> {
+        let mut schemas = Vec::new();
+        for (name, text) in DOCUMENTS {
+            let name = name.trim_start_matches("schemas/");
+            schemas.push((format!("{BASE}{name}"), parse(name, text)?));
+        }
+        let registry = Registry::new()
+            .extend(schemas)
+            .and_then(jsonschema::RegistryBuilder::prepare)
+            .map_err(|error| format!("the canonical documents do not hold together: {error}"))?;
+        let mut library =
+            Self { contracts: Arc::default(), documents: Arc::default(), events: Arc::default(), registry };
+        let mut contracts = BTreeMap::new();
+        let mut documents = HashMap::new();
+        for (name, text) in CONTRACTS {
+            let contract: OperationContract =
+                serde_json::from_str(text).map_err(|error| format!("contract `{name}`: {error}"))?;
+            for (operation, declared) in &contract.operations {
+                let validators = (
+                    library.validator(&declared.input.to_value())?,
+                    library.validator(&declared.output.to_value())?,
+                );
+                documents.insert((contract.id.clone(), operation.clone()), validators);
+            }
+            contracts.insert(contract.id.clone(), contract);
+        }
+        let mut events = BTreeMap::new();
+        for (name, text) in EVENTS {
+            let event_type = name.trim_start_matches("events/");
+            events.insert(event_type.to_owned(), library.validator(&parse(name, text)?)?);
+        }
+        library.contracts = Arc::new(contracts);
+        library.documents = Arc::new(documents);
+        library.events = Arc::new(events);
+        Ok(library)
+    }
+
+    /// A validator of a schema, which may refer to canonical documents. Nothing is fetched from anywhere.
+    ///
+    /// # Errors
+    /// What is wrong with the schema.
+    pub fn validator(&self, schema: &Value) -> Result<Validator, String> {
+        jsonschema::options()
+            .with_base_uri(BASE)
+            .with_registry(&self.registry)
+            .offline()
+            .build(schema)
+            .map_err(|error| format!("a schema does not hold: {error}"))
+    }
+
+    /// Whether a connector has every operation of the contracts that it says it implements.
+    ///
+    /// # Errors
+    /// Which contract or operation is missing, and what to add.
+    pub fn implements(&self, manifest: &Manifest) -> Result<(), String> {
+        for id in &manifest.implements {
+            let Some(contract) = self.contracts.get(id) else {
+                let known: Vec<&str> = self.contracts.keys().map(ContractId::as_str).collect();
+                return Err(format!("no contract is named `{id}`; there is {}", known.join(", ")));
+            };
+            for (name, operation) in &contract.operations {
+                match manifest.operations.get(name) {
+                    None => return Err(format!("contract `{id}` needs operation `{name}`: add `[operations.{name}]`")),
+                    Some(declared) if declared.effect != operation.effect => {
+                        return Err(format!(
+                            "operation `{name}` is a {:?} in contract `{id}`: set its `effect` so",
+                            operation.effect
+                        )
+                        .to_lowercase());
+                    }
+                    Some(_) => {}
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn parse(name: &str, text: &str) -> Result<Value, String> {
+    serde_json::from_str(text).map_err(|error| format!("schema `{name}`: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::BTreeSet, path::Path};
+
+    use super::{CONTRACTS, DOCUMENTS, EVENTS, Library};
+
+    fn files(folder: &Path, below: &str, into: &mut BTreeSet<String>) {
+        for entry in std::fs::read_dir(folder).expect("folder").map(|entry| entry.expect("entry")) {
+            let name = format!("{below}{}", entry.file_name().to_string_lossy());
+            if entry.path().is_dir() {
+                files(&entry.path(), &format!("{name}/"), into);
+            } else if let Some(name) = name.strip_suffix(".json") {
+                into.insert(name.to_owned());
+            }
+        }
+    }
+
+    #[test]
+    fn everything_in_the_folder_is_built_in_and_holds() {
+        let mut there = BTreeSet::new();
+        files(&Path::new(env!("CARGO_MANIFEST_DIR")).join("contracts"), "", &mut there);
+        let built_in: BTreeSet<String> =
+            CONTRACTS.iter().chain(DOCUMENTS).chain(EVENTS).map(|(name, _)| (*name).to_owned()).collect();
+        assert_eq!(there, built_in);
+        Library::built_in().map(|_| ()).expect("holds");
+    }
+}

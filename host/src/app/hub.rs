@@ -1,0 +1,415 @@
+//! The running hub: what is wired together at start, and what the surfaces ask of it.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use arc_swap::ArcSwap;
+use futures::{
+    FutureExt as _,
+    future::{self, BoxFuture},
+    stream::{self, BoxStream},
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use super::{
+    accept,
+    clock::SystemClock,
+    config::Config,
+    contracts::Library,
+    facts::{Facts, FactsError},
+    identity,
+    index::Index,
+    install::{InstallError, Installer},
+    installation::Installation,
+    package::{Package, PackageError},
+    runner::{self, Shared},
+    secrets::LocalSecrets,
+    webhook,
+};
+use crate::{
+    flow::view,
+    model::{
+        connection::WebhookSource,
+        entry::Entry,
+        event::Event,
+        id::RunId,
+        run::{RunSummary, RunView},
+    },
+    net::egress::Gateway,
+    ports::{
+        clock::Clock,
+        hub::{
+            AcceptError, Acceptance, Hub as HubPort, PipelineView, PluginView, Readiness, RunFilter, WebhookError,
+        },
+        invoker::{Delivery, Invoker, WebhookReply},
+        journal::{Position, StreamId},
+        records::{RecordError, Records},
+    },
+    store::disk::{OpenError, Store},
+    wasm::Sandbox,
+};
+
+/// How many appends one look at the journal reads at start.
+const TAIL_PAGE: usize = 512;
+/// How long shutdown waits for runs to reach their next durable point.
+const SHUTDOWN_LIMIT: Duration = Duration::from_secs(10);
+
+/// Why a hub does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The data folder cannot be made.
+    #[error("cannot use data folder `{path}`")]
+    Folder {
+        /// The folder.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The store refuses to open.
+    #[error("the store in `{path}` does not open")]
+    Store {
+        /// Its folder.
+        path: PathBuf,
+        /// What is wrong, and how to proceed.
+        source: OpenError,
+    },
+    /// The sandbox cannot be made.
+    #[error("the sandbox cannot be made")]
+    Sandbox {
+        /// Why.
+        source: crate::wasm::SandboxError,
+    },
+    /// The way out cannot be made.
+    #[error("the egress client cannot be made: {problem}")]
+    Egress {
+        /// Why.
+        problem: String,
+    },
+    /// The contracts that come with the hub do not hold.
+    #[error("a built-in contract does not hold: {problem}")]
+    Contracts {
+        /// Which, and why.
+        problem: String,
+    },
+    /// Something declared or recorded cannot be installed.
+    #[error("cannot be installed")]
+    Install {
+        /// Why.
+        #[from]
+        source: InstallError,
+    },
+    /// A package that the configuration names cannot be read.
+    #[error("a plugin package cannot be read")]
+    Package {
+        /// Why.
+        #[from]
+        source: PackageError,
+    },
+    /// A pipeline's file cannot be read.
+    #[error("cannot read pipeline `{path}`")]
+    Pipeline {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The journal cannot be read.
+    #[error("the journal cannot be read")]
+    Facts {
+        /// Why.
+        #[from]
+        source: FactsError,
+    },
+    /// The hub's own records cannot be used.
+    #[error("the hub's records cannot be used")]
+    Record {
+        /// Why.
+        #[from]
+        source: RecordError,
+    },
+}
+
+/// A running hub. Cheap to clone.
+#[derive(Clone)]
+pub struct Hub {
+    shared: Arc<Shared>,
+    installer: Arc<Installer>,
+    store: Arc<Store>,
+}
+
+impl Hub {
+    /// Opens a data folder, makes everything recorded in it ready, and takes up every run that was cut short.
+    ///
+    /// # Errors
+    /// As [`StartError`] says.
+    pub async fn open(data: &Path) -> Result<Self, StartError> {
+        let folder = |path: PathBuf| -> Result<PathBuf, StartError> {
+            std::fs::create_dir_all(&path).map_err(|source| StartError::Folder { path: path.clone(), source })?;
+            Ok(path)
+        };
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let path = folder(data.join("store"))?;
+        let store = Arc::new(
+            Store::open(&path, Arc::clone(&clock)).map_err(|source| StartError::Store { path, source })?,
+        );
+        let sandbox =
+            Sandbox::new(&folder(data.join("cache"))?).map_err(|source| StartError::Sandbox { source })?;
+        let invoker: Arc<dyn Invoker> = Arc::new(sandbox);
+        let gateway = Gateway::new().map_err(|error| StartError::Egress { problem: error.to_string() })?;
+        let library = Library::built_in().map_err(|problem| StartError::Contracts { problem })?;
+        let installer = Installer {
+            records: store.records(),
+            blobs: store.blobs(),
+            invoker: Arc::clone(&invoker),
+            gateway: Arc::new(gateway),
+            secrets: Arc::new(LocalSecrets),
+            clock: Arc::clone(&clock),
+            library: Arc::new(library),
+        };
+        let installation = installer.load().await?;
+        let shared = Arc::new(Shared {
+            hub: identity::hub_id(&*store.records()).await?.into(),
+            facts: Facts::new(store.journal(), store.blobs()),
+            invoker,
+            clock,
+            records: store.records(),
+            secrets: Arc::new(LocalSecrets),
+            installation: ArcSwap::from_pointee(installation),
+            index: Index::default(),
+            turns: Shared::turns(),
+            stopping: CancellationToken::new(),
+            tasks: TaskTracker::new(),
+        });
+        let hub = Self { shared, installer: Arc::new(installer), store };
+        hub.take_up().await?;
+        Ok(hub)
+    }
+
+    /// Installs what an operator declares. What is there already is left as it is.
+    ///
+    /// # Errors
+    /// As [`StartError`] says; what came before the refused part stays installed.
+    pub async fn apply(&self, config: &Config) -> Result<(), StartError> {
+        for folder in &config.plugins {
+            let package = Package::read(folder)?;
+            let now = self.shared.installation.load_full();
+            self.swap(self.installer.plugin(&now, package).await?);
+        }
+        for (name, connection) in &config.connections {
+            let now = self.shared.installation.load_full();
+            self.swap(self.installer.connection(&now, name, connection.clone()).await?);
+        }
+        for (name, source) in &config.sources {
+            let now = self.shared.installation.load_full();
+            self.swap(self.installer.source(&now, name, source.clone()).await?);
+        }
+        for path in &config.pipelines {
+            let text = std::fs::read_to_string(path)
+                .map_err(|source| StartError::Pipeline { path: path.clone(), source })?;
+            let now = self.shared.installation.load_full();
+            self.swap(self.installer.pipeline(&now, &path.display().to_string(), &text).await?);
+        }
+        for (pipeline, names) in &config.bindings {
+            let now = self.shared.installation.load_full();
+            self.swap(self.installer.bindings(&now, pipeline, names.clone()).await?);
+        }
+        Ok(())
+    }
+
+    fn swap(&self, next: Option<Installation>) {
+        if let Some(next) = next {
+            self.shared.installation.store(Arc::new(next));
+        }
+    }
+
+    /// Stops: no run begins another effect, and the store is closed. Runs are taken up at the next start.
+    pub async fn stop(&self) {
+        self.shared.stopping.cancel();
+        self.shared.tasks.close();
+        if tokio::time::timeout(SHUTDOWN_LIMIT, self.shared.tasks.wait()).await.is_err() {
+            tracing::warn!("some runs were still busy; they are taken up at the next start");
+        }
+        if let Err(reason) = self.store.close().await {
+            tracing::error!(reason, "the store did not close cleanly");
+        }
+    }
+
+    /// Rebuilds the list of runs from the journal, and takes up those that are not settled.
+    async fn take_up(&self) -> Result<(), StartError> {
+        let shared = &self.shared;
+        let mut accepted = Vec::new();
+        let mut after = Position::default();
+        loop {
+            let page = shared.facts.tail(after, TAIL_PAGE).await?;
+            let Some(last) = page.last() else { break };
+            after = last.position;
+            for stored in page {
+                match stored.stream {
+                    StreamId::Acceptance(id) => accepted.extend(stored.entries.into_iter().filter_map(|entry| {
+                        match entry {
+                            Entry::Accepted(fact) if !fact.starts.is_empty() => Some((id, fact)),
+                            _ => None,
+                        }
+                    })),
+                    StreamId::Run(run) => {
+                        shared.index.add(run, &stored.entries);
+                    }
+                }
+            }
+            // Those whose every run has begun need not be kept in memory until the end.
+            accepted.retain(|(_, fact)| fact.starts.iter().any(|start| !shared.index.contains(start.run)));
+        }
+        let unsettled = shared.index.unsettled();
+        if !unsettled.is_empty() {
+            tracing::info!(runs = unsettled.len(), "taking up runs that were cut short");
+        }
+        for run in unsettled {
+            if let Err(error) = runner::resume(shared, run).await {
+                tracing::error!(%run, error = &error as &dyn std::error::Error, "a run cannot be taken up");
+            }
+        }
+        for (id, fact) in accepted {
+            for start in fact.starts.iter().filter(|start| !shared.index.contains(start.run)) {
+                runner::start(shared, &fact, id, start);
+            }
+        }
+        Ok(())
+    }
+
+    async fn story(shared: &Shared, id: RunId) -> Option<RunView> {
+        let (entries, _) = shared.facts.read(StreamId::Run(id)).await.ok()?;
+        view::story(id, &entries)
+    }
+
+    /// Figures of the store since it was opened.
+    #[must_use]
+    pub fn statistics(&self) -> crate::store::disk::Statistics {
+        self.store.statistics()
+    }
+}
+
+impl HubPort for Hub {
+    fn accept(&self, events: Vec<Event>) -> BoxFuture<'_, Result<Vec<Acceptance>, AcceptError>> {
+        accept::external(&self.shared, events).boxed()
+    }
+
+    fn webhook_source(&self, name: &str) -> Option<WebhookSource> {
+        self.shared.installation.load().sources.get(name).cloned()
+    }
+
+    fn deliver(
+        &self,
+        source: &str,
+        delivery: Delivery,
+    ) -> BoxFuture<'_, Result<(Vec<Acceptance>, Option<WebhookReply>), WebhookError>> {
+        let source = source.to_owned();
+        async move { webhook::deliver(&self.shared, &source, delivery).await }.boxed()
+    }
+
+    fn settle<'a>(&'a self, runs: &'a [RunId], wait: Duration) -> BoxFuture<'a, Vec<RunSummary>> {
+        let all = future::join_all(runs.iter().map(|run| settled(&self.shared, *run)));
+        async move {
+            // Time's being up is no error: the summaries say how far each run is.
+            let _ = tokio::time::timeout(wait, all).await;
+            runs.iter().filter_map(|run| self.shared.index.get(*run)).collect()
+        }
+        .boxed()
+    }
+
+    fn runs(&self, filter: &RunFilter) -> Vec<RunSummary> {
+        self.shared.index.list(filter)
+    }
+
+    fn run(&self, id: RunId) -> BoxFuture<'_, Option<RunView>> {
+        Self::story(&self.shared, id).boxed()
+    }
+
+    fn watch(&self, id: RunId) -> BoxStream<'static, RunView> {
+        let shared = Arc::clone(&self.shared);
+        let changes = stream::unfold((shared, false), move |(shared, over)| async move {
+            if over {
+                return None;
+            }
+            let watcher = shared.index.watcher(id);
+            let changed = watcher.notified();
+            let view = Self::story(&shared, id).await?;
+            let over = view.summary.state.is_settled();
+            if !over {
+                // The bound is a safety net: a view that is a second old rather than a watcher that waits for ever.
+                let _ = tokio::time::timeout(Duration::from_secs(1), changed).await;
+            }
+            Some((view, (shared, over)))
+        });
+        Box::pin(changes)
+    }
+
+    fn plugins(&self) -> Vec<PluginView> {
+        let installation = self.shared.installation.load();
+        let mut views = Vec::new();
+        for versions in installation.plugins.values() {
+            let latest = versions.keys().next_back();
+            views.extend(versions.iter().map(|(version, plugin)| PluginView {
+                digest: plugin.inspection.digest,
+                bytes: plugin.inspection.bytes,
+                active: Some(version) == latest,
+                imports: plugin.inspection.imports.clone(),
+                exports: plugin.inspection.exports.clone(),
+                manifest: plugin.manifest.clone(),
+            }));
+        }
+        views
+    }
+
+    fn pipelines(&self) -> Vec<PipelineView> {
+        let installation = self.shared.installation.load();
+        installation
+            .pipelines
+            .values()
+            .map(|pipeline| PipelineView {
+                name: pipeline.plan.pipeline.name.clone(),
+                version: pipeline.plan.pipeline.version.clone(),
+                owner: pipeline.owner.clone(),
+                summary: pipeline.summary.clone(),
+                digest: pipeline.plan.pipeline.digest,
+                triggers: pipeline.plan.triggers.iter().map(|trigger| trigger.event_type.clone()).collect(),
+                steps: pipeline.plan.nodes().map(|node| node.id.clone()).collect(),
+                text: pipeline.text.clone(),
+            })
+            .collect()
+    }
+
+    fn readiness(&self) -> Readiness {
+        let journal = self.shared.facts.health();
+        let stopping = self.shared.stopping.is_cancelled();
+        let installation = self.shared.installation.load();
+        let mut unbound = Vec::new();
+        for (name, pipeline) in &installation.pipelines {
+            for used in pipeline.uses.keys() {
+                unbound.extend(installation.connection(name, used).err());
+            }
+        }
+        let ok = || "ok".to_owned();
+        let checks = vec![
+            ("journal".to_owned(), journal.clone().err().unwrap_or_else(ok)),
+            ("bindings".to_owned(), if unbound.is_empty() { ok() } else { unbound.join("; ") }),
+            ("lifecycle".to_owned(), if stopping { "the hub is stopping".to_owned() } else { ok() }),
+        ];
+        // An unbound name parks the runs that need it; it is no reason to refuse events, which would lose them.
+        Readiness { ready: journal.is_ok() && !stopping, checks }
+    }
+}
+
+/// Waits until a run is settled.
+async fn settled(shared: &Shared, run: RunId) {
+    loop {
+        let watcher = shared.index.watcher(run);
+        let changed = watcher.notified();
+        if shared.index.get(run).is_some_and(|summary| summary.state.is_settled()) {
+            return;
+        }
+        changed.await;
+    }
+}

@@ -1,0 +1,131 @@
+//! The list of runs, derived from durable facts, and those who wait for a run to change.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use tokio::sync::Notify;
+
+use crate::{
+    flow::view,
+    model::{
+        entry::Entry,
+        id::RunId,
+        run::{RunState, RunSummary},
+    },
+    ports::hub::RunFilter,
+};
+
+/// How many settled runs are listed; older ones are still found by their id.
+const SETTLED_LIMIT: usize = 50_000;
+
+/// Summaries of runs. Only ever told facts that are durable.
+#[derive(Default)]
+pub struct Index {
+    inner: Mutex<Inner>,
+}
+
+#[derive(Default)]
+struct Inner {
+    summaries: HashMap<RunId, RunSummary>,
+    settled: VecDeque<RunId>,
+    watchers: HashMap<RunId, Arc<Notify>>,
+}
+
+/// A change of state that is worth counting.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settled {
+    /// The pipeline.
+    pub pipeline: String,
+    /// The state.
+    pub state: RunState,
+}
+
+impl Index {
+    /// Takes in durable facts of a run; says if it settled by them.
+    pub fn add(&self, run: RunId, entries: &[Entry]) -> Option<Settled> {
+        let mut inner = self.lock();
+        for entry in entries {
+            match entry {
+                Entry::RunStarted(started) => {
+                    inner.summaries.entry(run).or_insert_with(|| view::begin(run, started));
+                }
+                _ => {
+                    if let Some(summary) = inner.summaries.get_mut(&run) {
+                        view::summarize(summary, entry);
+                    }
+                }
+            }
+        }
+        let summary = inner.summaries.get(&run)?;
+        let settled = summary
+            .state
+            .is_settled()
+            .then(|| Settled { pipeline: summary.pipeline.clone(), state: summary.state });
+        if settled.is_some() {
+            inner.settled.push_back(run);
+            if inner.settled.len() > SETTLED_LIMIT
+                && let Some(oldest) = inner.settled.pop_front()
+            {
+                inner.summaries.remove(&oldest);
+            }
+        }
+        let watcher = if settled.is_some() { inner.watchers.remove(&run) } else { inner.watchers.get(&run).cloned() };
+        drop(inner);
+        if let Some(watcher) = watcher {
+            watcher.notify_waiters();
+        }
+        settled
+    }
+
+    /// A run's summary.
+    pub fn get(&self, run: RunId) -> Option<RunSummary> {
+        self.lock().summaries.get(&run).cloned()
+    }
+
+    /// Runs that are not settled.
+    pub fn unsettled(&self) -> Vec<RunId> {
+        self.lock()
+            .summaries
+            .values()
+            .filter(|summary| !summary.state.is_settled())
+            .map(|summary| summary.id)
+            .collect()
+    }
+
+    /// Whether the run is known.
+    pub fn contains(&self, run: RunId) -> bool {
+        self.lock().summaries.contains_key(&run)
+    }
+
+    /// Matching runs, latest first.
+    pub fn list(&self, filter: &RunFilter) -> Vec<RunSummary> {
+        let mut found: Vec<RunSummary> = self
+            .lock()
+            .summaries
+            .values()
+            .filter(|run| filter.pipeline.as_ref().is_none_or(|pipeline| *pipeline == run.pipeline))
+            .filter(|run| filter.state.is_none_or(|state| state == run.state))
+            .filter(|run| filter.key.as_ref().is_none_or(|key| *key == run.key))
+            .cloned()
+            .collect();
+        found.sort_by(|a, b| b.started.cmp(&a.started).then_with(|| a.id.cmp(&b.id)));
+        found.truncate(filter.limit);
+        found
+    }
+
+    /// What is notified when the run changes. Ask for it before looking at the run, so that no change is missed.
+    pub fn watcher(&self, run: RunId) -> Arc<Notify> {
+        let mut inner = self.lock();
+        if inner.summaries.get(&run).is_some_and(|summary| summary.state.is_settled()) {
+            return Arc::default();
+        }
+        Arc::clone(inner.watchers.entry(run).or_default())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        // A panic while holding the lock leaves summaries that are at worst stale; the journal is the truth.
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

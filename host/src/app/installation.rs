@@ -1,0 +1,201 @@
+//! What is installed: one immutable picture of plugins, pipelines, connections and bindings. A change makes a new
+//! picture and swaps it in; whoever works with the old one finishes with it.
+
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    sync::Arc,
+};
+
+use jsonschema::Validator;
+use semver::Version;
+
+use super::package::Schemas;
+use crate::{
+    flow::{
+        language::PluginFacts,
+        machine::effect::{Bindings, OperationUse},
+        plan::{Plan, PluginRange},
+    },
+    model::{
+        connection::{Connection, WebhookSource},
+        contract::OperationContract,
+        entry::PluginUse,
+        id::{ContractId, Digest, PluginId},
+        limits::Limits,
+        manifest::{Doubt, Manifest},
+    },
+    ports::{egress::Egress, invoker::Inspection},
+};
+
+/// Everything that is installed.
+#[derive(Default)]
+pub struct Installation {
+    /// Operation contracts of this hub.
+    pub contracts: Arc<BTreeMap<ContractId, OperationContract>>,
+    /// Validators of contracts' documents, by contract and operation: input, output.
+    pub documents: Arc<HashMap<(ContractId, String), (Validator, Validator)>>,
+    /// Event schemas by event type.
+    pub events: Arc<BTreeMap<String, Validator>>,
+    /// Plugins by line and version.
+    pub plugins: BTreeMap<PluginId, BTreeMap<Version, Arc<Plugin>>>,
+    /// Plugins by the digest of their component.
+    pub by_digest: HashMap<Digest, Arc<Plugin>>,
+    /// The pipelines that new runs start on, by name.
+    pub pipelines: BTreeMap<String, Arc<Pipeline>>,
+    /// Every accepted version of every pipeline by digest: a run finishes on the version that started it.
+    pub plans: HashMap<Digest, Arc<Plan>>,
+    /// Connections by name.
+    pub connections: BTreeMap<String, Arc<OpenConnection>>,
+    /// For each pipeline, which connection each name in its `uses` stands for.
+    pub bindings: BTreeMap<String, BTreeMap<String, String>>,
+    /// Webhook sources by name.
+    pub sources: BTreeMap<String, WebhookSource>,
+}
+
+/// An installed plugin version.
+pub struct Plugin {
+    /// What it says about itself.
+    pub manifest: Manifest,
+    /// What it imports and exports, computed.
+    pub inspection: Inspection,
+    /// Its schemas.
+    pub schemas: Schemas,
+    /// The bounds of its calls: what it asks for, within the hub's ceiling.
+    pub limits: Limits,
+    /// Validators of its own documents.
+    pub input: Option<Validator>,
+    /// As `input`, for what it gives.
+    pub output: Option<Validator>,
+}
+
+/// An accepted pipeline.
+pub struct Pipeline {
+    /// What runs.
+    pub plan: Arc<Plan>,
+    /// Who answers for it.
+    pub owner: String,
+    /// One sentence.
+    pub summary: String,
+    /// The contracts behind the names in `uses`.
+    pub uses: BTreeMap<String, ContractId>,
+    /// The text.
+    pub text: String,
+}
+
+/// A connection, ready to be called through.
+pub struct OpenConnection {
+    /// Its name.
+    pub name: String,
+    /// As the operator configured it.
+    pub connection: Connection,
+    /// Changes with each change of the connection and its grants.
+    pub revision: u64,
+    /// The plugin that serves it.
+    pub plugin: Arc<Plugin>,
+    /// The way out, by operation.
+    pub outlets: HashMap<String, Arc<dyn Egress>>,
+}
+
+impl Plugin {
+    /// How records name it.
+    #[must_use]
+    pub fn used(&self, grant: u64) -> PluginUse {
+        PluginUse {
+            id: self.manifest.id.clone(),
+            version: self.manifest.version.to_string(),
+            digest: self.inspection.digest,
+            contract: self.manifest.contract.to_string(),
+            grant,
+        }
+    }
+}
+
+impl Installation {
+    /// The latest version of a line that suits.
+    #[must_use]
+    pub fn latest(&self, id: &PluginId, range: Option<&semver::VersionReq>) -> Option<&Arc<Plugin>> {
+        self.plugins
+            .get(id)?
+            .iter()
+            .rev()
+            .find(|(version, _)| range.is_none_or(|range| range.matches(version)))
+            .map(|(_, plugin)| plugin)
+    }
+
+    /// The connection that a pipeline's name stands for.
+    ///
+    /// # Errors
+    /// What is missing, and what to do about it.
+    pub fn connection(&self, pipeline: &str, name: &str) -> Result<&Arc<OpenConnection>, String> {
+        let bound = self.bindings.get(pipeline).and_then(|names| names.get(name)).ok_or_else(|| {
+            format!("pipeline `{pipeline}` has no connection bound to `{name}`: add it under `bindings.\"{pipeline}\"`")
+        })?;
+        self.connections
+            .get(bound)
+            .ok_or_else(|| format!("connection `{bound}`, bound to `{name}` of `{pipeline}`, is not configured"))
+    }
+
+    /// Facts about plugins for the pipeline checker.
+    #[must_use]
+    pub fn plugin_facts(&self) -> BTreeMap<PluginId, Vec<PluginFacts>> {
+        self.plugins
+            .iter()
+            .map(|(id, versions)| (id.clone(), versions.values().map(|plugin| facts(&plugin.manifest)).collect()))
+            .collect()
+    }
+
+    /// Every event type that starts a pipeline or has a schema.
+    #[must_use]
+    pub fn event_types(&self) -> HashSet<&str> {
+        self.pipelines
+            .values()
+            .flat_map(|pipeline| pipeline.plan.triggers.iter().map(|trigger| trigger.event_type.as_str()))
+            .chain(self.events.keys().map(String::as_str))
+            .collect()
+    }
+
+    /// The look-ups of a run of this pipeline.
+    #[must_use]
+    pub fn bound<'a>(&'a self, pipeline: &'a str) -> Bound<'a> {
+        Bound { installation: self, pipeline }
+    }
+}
+
+/// What the pipeline checker needs to know of a plugin.
+#[must_use]
+pub fn facts(manifest: &Manifest) -> PluginFacts {
+    let rule = manifest.rule.as_ref();
+    PluginFacts {
+        version: manifest.version.clone(),
+        kind: manifest.kind,
+        outcomes: rule.map(|rule| rule.outcomes.clone()).unwrap_or_default(),
+        routes: rule.map(|rule| rule.routes.clone()).unwrap_or_default(),
+    }
+}
+
+/// An installation as one pipeline sees it.
+pub struct Bound<'a> {
+    installation: &'a Installation,
+    pipeline: &'a str,
+}
+
+impl Bindings for Bound<'_> {
+    fn plugin(&self, range: &PluginRange) -> Result<PluginUse, String> {
+        self.installation.latest(&range.id, Some(&range.range)).map(|plugin| plugin.used(0)).ok_or_else(|| {
+            format!("no installed version of plugin `{}` matches `{}`: install one", range.id, range.range)
+        })
+    }
+
+    fn operation(&self, connection: &str, operation: &str) -> Result<OperationUse, String> {
+        let open = self.installation.connection(self.pipeline, connection)?;
+        let declared = open.plugin.manifest.operations.get(operation).ok_or_else(|| {
+            format!("plugin `{}` of connection `{}` has no operation `{operation}`", open.plugin.manifest.id, open.name)
+        })?;
+        // A find that the manifest names but does not have would leave doubt for ever.
+        let doubt = match &declared.doubt {
+            Doubt::NaturalKey { find, .. } if !open.plugin.manifest.operations.contains_key(find) => Doubt::None,
+            other => other.clone(),
+        };
+        Ok(OperationUse { plugin: open.plugin.used(open.revision), doubt })
+    }
+}

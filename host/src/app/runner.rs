@@ -1,0 +1,276 @@
+//! Carries runs forward: takes what `flow` decided, does it, and tells what came of it. One task a run.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use tokio::sync::Semaphore;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use super::{
+    accept, calls,
+    facts::{Facts, FactsError},
+    index::Index,
+    installation::Installation,
+};
+use crate::{
+    flow::machine::{
+        ReplayError, Run,
+        effect::{Answer, Effect, Emit, Input},
+    },
+    model::{
+        entry::{Accepted, Entry, Output, RunStarted, Start},
+        failure::{Failure, FailureKind},
+        id::{AcceptanceId, Digest, RunId},
+        json::Json,
+        limits::Usage,
+        timestamp::Timestamp,
+    },
+    ports::{
+        clock::Clock,
+        invoker::Invoker,
+        journal::{AppendError, StreamId, Version},
+        records::Records,
+        secrets::Secrets,
+    },
+};
+
+/// Runs that are worked on at the same time; others wait for their turn. Those that sleep until a time do not count.
+const RUNS_AT_ONCE: usize = 1_024;
+/// The wait before an append that the journal did not take is tried again, and the longest such wait, milliseconds.
+const APPEND_RETRY_MS: (u64, u64) = (50, 5_000);
+
+/// What runs need. Shared by all of them.
+pub struct Shared {
+    /// Identity of this hub, part of every idempotency key.
+    pub hub: Arc<str>,
+    /// The journal.
+    pub facts: Facts,
+    /// Calls into plugins.
+    pub invoker: Arc<dyn Invoker>,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// Connectors' state.
+    pub records: Arc<dyn Records>,
+    /// Secrets.
+    pub secrets: Arc<dyn Secrets>,
+    /// What is installed now.
+    pub installation: ArcSwap<Installation>,
+    /// The list of runs.
+    pub index: Index,
+    /// Turns of work.
+    pub turns: Semaphore,
+    /// Told when the hub shuts down; runs stop at their next effect and are resumed at the next start.
+    pub stopping: CancellationToken,
+    /// Counts tasks, so that shutdown can wait for them.
+    pub tasks: TaskTracker,
+}
+
+impl Shared {
+    /// Turns of work for a new hub.
+    #[must_use]
+    pub fn turns() -> Semaphore {
+        Semaphore::new(RUNS_AT_ONCE)
+    }
+}
+
+/// Starts a run that a durable acceptance names.
+pub fn start(shared: &Arc<Shared>, accepted: &Accepted, acceptance: AcceptanceId, start: &Start) {
+    let installation = shared.installation.load();
+    let Some(plan) = installation.plans.get(&start.pipeline.digest) else {
+        tracing::error!(run = %start.run, pipeline = start.pipeline.name, "the accepted pipeline is not installed");
+        return;
+    };
+    let key = calls::key(plan, &accepted.event).unwrap_or_else(|_| accepted.event.id.clone());
+    let started = RunStarted {
+        time: accepted.time,
+        acceptance,
+        pipeline: start.pipeline.clone(),
+        key,
+        event: accepted.event.clone(),
+    };
+    let (run, entry) = Run::start(start.run, Arc::clone(plan), Arc::clone(&shared.hub), started);
+    spawn(shared, Drive { run, version: Version::default(), buffer: vec![entry] });
+}
+
+/// Why a run cannot be taken up.
+#[derive(Debug, thiserror::Error)]
+pub enum ResumeError {
+    /// Its facts cannot be read.
+    #[error("its facts cannot be read")]
+    Facts {
+        /// Why.
+        #[from]
+        source: FactsError,
+    },
+    /// Its facts are not those of its pipeline.
+    #[error("its facts do not fit its pipeline")]
+    Replay {
+        /// Why.
+        #[from]
+        source: ReplayError,
+    },
+    /// Its pipeline is not installed.
+    #[error("its pipeline, digest {digest}, is not installed")]
+    NoPipeline {
+        /// The digest.
+        digest: Digest,
+    },
+}
+
+/// Takes up a run where its facts end.
+///
+/// # Errors
+/// If its facts cannot be read, or not by an installed pipeline.
+pub async fn resume(shared: &Arc<Shared>, id: RunId) -> Result<(), ResumeError> {
+    let (entries, version) = shared.facts.read(StreamId::Run(id)).await?;
+    let digest = match entries.first() {
+        Some(Entry::RunStarted(started)) => started.pipeline.digest,
+        _ => return Err(ReplayError::NoStart { run: id }.into()),
+    };
+    let plan = shared.installation.load().plans.get(&digest).cloned();
+    let run = Run::replay(id, plan.ok_or(ResumeError::NoPipeline { digest })?, Arc::clone(&shared.hub), &entries)?;
+    if !run.is_settled() {
+        spawn(shared, Drive { run, version, buffer: Vec::new() });
+    }
+    Ok(())
+}
+
+/// A run being worked on.
+struct Drive {
+    run: Run,
+    version: Version,
+    /// Facts that are recorded and not yet durable.
+    buffer: Vec<Entry>,
+}
+
+/// The run is no longer ours to carry forward.
+enum Stop {
+    /// The hub shuts down; the run is resumed at the next start.
+    Stopping,
+    /// Somebody else appended to the run.
+    Taken,
+}
+
+fn spawn(shared: &Arc<Shared>, drive: Drive) {
+    let shared = Arc::clone(shared);
+    let tasks = shared.tasks.clone();
+    tasks.spawn(async move {
+        let id = drive.run.id;
+        match drive.forward(&shared).await {
+            Ok(()) | Err(Stop::Stopping) => {}
+            Err(Stop::Taken) => tracing::warn!(run = %id, "somebody else carries this run forward; leaving it to them"),
+        }
+    });
+}
+
+impl Drive {
+    async fn forward(mut self, shared: &Arc<Shared>) -> Result<(), Stop> {
+        let mut input = Input::Resume;
+        loop {
+            let turn = shared.turns.acquire().await.map_err(|_| Stop::Stopping)?;
+            let mut then = Some(input);
+            let mut due = None;
+            while let Some(happened) = then.take() {
+                if shared.stopping.is_cancelled() {
+                    return Err(Stop::Stopping);
+                }
+                match self.turn(happened, shared).await? {
+                    Next::Answer(answer) => then = Some(Input::Answer(answer)),
+                    Next::Sleep(time) => due = Some(time),
+                    Next::Nothing => {}
+                }
+            }
+            drop(turn);
+            self.commit(shared).await?;
+            let Some(due) = due else { return Ok(()) };
+            tokio::select! {
+                () = shared.clock.sleep_until(due) => {}
+                () = shared.stopping.cancelled() => return Err(Stop::Stopping),
+            }
+            input = Input::Wake;
+        }
+    }
+
+    /// One decision, carried out.
+    async fn turn(&mut self, input: Input, shared: &Arc<Shared>) -> Result<Next, Stop> {
+        let effects = {
+            let installation = shared.installation.load();
+            let pipeline = self.run.plan.pipeline.name.clone();
+            self.run.decide(input, shared.clock.now(), &installation.bound(&pipeline))
+        };
+        let mut next = Next::Nothing;
+        for effect in effects {
+            match effect {
+                Effect::Record(entry) => self.buffer.push(entry),
+                Effect::Commit => self.commit(shared).await?,
+                Effect::Invoke(invoke) => next = Next::Answer(Box::new(calls::invoke(shared, &self.run, invoke).await)),
+                Effect::Call(call) => next = Next::Answer(Box::new(calls::call(shared, &self.run, call).await)),
+                Effect::Emit(emit) => next = Next::Answer(Box::new(self.emit(shared, emit).await)),
+                Effect::Sleep(due) => next = Next::Sleep(due),
+            }
+        }
+        Ok(next)
+    }
+
+    async fn emit(&self, shared: &Arc<Shared>, emit: Emit) -> Answer {
+        let Emit { node, event } = emit;
+        let id = event.acceptance();
+        let result = match accept::internal(shared, event).await {
+            Ok(_) => Ok(Output::Json(Json::from(serde_json::json!({ "event": id })))),
+            Err(error) => Err(Failure::new(FailureKind::Retryable, "hub.emit", error.to_string())),
+        };
+        Answer { node, result, usage: Usage::default(), log: Vec::new(), annotations: Vec::new() }
+    }
+
+    /// Makes everything recorded durable, however long the journal takes to take it.
+    async fn commit(&mut self, shared: &Arc<Shared>) -> Result<(), Stop> {
+        if self.buffer.is_empty() {
+            return Ok(());
+        }
+        let stream = StreamId::Run(self.run.id);
+        let (mut delay_ms, longest_ms) = APPEND_RETRY_MS;
+        loop {
+            match shared.facts.append(stream, self.version, &self.buffer).await {
+                Ok(version) => {
+                    self.version = version;
+                    break;
+                }
+                Err(AppendError::Conflict) => return Err(Stop::Taken),
+                // The facts are kept and tried again under the same id: an outcome that was unknown is found out so.
+                Err(error) => {
+                    tracing::warn!(run = %self.run.id, %error, delay_ms, "the journal did not take facts");
+                    let due = shared.clock.now().plus_millis(delay_ms);
+                    tokio::select! {
+                        () = shared.clock.sleep_until(due) => {}
+                        () = shared.stopping.cancelled() => return Err(Stop::Stopping),
+                    }
+                    delay_ms = (delay_ms * 2).min(longest_ms);
+                }
+            }
+        }
+        // Only now is anything of it visible.
+        observe(shared, self.run.id, &self.buffer);
+        self.buffer.clear();
+        Ok(())
+    }
+}
+
+/// What a turn leads to.
+enum Next {
+    Answer(Box<Answer>),
+    Sleep(Timestamp),
+    Nothing,
+}
+
+fn observe(shared: &Shared, run: RunId, entries: &[Entry]) {
+    for entry in entries {
+        if let Entry::StepDone(done) = entry {
+            #[expect(clippy::cast_precision_loss, reason = "a histogram works in floating point")]
+            metrics::histogram!("crossdock_step_seconds").record(done.usage.elapsed_us as f64 / 1e6);
+        }
+    }
+    if let Some(settled) = shared.index.add(run, entries) {
+        metrics::counter!("crossdock_runs_total", "pipeline" => settled.pipeline, "state" => settled.state.as_str())
+            .increment(1);
+    }
+}

@@ -1,0 +1,85 @@
+//! Webhooks: the host verifies, the plugin reads, the events are accepted.
+
+use std::sync::Arc;
+
+use super::{accept, runner::Shared};
+use crate::{
+    model::{failure::FailureKind, id::hash32},
+    policy::signature,
+    ports::{
+        hub::{Acceptance, WebhookError},
+        invoker::{Answer, Authority, CallError, Delivery, Feed, Invocation, WebhookReply, Work},
+    },
+};
+
+/// Takes in one delivery: signature over the raw bytes first, before any plugin sees them.
+///
+/// # Errors
+/// As [`WebhookError`] says; nothing was accepted then.
+pub async fn deliver(
+    shared: &Arc<Shared>,
+    name: &str,
+    delivery: Delivery,
+) -> Result<(Vec<Acceptance>, Option<WebhookReply>), WebhookError> {
+    let installation = shared.installation.load_full();
+    let unknown = || WebhookError::UnknownSource { name: name.to_owned() };
+    let source = installation.sources.get(name).ok_or_else(unknown)?;
+    let broken = |problem: String| WebhookError::Plugin { problem };
+    let plugin = installation
+        .latest(&source.plugin, None)
+        .ok_or_else(|| broken(format!("plugin `{}` is not installed", source.plugin)))?;
+    let scheme = plugin
+        .manifest
+        .webhook
+        .as_ref()
+        .ok_or_else(|| broken(format!("plugin `{}` declares no `[webhook]`", source.plugin)))?;
+    let secret = shared.secrets.resolve(&source.secret).map_err(|error| broken(error.to_string()))?;
+    let now = shared.clock.now();
+    signature::verify(scheme, &delivery.headers, &delivery.body, secret.expose(), now)
+        .map_err(|error| WebhookError::Signature { problem: error.to_string() })?;
+    drop(secret);
+
+    let seed = hash32("crossdock delivery 1", &[name.as_bytes(), &delivery.body]);
+    let feed = Feed { name: name.to_owned(), config: source.config.clone(), attributes: Vec::new() };
+    let completed = shared
+        .invoker
+        .invoke(Invocation {
+            component: plugin.inspection.digest,
+            work: Work::Receive { delivery, feed },
+            limits: plugin.limits,
+            now,
+            seed,
+            authority: Authority::default(),
+        })
+        .await;
+    let (mut events, reply) = match completed.result {
+        Ok(Answer::Receipt(events, reply)) => (events, reply),
+        Ok(_) => return Err(broken("it answered with something else than events".to_owned())),
+        Err(error) => return Err(refused(error)),
+    };
+    for event in &mut events {
+        if !source.types.contains(&event.event_type) {
+            let event_type = event.event_type.clone();
+            return Err(WebhookError::TypeNotAllowed { name: name.to_owned(), event_type });
+        }
+        // Whatever the plugin says: the operator decides who is speaking.
+        event.source.clone_from(&source.source);
+    }
+    Ok((accept::external(shared, events).await?, reply))
+}
+
+fn refused(error: CallError) -> WebhookError {
+    match error {
+        CallError::Failure(failure) if failure.kind == FailureKind::InvalidInput => {
+            WebhookError::Invalid { code: failure.code, message: failure.message }
+        }
+        CallError::Failure(failure) if failure.kind == FailureKind::Denied => {
+            WebhookError::Signature { problem: failure.message }
+        }
+        CallError::Failure(failure) => WebhookError::Plugin { problem: failure.to_string() },
+        CallError::Limit(exceeded) => WebhookError::Plugin { problem: exceeded.to_string() },
+        CallError::Trap { message } | CallError::Contract { message } | CallError::Unavailable { message } => {
+            WebhookError::Plugin { problem: message }
+        }
+    }
+}

@@ -1,0 +1,138 @@
+//! `crossdock run`.
+
+use std::process::ExitCode;
+
+use clap::{Args, Subcommand};
+use futures::StreamExt as _;
+use serde::Deserialize;
+
+use super::{
+    Failed, HubAddress,
+    out::Out,
+    story::{self, duration},
+};
+use crate::{
+    model::run::{RunSummary, RunView},
+    net::client::Client,
+};
+
+/// Runs.
+#[derive(Subcommand, Debug)]
+pub(super) enum Run {
+    /// List runs, latest first.
+    List(List),
+    /// Tell the whole story of a run.
+    Show(Show),
+    /// Follow a run until it is settled.
+    Watch(Show),
+}
+
+/// Which runs.
+#[derive(Args, Debug)]
+pub(super) struct List {
+    /// Only of this pipeline.
+    #[arg(long)]
+    pipeline: Option<String>,
+    /// Only in this state: `running`, `waiting`, `completed`, `rejected` or `parked`.
+    #[arg(long)]
+    state: Option<String>,
+    /// Only about this key, such as an order number.
+    #[arg(long)]
+    key: Option<String>,
+    /// At most so many.
+    #[arg(long, default_value_t = 50)]
+    limit: usize,
+    #[command(flatten)]
+    address: HubAddress,
+}
+
+/// Which run.
+#[derive(Args, Debug)]
+pub(super) struct Show {
+    /// Its id, or enough of it to be the only one.
+    id: String,
+    #[command(flatten)]
+    address: HubAddress,
+}
+
+#[derive(Deserialize)]
+struct Runs {
+    runs: Vec<RunSummary>,
+}
+
+impl Run {
+    pub(super) async fn run(self, out: &Out) -> Result<ExitCode, Failed> {
+        match self {
+            Self::List(list) => list.run(out).await,
+            Self::Show(show) => {
+                let client = Client::new(&show.address.hub)?;
+                let run: RunView = client.get(&format!("/v1/runs/{}", show.id)).await?;
+                if out.is_json() {
+                    out.value(&run);
+                } else {
+                    story::tell(out, &run);
+                }
+                Ok(ExitCode::SUCCESS)
+            }
+            Self::Watch(show) => show.watch(out).await,
+        }
+    }
+}
+
+impl List {
+    async fn run(self, out: &Out) -> Result<ExitCode, Failed> {
+        let client = Client::new(&self.address.hub)?;
+        let mut query = vec![("limit", self.limit.to_string())];
+        query.extend(self.pipeline.map(|pipeline| ("pipeline", pipeline)));
+        query.extend(self.state.map(|state| ("state", state)));
+        query.extend(self.key.map(|key| ("key", key)));
+        let Runs { runs } = client.get_with("/v1/runs", &query).await?;
+        if out.is_json() {
+            out.value(&runs);
+            return Ok(ExitCode::SUCCESS);
+        }
+        let rows = runs
+            .into_iter()
+            .map(|run| {
+                vec![
+                    run.id.to_string(),
+                    run.pipeline,
+                    run.key,
+                    run.state.as_str().to_owned(),
+                    duration(run.updated.since(run.started) * 1_000),
+                    run.cause.unwrap_or_default(),
+                ]
+            })
+            .collect();
+        out.table(&["run", "pipeline", "about", "state", "took", "cause"], rows, "no runs");
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+impl Show {
+    async fn watch(self, out: &Out) -> Result<ExitCode, Failed> {
+        let client = Client::new(&self.address.hub)?;
+        let mut views = client.stream(&format!("/v1/runs/{}/stream", self.id)).await?;
+        let mut told = Vec::new();
+        let mut last: Option<RunView> = None;
+        while let Some(data) = views.next().await {
+            let view: RunView = serde_json::from_str(&data?)?;
+            if out.is_json() {
+                out.text(&serde_json::to_string(&view)?);
+            }
+            for step in &view.steps {
+                // A step is told again when it has something new to tell.
+                if !told.contains(step) {
+                    story::tell_step(out, step, view.summary.started, None);
+                    told.push(step.clone());
+                }
+            }
+            last = Some(view);
+        }
+        match last {
+            Some(view) => out.say(format!("  {}", story::ending(out, &view))),
+            None => return Err("the hub ended the stream without a word; is it stopping?".into()),
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}

@@ -1,0 +1,147 @@
+//! A run as a story that a newcomer understands: what came in, what each step did and why, what came out.
+
+use super::out::Out;
+use crate::model::{
+    json::Json,
+    run::{RunState, RunView, StepState, StepView},
+    timestamp::Timestamp,
+};
+
+/// Longest output that is shown, characters.
+const OUTPUT_CHARACTERS: usize = 160;
+
+/// Tells a run.
+pub(super) fn tell(out: &Out, run: &RunView) {
+    let summary = &run.summary;
+    out.say(format!(
+        "{}  {} {}  about {}",
+        out.bold(&summary.id.to_string()),
+        summary.pipeline,
+        summary.pipeline_version,
+        out.bold(&summary.key)
+    ));
+    out.say(format!(
+        "  {} `{}` from {}, accepted {}",
+        out.dim("event"),
+        run.event.event_type,
+        run.event.source,
+        run.event.accepted
+    ));
+    let mut previous = None;
+    for step in &run.steps {
+        tell_step(out, step, summary.started, previous);
+        previous = step.ended;
+    }
+    out.say(format!("  {} {}", mark(out, summary.state), ending(out, run)));
+}
+
+/// One line for a run.
+pub(super) fn ending(out: &Out, run: &RunView) -> String {
+    let summary = &run.summary;
+    let took_ms = summary.updated.since(summary.started);
+    let state = match summary.state {
+        RunState::Completed => out.green("completed"),
+        RunState::Rejected => out.yellow("rejected"),
+        RunState::Parked => out.yellow("parked for people"),
+        RunState::Waiting => out.yellow("waiting"),
+        RunState::Running => "running".to_owned(),
+    };
+    let at = summary.step.as_deref().map(|step| format!(" at `{step}`")).unwrap_or_default();
+    let due = summary.due.map(|due| format!(", next at {due}")).unwrap_or_default();
+    let cause = summary.cause.as_deref().map(|cause| format!(": {cause}")).unwrap_or_default();
+    format!("{state} after {}{at}{due}{cause}", duration(took_ms * 1_000))
+}
+
+fn mark(out: &Out, state: RunState) -> String {
+    match state {
+        RunState::Completed => out.green("●"),
+        RunState::Rejected | RunState::Parked => out.yellow("●"),
+        RunState::Running | RunState::Waiting => out.dim("○"),
+    }
+}
+
+/// Tells one step.
+pub(super) fn tell_step(out: &Out, step: &StepView, started: Timestamp, _previous: Option<Timestamp>) {
+    let sign = match step.state {
+        StepState::Done => out.green("✓"),
+        StepState::Skipped => out.dim("–"),
+        StepState::Failed => out.red("✗"),
+        StepState::Waiting => out.yellow("…"),
+        StepState::Running => out.dim("○"),
+    };
+    let what = step.operation.clone().unwrap_or_default();
+    let who = step
+        .plugin
+        .as_ref()
+        .map(|plugin| format!("{} {} {}", plugin.id, plugin.version, out.dim(&plugin.digest.short())))
+        .unwrap_or_default();
+    let used = if step.usage.elapsed_us > 0 {
+        format!("{}, {} fuel", duration(step.usage.elapsed_us), grouped(step.usage.fuel))
+    } else {
+        String::new()
+    };
+    let offset = out.dim(&format!("+{:>6}", duration(step.started.since(started) * 1_000)));
+    out.say(
+        format!("  {offset} {sign} {:<10} {:<9} {what:<22} {who}  {}", out.bold(&step.path), step.kind, out.dim(&used))
+            .trim_end()
+            .to_owned(),
+    );
+    let indent = "                ";
+    if let Some(decision) = &step.decision {
+        out.say(format!("{indent}→ {}", out.bold(decision)));
+    }
+    for reason in &step.reasons {
+        let path = reason.path.as_deref().map(|path| format!(" ({path})")).unwrap_or_default();
+        out.say(format!("{indent}  because {} {}{path}", reason.message, out.dim(&format!("[{}]", reason.code))));
+    }
+    for failed in &step.failures {
+        let next = failed
+            .next
+            .map(|next| format!("; next in {}", duration(next.since(failed.time) * 1_000)))
+            .unwrap_or_default();
+        out.say(format!("{indent}{} attempt {}: {}{next}", out.yellow("!"), failed.attempt, failed.failure));
+    }
+    if let Some(key) = &step.idempotency_key {
+        out.say(format!("{indent}{} {key}", out.dim("idempotency key")));
+    }
+    for line in &step.log {
+        out.say(format!("{indent}{} {line}", out.dim("log")));
+    }
+    if let Some(output) = &step.output
+        && step.decision.is_none()
+    {
+        out.say(format!("{indent}{} {}", out.dim("gives"), short(output)));
+    }
+}
+
+fn short(json: &Json) -> String {
+    let text = json.to_value().to_string();
+    if text.chars().count() <= OUTPUT_CHARACTERS {
+        return text;
+    }
+    let cut: String = text.chars().take(OUTPUT_CHARACTERS).collect();
+    format!("{cut}… ({} bytes)", text.len())
+}
+
+/// A duration in the unit that suits it.
+pub(super) fn duration(micros: u64) -> String {
+    match micros {
+        0..1_000 => format!("{micros} µs"),
+        1_000..10_000 => format!("{}.{} ms", micros / 1_000, micros % 1_000 / 100),
+        10_000..1_000_000 => format!("{} ms", micros / 1_000),
+        _ => format!("{}.{} s", micros / 1_000_000, micros % 1_000_000 / 100_000),
+    }
+}
+
+/// A number with its thousands apart.
+pub(super) fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(' ');
+        }
+        text.push(digit);
+    }
+    text
+}

@@ -1,0 +1,154 @@
+//! The seams on one machine's disk, over sled.
+//!
+//! ```text
+//! <dir>/head       what has been acknowledged            head.rs
+//! <dir>/journal/   sled: journal, index, records         layout.rs
+//! <dir>/blobs/     files by digest                       blobs.rs
+//! <dir>/lock       held while a process has it open
+//! ```
+//!
+//! Invariants:
+//! - An append or a record write is acknowledged only when it survives a power cut, and so does the head that demands
+//!   it: `durability.rs` is the only place that makes anything durable, `committer.rs` the only one that calls it.
+//! - Nobody is shown what is not durable yet: `shared.rs`.
+//! - A store that lacks something acknowledged is refused, never shortened: `opening.rs`.
+//! - After a commit failed, nothing is written through this store again.
+
+mod blobs;
+mod committer;
+mod durability;
+mod fault;
+mod group;
+mod handle;
+mod head;
+mod layout;
+mod listing;
+mod opening;
+mod reading;
+mod shared;
+mod verify;
+
+#[cfg(test)]
+mod crash_tests;
+#[cfg(test)]
+mod tests;
+
+use std::{
+    path::Path,
+    sync::{Arc, mpsc},
+    thread,
+};
+
+use tokio::sync::{Semaphore, oneshot};
+
+use self::{
+    blobs::BlobFiles,
+    committer::{Committer, Message},
+    durability::Durability,
+    fault::guarded,
+    handle::{Handle, QUEUE_KIB_LIMIT},
+    opening::{Opened, Paths},
+    shared::Shared,
+};
+pub use self::{opening::OpenError, shared::Statistics, verify::Verified};
+use crate::ports::{
+    blobs::Blobs,
+    clock::Clock,
+    journal::{Journal, ReadError},
+    records::Records,
+};
+
+/// A store on disk. Cheap to clone; [`Store::close`] it before the process ends.
+#[derive(Clone)]
+pub struct Store {
+    handle: Handle,
+    blobs: Arc<BlobFiles>,
+    #[cfg(test)]
+    fail_sync: Arc<std::sync::atomic::AtomicBool>,
+}
+
+impl Store {
+    /// Opens the store in a directory, making it if there is none. Blocks; opening takes longer the more was written
+    /// since it was opened last.
+    ///
+    /// # Errors
+    /// As [`OpenError`] says; what is refused is left as it is.
+    pub fn open(dir: &Path, clock: Arc<dyn Clock>) -> Result<Self, OpenError> {
+        let paths = Paths::new(dir);
+        let Opened { db, head, chain, lock } = opening::open(&paths)?;
+        let io = |source| OpenError::Io { path: paths.dir.clone(), source };
+        let blobs = Arc::new(BlobFiles::open(paths.blobs.clone()).map_err(io)?);
+        let tree = (*db).clone();
+        let durability = Durability::new(db, &paths.journal, head).map_err(io)?;
+        #[cfg(test)]
+        let fail_sync = durability.fail_sync.clone();
+        let shared = Arc::new(Shared::new(tree.clone(), handle::durable_after(chain.group)));
+        let (queue, received) = mpsc::channel();
+        let committer = Committer {
+            shared: shared.clone(),
+            queue: received,
+            clock,
+            tree,
+            durability,
+            chain,
+            ends: group::Ends::default(),
+            frame: Vec::new(),
+            lock,
+        };
+        thread::Builder::new().name("committer".to_owned()).spawn(move || committer.run()).map_err(io)?;
+        let handle = Handle { shared, queue, room: Arc::new(Semaphore::new(QUEUE_KIB_LIMIT)) };
+        Ok(Self {
+            handle,
+            blobs,
+            #[cfg(test)]
+            fail_sync,
+        })
+    }
+
+    /// Its journal.
+    #[must_use]
+    pub fn journal(&self) -> Arc<dyn Journal> {
+        Arc::new(self.handle.clone())
+    }
+
+    /// Its records.
+    #[must_use]
+    pub fn records(&self) -> Arc<dyn Records> {
+        Arc::new(self.handle.clone())
+    }
+
+    /// Its blobs.
+    #[must_use]
+    pub fn blobs(&self) -> Arc<dyn Blobs> {
+        self.blobs.clone()
+    }
+
+    /// What it has done since it was opened.
+    #[must_use]
+    pub fn statistics(&self) -> Statistics {
+        self.handle.shared.counters.snapshot()
+    }
+
+    /// Reads and checks every group, append and record up to now. Long, and beside the ordinary work.
+    ///
+    /// # Errors
+    /// What is missing or damaged first.
+    pub async fn verify(&self) -> Result<Verified, ReadError> {
+        let tree = self.handle.shared.tree()?;
+        let shared = self.handle.shared.clone();
+        let prove = move || guarded(|| verify::everything(&tree, head::Head::default(), Some(&shared)));
+        let proven = tokio::task::spawn_blocking(prove).await;
+        Ok(proven.map_err(|error| ReadError::Unavailable { reason: error.to_string() })??)
+    }
+
+    /// Takes no more writes, commits those that wait, and closes; afterwards the directory can be opened again.
+    ///
+    /// # Errors
+    /// If a commit had failed, or the database could not be closed: then the next opening tells what is whole.
+    pub async fn close(&self) -> Result<(), String> {
+        let (reply, closed) = oneshot::channel();
+        let closed_already = || "it is closed already".to_owned();
+        self.handle.queue.send(Message::Close(reply)).map_err(|_| closed_already())?;
+        closed.await.map_err(|_| closed_already())?
+    }
+}

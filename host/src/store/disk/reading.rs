@@ -1,0 +1,154 @@
+//! Point reads and bounded scans of the tree: puts frames together from their pieces, and checks them.
+
+use bytes::Bytes;
+use sled::Tree;
+
+use super::{
+    fault::Fault,
+    layout::{self, Framed, Header, IndexEntry},
+};
+use crate::ports::{
+    journal::{Position, Record, StreamId, Version},
+    records::{Revision, Stored},
+};
+
+/// The whole frame that begins with a piece.
+fn assemble(tree: &Tree, first: &[u8], owner: u64, place: impl Fn() -> String) -> Result<Bytes, Fault> {
+    let Some(length) = layout::frame_length(first) else {
+        return Err(Fault::damaged(place(), "its first piece has no valid length or format"));
+    };
+    if length == first.len() {
+        return Ok(Bytes::copy_from_slice(first));
+    }
+    let mut whole = Vec::new();
+    whole.extend_from_slice(first);
+    let mut piece = 0;
+    while whole.len() < length {
+        let Some(next) = tree.get(layout::piece_key(owner, piece))? else {
+            return Err(Fault::damaged(place(), format!("piece {piece} is missing")));
+        };
+        whole.extend_from_slice(&next);
+        piece += 1;
+    }
+    Ok(Bytes::from(whole))
+}
+
+fn unframe(tree: &Tree, position: Position, first: &[u8]) -> Result<Framed, Fault> {
+    let place = || format!("position {}", position.0);
+    let frame = assemble(tree, first, position.0, place)?;
+    let framed = layout::unframe_append(&frame).map_err(|problem| Fault::damaged(place(), problem))?;
+    if framed.record.position != position {
+        return Err(Fault::damaged(place(), format!("it holds position {}", framed.record.position.0)));
+    }
+    Ok(framed)
+}
+
+/// The append at a position.
+pub(super) fn append_at(tree: &Tree, position: Position) -> Result<Framed, Fault> {
+    let first = tree.get(layout::append_key(position))?;
+    let first = first.ok_or_else(|| Fault::damaged(format!("position {}", position.0), "the append is missing"))?;
+    unframe(tree, position, &first)
+}
+
+/// A stream's index entry at a version.
+pub(super) fn index_entry(tree: &Tree, stream: StreamId, version: u32) -> Result<Option<IndexEntry>, Fault> {
+    let Some(bytes) = tree.get(layout::stream_key(stream, version))? else { return Ok(None) };
+    let entry = IndexEntry::decode(&bytes);
+    entry.map(Some).ok_or_else(|| Fault::damaged(format!("{stream:?} version {version}"), "its index entry is invalid"))
+}
+
+/// At most `limit` records of a stream after a version, none of them after a position.
+pub(super) fn stream(
+    tree: &Tree,
+    stream: StreamId,
+    after: u32,
+    durable: Position,
+    limit: usize,
+) -> Result<Vec<Record>, Fault> {
+    let mut records = Vec::new();
+    for version in (after..u32::MAX).map(|version| version + 1).take(limit) {
+        let Some(entry) = index_entry(tree, stream, version)? else { break };
+        if entry.position > durable {
+            break;
+        }
+        let record = append_at(tree, entry.position)?.record;
+        if (record.stream, record.version) != (stream, Version(u64::from(version))) {
+            return Err(Fault::damaged(
+                format!("{stream:?} version {version}"),
+                format!("position {} holds {:?} version {}", record.position.0, record.stream, record.version.0),
+            ));
+        }
+        records.push(record);
+    }
+    Ok(records)
+}
+
+/// At most `limit` records after a position up to another, and at most about `bytes_limit` bytes of them.
+pub(super) fn tail(
+    tree: &Tree,
+    after: Position,
+    durable: Position,
+    limit: usize,
+    bytes_limit: usize,
+) -> Result<Vec<Record>, Fault> {
+    let mut records = Vec::new();
+    if after >= durable {
+        return Ok(records);
+    }
+    let range = layout::append_key(Position(after.0 + 1))..=layout::append_key(durable);
+    let mut bytes = 0;
+    for pair in tree.range(range).take(limit) {
+        let (key, first) = pair?;
+        let position = layout::position_of(&key);
+        let position = position.ok_or_else(|| Fault::damaged(format!("key {key:02x?}"), "it is not a position"))?;
+        let record = unframe(tree, position, &first)?.record;
+        bytes += record.entries.iter().map(Bytes::len).sum::<usize>();
+        records.push(record);
+        if bytes >= bytes_limit {
+            break;
+        }
+    }
+    Ok(records)
+}
+
+/// What the committer needs to know of a record that it replaces.
+pub(super) struct Current {
+    pub(super) stored: Stored,
+    pub(super) pieces: u16,
+}
+
+/// A record from its first piece.
+pub(super) fn unframe_record(tree: &Tree, key: &str, first: &[u8]) -> Result<Current, Fault> {
+    let place = || format!("record `{key}`");
+    let owner =
+        layout::record_revision(first).ok_or_else(|| Fault::damaged(place(), "its first piece is too short"))?;
+    let frame = assemble(tree, first, owner, place)?;
+    let (value, revision) = layout::unframe_record(key, &frame).map_err(|problem| Fault::damaged(place(), problem))?;
+    let pieces = u16::try_from(frame.len().div_ceil(layout::PIECE_BYTES).saturating_sub(1)).unwrap_or(u16::MAX);
+    Ok(Current { stored: Stored { value, revision: Revision(revision) }, pieces })
+}
+
+/// A record, as the tree has it now.
+pub(super) fn record(tree: &Tree, key: &str) -> Result<Option<Current>, Fault> {
+    let Some(first) = tree.get(layout::record_key(key))? else { return Ok(None) };
+    unframe_record(tree, key, &first).map(Some)
+}
+
+/// A group's header.
+pub(super) fn header(tree: &Tree, group: u64) -> Result<Option<Header>, Fault> {
+    let Some(bytes) = tree.get(layout::header_key(group))? else { return Ok(None) };
+    decode_header(&bytes, Some(group)).map(Some)
+}
+
+/// The newest header; absent in an empty store.
+pub(super) fn last_header(tree: &Tree) -> Result<Option<Header>, Fault> {
+    let mut headers = tree.range(layout::header_key(0)..=layout::header_key(u64::MAX));
+    let Some(pair) = headers.next_back() else { return Ok(None) };
+    decode_header(&pair?.1, None).map(Some)
+}
+
+fn decode_header(bytes: &[u8], group: Option<u64>) -> Result<Header, Fault> {
+    let header = Header::decode(bytes).filter(|header| group.is_none_or(|group| header.group == group));
+    let place = group.map_or_else(|| "the last group".to_owned(), |group| format!("group {group}"));
+    header.ok_or_else(|| Fault::damaged(place, "its header is invalid"))
+}

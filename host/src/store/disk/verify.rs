@@ -1,0 +1,98 @@
+//! Proves a whole store: every header continues the one before it, and every group's appends are there, unchanged and
+//! indexed; and that every record matches its checksum. Reads everything, so it takes long.
+
+use sled::Tree;
+
+use super::{
+    fault::Fault,
+    head::Head,
+    layout::{self, Hash, Header, IndexEntry},
+    reading,
+    shared::Shared,
+};
+use crate::ports::journal::{Record, StreamId};
+
+/// What a proof covered.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Verified {
+    /// Groups, from the first one on.
+    pub groups: u64,
+    /// Appends in them.
+    pub appends: u64,
+    /// Records, with matching checksums.
+    pub records: u64,
+}
+
+/// Reads and checks everything up to now; `shared` is that of a store in use.
+///
+/// # Errors
+/// What is missing or damaged first.
+pub(super) fn everything(tree: &Tree, head: Head, shared: Option<&Shared>) -> Result<Verified, Fault> {
+    let groups = reading::last_header(tree)?.map_or(0, |header| header.group);
+    if groups < head.group {
+        let problem = format!("it is the last one, but {} was acknowledged", head.group);
+        return Err(Fault::damaged(format!("group {groups}"), problem));
+    }
+    let mut verified = Verified { groups, ..Verified::default() };
+    let mut previous = Hash::default();
+    for number in 1..=groups {
+        let missing = || Fault::damaged(format!("group {number}"), "its header is missing");
+        let header = reading::header(tree, number)?.ok_or_else(missing)?;
+        if header.previous != previous {
+            return Err(Fault::damaged(group_name(&header), "its header does not continue the one before it"));
+        }
+        group(tree, &header)?;
+        previous = header.hash();
+        verified.appends += u64::from(header.appends);
+        if number == head.group && previous != head.hash {
+            return Err(Fault::damaged(group_name(&header), "it is not the group that was acknowledged"));
+        }
+    }
+    for bytes in tree.scan_prefix([b'v']).keys() {
+        let bytes = bytes?;
+        record(tree, &bytes.get(1..).map(String::from_utf8_lossy).unwrap_or_default(), shared)?;
+        verified.records += 1;
+    }
+    Ok(verified)
+}
+
+/// Checks one record, unless it is just being written.
+fn record(tree: &Tree, key: &str, shared: Option<&Shared>) -> Result<(), Fault> {
+    match shared {
+        None => reading::record(tree, key).map(drop),
+        Some(shared) => shared
+            .with_shadow(|shadow| if shadow.contains_key(key) { Ok(()) } else { reading::record(tree, key).map(drop) }),
+    }
+}
+
+/// Checks one group against its header.
+pub(super) fn group(tree: &Tree, header: &Header) -> Result<(), Fault> {
+    let mut leaves = Vec::new();
+    for index in 0..header.appends {
+        let framed = reading::append_at(tree, layout::position(header.group, index))?;
+        indexed(tree, &framed.record)?;
+        leaves.push(framed.leaf);
+    }
+    if layout::merkle_root(leaves) == header.root {
+        Ok(())
+    } else {
+        Err(Fault::damaged(group_name(header), "its appends are not those of its header"))
+    }
+}
+
+fn indexed(tree: &Tree, record: &Record) -> Result<(), Fault> {
+    let Record { stream, version, position, .. } = record;
+    let version = u32::try_from(version.0).unwrap_or(u32::MAX);
+    match reading::index_entry(tree, *stream, version)? {
+        Some(IndexEntry { position: indexed, .. }) if indexed == *position => Ok(()),
+        _ => Err(Fault::damaged(stream_name(*stream, version), "its index entry is missing or leads elsewhere")),
+    }
+}
+
+fn group_name(header: &Header) -> String {
+    format!("group {}", header.group)
+}
+
+fn stream_name(stream: StreamId, version: u32) -> String {
+    format!("{stream:?} version {version}")
+}

@@ -1,0 +1,98 @@
+//! A connector that tries what its operation is named after, with or without leave, and tells what came of it.
+
+#[cfg(target_arch = "wasm32")]
+mod exported {
+    #![allow(unsafe_code, missing_docs, unreachable_pub, reason = "generated")]
+
+    wit_bindgen::generate!({ path: "../../wit", world: "crossdock:plugin/connector-plugin" });
+
+    use std::net::TcpStream;
+
+    use crossdock::plugin::{context, secrets, state};
+    use exports::crossdock::plugin::connector::{Call, Failure, Guest};
+    use serde_json::{Value, json};
+    use wasip2::http::{
+        outgoing_handler,
+        types::{Fields, Method, OutgoingBody, OutgoingRequest, Scheme},
+    };
+
+    struct Connector;
+
+    impl Guest for Connector {
+        fn invoke(call: Call) -> Result<Vec<u8>, Failure> {
+            let input: Value = serde_json::from_slice(&call.input).unwrap_or_default();
+            let told = match call.operation.as_str() {
+                "http" => http(&input),
+                "many" => Value::from_iter((0..3).map(|_| http(&input))),
+                "socket" => match TcpStream::connect(text(&input, "address")) {
+                    Ok(_) => json!("connected"),
+                    Err(error) => json!(format!("{:?}", error.kind())),
+                },
+                "state" => {
+                    state::put(text(&input, "bucket"), "key", b"{\"n\":1}", None)?;
+                    let entry = state::get(text(&input, "bucket"), "key")?;
+                    entry.map_or(Value::Null, |entry| serde_json::from_slice(&entry.value).unwrap_or_default())
+                }
+                "sign" => {
+                    let signature = secrets::sign(text(&input, "secret"), "hmac-sha256", b"data")?;
+                    let good = secrets::verify(text(&input, "secret"), "hmac-sha256", b"data", &signature)?;
+                    let bad = secrets::verify(text(&input, "secret"), "hmac-sha256", b"date", &signature)?;
+                    json!([signature.len(), good, bad])
+                }
+                "remaining" => {
+                    context::annotate("request-id", "r-1");
+                    json!(context::remaining_ms())
+                }
+                other => json!(format!("no operation {other}")),
+            };
+            Ok(told.to_string().into_bytes())
+        }
+    }
+
+    fn text<'a>(input: &'a Value, name: &str) -> &'a str {
+        input.get(name).and_then(Value::as_str).unwrap_or_default()
+    }
+
+    /// Sends a POST with the headers and the body of the input to its `host` and `path`.
+    fn http(input: &Value) -> Value {
+        let headers = Fields::new();
+        for (name, value) in input.get("headers").and_then(Value::as_object).into_iter().flatten() {
+            let value = value.as_str().unwrap_or_default();
+            if let Err(error) = headers.append(name, value.as_bytes()) {
+                return json!({ "header": format!("{error:?}") });
+            }
+        }
+        match exchange(input, headers) {
+            Ok((status, body)) => json!({ "status": status, "body": body }),
+            Err(error) => json!({ "error": error }),
+        }
+    }
+
+    fn exchange(input: &Value, headers: Fields) -> Result<(u16, String), String> {
+        let request = OutgoingRequest::new(headers);
+        request.set_method(&Method::Post).map_err(|()| "method")?;
+        request.set_scheme(Some(&Scheme::Https)).map_err(|()| "scheme")?;
+        request.set_authority(Some(text(input, "host"))).map_err(|()| "authority")?;
+        request.set_path_with_query(Some(text(input, "path"))).map_err(|()| "path")?;
+        let outgoing = request.body().map_err(|()| "body")?;
+        let answer = outgoing_handler::handle(request, None).map_err(|error| format!("{error:?}"))?;
+        {
+            let stream = outgoing.write().map_err(|()| "stream")?;
+            for chunk in text(input, "body").as_bytes().chunks(4096) {
+                stream.blocking_write_and_flush(chunk).map_err(|error| format!("write: {error:?}"))?;
+            }
+        }
+        OutgoingBody::finish(outgoing, None).map_err(|error| format!("finish: {error:?}"))?;
+        answer.subscribe().block();
+        let response = answer.get().ok_or("not ready")?.map_err(|()| "taken")?.map_err(|error| format!("{error:?}"))?;
+        let (status, incoming) = (response.status(), response.consume().map_err(|()| "consume")?);
+        let stream = incoming.stream().map_err(|()| "read")?;
+        let mut body = Vec::new();
+        while let Ok(chunk) = stream.blocking_read(1 << 16) {
+            body.extend(chunk);
+        }
+        Ok((status, String::from_utf8_lossy(&body).into_owned()))
+    }
+
+    export!(Connector);
+}

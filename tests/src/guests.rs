@@ -1,0 +1,119 @@
+//! Builds guests for tests: once per process, with a cargo of its own that the outer one cannot disturb.
+
+use std::{
+    collections::HashMap,
+    env,
+    path::{Path, PathBuf},
+    process::{Command, Output},
+    sync::{LazyLock, Mutex, PoisonError},
+};
+
+/// The target that every guest is built for.
+const TARGET: &str = "wasm32-wasip2";
+
+/// What the outer cargo sets for its own build: an inner one must not take it for its own. With the outer flags and
+/// wrappers, guests would be built differently under `cargo test` than by their authors.
+const OUTER_VARIABLES: [&str; 11] = [
+    "RUSTFLAGS",
+    "CARGO_ENCODED_RUSTFLAGS",
+    "CARGO_BUILD_TARGET",
+    "CARGO_TARGET_DIR",
+    "CARGO_TARGET_TMPDIR",
+    "CARGO_CRATE_NAME",
+    "CARGO_PRIMARY_PACKAGE",
+    "CARGO_MAKEFLAGS",
+    "MAKEFLAGS",
+    "RUSTC_WRAPPER",
+    "RUSTC_WORKSPACE_WRAPPER",
+];
+
+/// Prefixes of more such variables.
+const OUTER_PREFIXES: [&str; 3] = ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_"];
+
+/// Builds a package's guests and returns the folder that holds the `.wasm` files: those of its examples, or its own.
+///
+/// The folder is `target/plugins` of the workspace, apart from the outer build, which holds a lock on its own.
+///
+/// # Panics
+/// With the compiler's output, if the package does not build.
+#[must_use]
+pub fn build(package: &str, examples: bool) -> PathBuf {
+    static BUILT: LazyLock<Mutex<HashMap<(String, bool), PathBuf>>> = LazyLock::new(Mutex::default);
+    let mut built = BUILT.lock().unwrap_or_else(PoisonError::into_inner);
+    built.entry((package.to_owned(), examples)).or_insert_with(|| build_now(package, examples)).clone()
+}
+
+/// The bytes of one of the hostile guests, by the example's name.
+///
+/// # Panics
+/// If the guests do not build, or there is none of that name.
+#[must_use]
+pub fn hostile(name: &str) -> Vec<u8> {
+    let path = build("crossdock-test-guests", true).join(format!("{name}.wasm"));
+    match std::fs::read(&path) {
+        Ok(wasm) => wasm,
+        Err(error) => fail(&format!("cannot read `{}`: {error}", path.display())),
+    }
+}
+
+fn build_now(package: &str, examples: bool) -> PathBuf {
+    add_target();
+    let target_dir = workspace().join("target/plugins");
+    let mut command = inner(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.args(["build", "--profile", "guest", "--target", TARGET, "--package", package, "--target-dir"]);
+    command.arg(&target_dir).arg(if examples { "--examples" } else { "--lib" });
+    run(command);
+    let folder = target_dir.join(TARGET).join("guest");
+    if examples { folder.join("examples") } else { folder }
+}
+
+/// Adds the target to the toolchain if rustup is there and it is missing; without rustup, the build will tell.
+fn add_target() {
+    static ADDED: LazyLock<()> = LazyLock::new(|| {
+        let mut list = inner("rustup");
+        list.args(["target", "list", "--installed"]);
+        let Ok(listed) = list.output() else { return };
+        if !String::from_utf8_lossy(&listed.stdout).lines().any(|line| line.trim() == TARGET) {
+            let mut add = inner("rustup");
+            add.args(["target", "add", TARGET]);
+            run(add);
+        }
+    });
+    LazyLock::force(&ADDED);
+}
+
+/// A command in the workspace, free of what the outer cargo has set.
+fn inner(program: impl AsRef<std::ffi::OsStr>) -> Command {
+    let mut command = Command::new(program);
+    command.current_dir(workspace());
+    for (name, _) in env::vars_os() {
+        let known = name.to_string_lossy();
+        let is_outer = OUTER_VARIABLES.contains(&&*known) || OUTER_PREFIXES.iter().any(|p| known.starts_with(p));
+        if is_outer {
+            command.env_remove(&name);
+        }
+    }
+    command
+}
+
+fn run(mut command: Command) {
+    match command.output() {
+        Ok(Output { status, .. }) if status.success() => {}
+        Ok(output) => fail(&format!(
+            "{command:?} failed\n{}{}",
+            String::from_utf8_lossy(&output.stdout),
+            String::from_utf8_lossy(&output.stderr)
+        )),
+        Err(error) => fail(&format!("cannot run {command:?}: {error}")),
+    }
+}
+
+fn workspace() -> &'static Path {
+    // This package is one folder below the root.
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new("."))
+}
+
+#[allow(clippy::panic, reason = "a test that cannot have its guests has failed, and must say why")]
+fn fail(problem: &str) -> ! {
+    panic!("{problem}")
+}
