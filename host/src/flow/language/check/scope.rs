@@ -7,6 +7,7 @@ use super::super::{
     cel::{self, Reference},
     near,
 };
+use crate::flow::expression;
 use crate::model::pipeline::{
     Definition, Place,
     action::{Action, Approval, Fallback, Over, Until},
@@ -14,8 +15,8 @@ use crate::model::pipeline::{
     template::{Expression, Template},
 };
 
-/// Functions of CEL's standard library, and the hub's own.
-const FUNCTIONS: [&str; 31] = [
+/// Functions that run. The macros (`has`, `all`, `exists`, `map`, `filter`) are no calls any more when this is asked.
+const FUNCTIONS: [&str; 13] = [
     "size",
     "contains",
     "startsWith",
@@ -29,11 +30,12 @@ const FUNCTIONS: [&str; 31] = [
     "bytes",
     "type",
     "dyn",
+];
+/// Functions of the language that this release does not run yet.
+const FUNCTIONS_LATER: [&str; 13] = [
+    "decimal",
     "timestamp",
     "duration",
-    "min",
-    "max",
-    "decimal",
     "getFullYear",
     "getMonth",
     "getDate",
@@ -44,9 +46,6 @@ const FUNCTIONS: [&str; 31] = [
     "getMinutes",
     "getSeconds",
     "getMilliseconds",
-    "has",
-    "all",
-    "exists",
 ];
 /// Names of types, which are values in CEL.
 const TYPES: [&str; 10] = ["int", "uint", "double", "bool", "string", "bytes", "list", "map", "null_type", "type"];
@@ -367,15 +366,25 @@ impl<'d> Checker<'d, '_> {
                 return;
             }
         };
+        if let Err(error) = expression::Expression::compile(&expression.source) {
+            let problem = format!("this expression {}", error.problem);
+            self.report(expression.at, "language.expression-limit", problem, "do this in a `transform` or a `rule`");
+        }
         for (name, offset) in &reading.functions {
-            if !FUNCTIONS.contains(&name.as_str()) {
-                let instead = near::advice(name, FUNCTIONS, "use another");
-                let problem = format!("there is no function `{name}`");
-                self.report(place(expression, *offset), "language.unknown-function", problem, instead);
-            }
+            self.function(name, place(expression, *offset));
         }
         for reference in &reading.references {
             self.reference(reference, place(expression, reference.offset), &reading.guards, scope);
+        }
+    }
+
+    fn function(&mut self, name: &str, at: Place) {
+        if FUNCTIONS_LATER.contains(&name) {
+            let problem = format!("this release does not run the function `{name}` yet");
+            self.report(at, "language.not-yet-run", problem, "compute it in a `transform`, or decide in a `rule`");
+        } else if !FUNCTIONS.contains(&name) {
+            let instead = near::advice(name, FUNCTIONS, "use another");
+            self.report(at, "language.unknown-function", format!("there is no function `{name}`"), instead);
         }
     }
 
@@ -558,5 +567,41 @@ fn place(expression: &Expression, offset: usize) -> Place {
     } else {
         let column = before.iter().rev().take_while(|&&char| char != '\n').count();
         Place { line: expression.at.line.saturating_add(number(lines)), column: number(column + 1) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use cel::{Context, ExecutionError, Program};
+
+    /// Whether the standard environment has a function, called with these arguments.
+    fn runs(source: &str) -> bool {
+        let program = Program::compile(source).unwrap();
+        let result = program.execute(&Context::default());
+        !matches!(&result, Err(ExecutionError::UndeclaredReference(_))) && result.is_ok()
+    }
+
+    #[test]
+    fn functions_are_sorted_by_whether_they_run() {
+        for source in [
+            "size('a')",
+            "'a'.contains('a')",
+            "'a'.startsWith('a')",
+            "'a'.endsWith('a')",
+            "'a'.matches('a')",
+            "string(1)",
+            "int('1')",
+            "uint('1')",
+            "double('1')",
+            "bool('true')",
+            "bytes('a')",
+            "type(1)",
+            "dyn(1)",
+        ] {
+            assert!(runs(source), "{source} does not run");
+        }
+        for source in ["timestamp('2026-01-01T00:00:00Z')", "duration('1s')", "decimal('1.00')"] {
+            assert!(!runs(source), "{source} runs now");
+        }
     }
 }

@@ -356,7 +356,7 @@ fn shape_hold_without_approval() {
     check(
         "  - id: stock",
         "  - rule: crossdock/order-validation@^2\n    with: {}\n    outcomes: { hold: reject }\n  - id: stock",
-        &["22:23 language.word: `reject` is not a way to go on here → only `approve` is possible here"],
+        &["22:23 language.word: `reject` is not a way to go on here → one of `approve`, `dead_letter`"],
     );
 }
 
@@ -517,7 +517,7 @@ fn world_outcomes_not_handled() {
         "  - id: stock",
         "  - rule: crossdock/order-validation@^2\n    with: {}\n  - id: stock",
         &[
-            "20:11 language.outcome-unhandled: `crossdock/order-validation` may answer `hold`, and nobody is asked then → add `outcomes: { hold: { approve: { group: …, within: …, on_expiry: … } } }`",
+            "20:11 language.outcome-unhandled: `crossdock/order-validation` may answer `hold`, and nobody is asked then → add `outcomes: { hold: { approve: { group: …, within: …, on_expiry: … } } }`, or `hold: dead_letter`",
         ],
     );
 }

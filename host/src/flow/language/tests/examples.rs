@@ -63,6 +63,7 @@ fn what_does_not_run_yet_is_said() {
     let places: Vec<(u32, &str)> = found.iter().map(|one| (one.line, one.problem.split('`').nth(1).unwrap())).collect();
     let expected = [
         (1, "order"),
+        (1, "sla"),
         (20, "fallback"),
         (35, "compensate"),
         (36, "wait"),
