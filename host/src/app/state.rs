@@ -73,9 +73,7 @@ impl ConnectionState {
             return Err(invalid("state.ttl-invalid", format!("`ttl-seconds` must be 1 to {TTL_SECONDS_LIMIT}")));
         }
         let expires = ttl_seconds.map(|ttl| self.clock.now().plus_millis(u64::from(ttl) * 1_000));
-        serde_json::to_vec(&Kept { value, expires })
-            .map(Bytes::from)
-            .map_err(|error| unavailable(&error.to_string()))
+        serde_json::to_vec(&Kept { value, expires }).map(Bytes::from).map_err(|error| unavailable(&error.to_string()))
     }
 
     /// The value at a path, if it is there and has not expired; with the record that holds it.

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::{Failed, HubAddress, out::Out};
 use crate::{
-    app::{contracts::Library, installation, package},
+    app::{contracts::Library, package},
     flow::language::{self, Diagnostic, Environment, PluginFacts},
     model::id::PluginId,
     net::client::Client,
@@ -73,7 +73,8 @@ impl Check {
             folders.extend(super::workspace().map(|root| root.join("plugins")));
         }
         let plugins = facts(&folders)?;
-        let environment = Environment { contracts: &library.contracts, plugins: &plugins };
+        let pipelines = BTreeMap::new();
+        let environment = Environment { contracts: &library.contracts, plugins: &plugins, pipelines: &pipelines };
         let mut reports = Vec::new();
         let mut fine = true;
         for file in &self.files {
@@ -122,7 +123,7 @@ fn facts(folders: &[PathBuf]) -> Result<BTreeMap<PluginId, Vec<PluginFacts>>, Fa
         }
         for folder in found {
             let (manifest, _) = package::read_manifest(&folder)?;
-            facts.entry(manifest.id.clone()).or_default().push(installation::facts(&manifest));
+            facts.entry(manifest.id.clone()).or_default().push(PluginFacts::of(&manifest));
         }
     }
     Ok(facts)
