@@ -37,6 +37,9 @@ pub(super) struct SyntaxError {
 
 /// Reads an expression.
 pub(super) fn read(source: &str) -> Result<Reading, SyntaxError> {
+    if let Some((offset, problem)) = too_deep(source) {
+        return Err(SyntaxError { offset, problem });
+    }
     let program = Program::compile(source).map_err(|errors| {
         let (offset, problem) = errors
             .errors
@@ -47,6 +50,34 @@ pub(super) fn read(source: &str) -> Result<Reading, SyntaxError> {
     let mut walk = Walk { info: program.source_info(), bound: Vec::new(), reading: Reading::default() };
     walk.visit(program.expression());
     Ok(walk.reading)
+}
+
+/// Deepest nesting of brackets. The parser is generated, and each level costs it some 160 KiB of stack when it is not
+/// optimised; a thread has 2 MiB. Nobody reads an expression that is deeper.
+const NESTING_MAX: usize = 8;
+/// Most operators, dots and brackets: a chain of them is as deep as it is long, for the parser's stack and for
+/// evaluation's. 2 000 dots exhaust 2 MiB.
+const LINKS_MAX: usize = 256;
+
+/// Where an expression becomes too deep for the stack, if it does. Counts also what stands in texts, where it is rare.
+fn too_deep(source: &str) -> Option<(usize, String)> {
+    let mut depth = 0_usize;
+    let mut links = 0_usize;
+    for (offset, char) in source.chars().enumerate() {
+        match char {
+            '(' | '[' | '{' => depth += 1,
+            ')' | ']' | '}' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        links += usize::from("([{.+-*/%?&|<>=!".contains(char));
+        if depth > NESTING_MAX {
+            return Some((offset, format!("it nests deeper than {NESTING_MAX} brackets")));
+        }
+        if links > LINKS_MAX {
+            return Some((offset, format!("it has more than {LINKS_MAX} operators, dots and brackets")));
+        }
+    }
+    None
 }
 
 /// A line and column (from 1) as an offset in characters.
@@ -145,8 +176,10 @@ impl Walk<'_> {
         }
     }
 
+    /// Where a node is, in characters; the parser counts bytes.
     fn offset(&self, id: u64) -> usize {
-        self.info.offset_for(id).map_or(0, |(start, _)| usize::try_from(start).unwrap_or(0))
+        let bytes = self.info.offset_for(id).map_or(0, |(start, _)| usize::try_from(start).unwrap_or(0));
+        self.info.source.char_indices().take_while(|&(at, _)| at < bytes).count()
     }
 }
 
@@ -177,7 +210,7 @@ fn path(expression: &IdedExpr) -> Option<(Vec<String>, u64)> {
 
 #[cfg(test)]
 mod tests {
-    use super::read;
+    use super::{NESTING_MAX, read};
 
     #[track_caller]
     fn check(source: &str, expected: &[(&str, usize)]) {
@@ -202,10 +235,46 @@ mod tests {
     }
 
     #[test]
+    fn whatever_is_within_the_bounds_fits_on_the_stack_of_a_thread() {
+        let nested = |open: &str, close: &str| open.repeat(NESTING_MAX) + "a" + &close.repeat(NESTING_MAX);
+        let sources = [
+            nested("(", ")"),
+            nested("[", "]"),
+            nested("{'a':", "}"),
+            nested("a[", "]"),
+            nested("f(", ")"),
+            nested("(a?a:", ")"),
+            nested("(a||a&&a==a+a*-", ")"),
+            nested("a.map(x, x", ")"),
+            nested("x.all(y, y==a||", ")"),
+            "!".repeat(256),
+            "-".repeat(256),
+            format!("a{}", ".b".repeat(255)),
+            format!("a{}", "+a".repeat(255)),
+            format!("a{}", "[0]".repeat(255)),
+            format!("a{}", "&&a".repeat(127)),
+            format!("a{}", "?a:a".repeat(90)),
+            format!("a{}", "?a:a".repeat(255)),
+        ];
+        for source in sources {
+            let _ = read(&source);
+        }
+    }
+
+    #[test]
+    fn what_would_exhaust_the_stack_is_refused_unread() {
+        assert_eq!(read(&"(".repeat(4_000)).unwrap_err().offset, NESTING_MAX);
+        assert_eq!(read(&"!".repeat(4_000)).unwrap_err().offset, 256);
+        assert!(read(&format!("a{}", ".b".repeat(2_000))).is_err());
+    }
+
+    #[test]
     fn syntax_errors_have_their_place() {
         let error = read("steps.a == ").unwrap_err();
         assert_eq!((error.offset, error.problem.as_str()), (10, "mismatched input end"));
         let error = read("1 +\n  * 2").unwrap_err();
         assert_eq!(error.offset, 6);
+        let error = read("'ü' == )").unwrap_err();
+        assert_eq!(error.offset, 7);
     }
 }

@@ -165,7 +165,8 @@ impl<'a> World<'a> {
         }
         if listed("hold") && outcomes.hold.is_none() {
             let problem = format!("`{}` may answer `hold`, and nobody is asked then", plugin.id);
-            let instead = "add `outcomes: { hold: { approve: { group: …, within: …, on_expiry: … } } }`";
+            let instead =
+                "add `outcomes: { hold: { approve: { group: …, within: …, on_expiry: … } } }`, or `hold: dead_letter`";
             self.report(plugin.at, "language.outcome-unhandled", problem, instead);
         }
         if listed("route") {
