@@ -8,6 +8,7 @@
 //! It decides nothing about grants: the authority comes in, made by whoever knows the manifest and the operator's word.
 
 mod answer;
+mod assets;
 mod bench;
 mod bindings;
 mod cache;

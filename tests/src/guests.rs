@@ -114,6 +114,7 @@ fn workspace() -> &'static Path {
 }
 
 #[allow(clippy::panic, reason = "a test that cannot have its guests has failed, and must say why")]
-fn fail(problem: &str) -> ! {
+#[track_caller]
+pub(crate) fn fail(problem: &str) -> ! {
     panic!("{problem}")
 }

@@ -15,6 +15,7 @@ use wasmtime_wasi::{
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
 use super::{
+    assets::{self, AssetView},
     bindings,
     clock::CallClock,
     http::Outgoing,
@@ -43,6 +44,7 @@ pub(super) struct CallState {
     http: WasiHttpCtx,
     outgoing: Outgoing,
     assets: Option<Arc<Path>>,
+    pub(super) asset_view: AssetView,
     pub(super) clock: CallClock,
     pub(super) random: SeededRandom,
     pub(super) memory: MemoryBudget,
@@ -97,6 +99,7 @@ impl CallState {
             http: WasiHttpCtx::new(),
             outgoing: Outgoing::new(authority.egress, read_only, call.limits.http_requests, ledger.clone()),
             assets,
+            asset_view: AssetView::default(),
             clock,
             random: SeededRandom::new(call.seed),
             memory: MemoryBudget::new(call.limits.memory_bytes),
@@ -124,11 +127,11 @@ fn wasi_context(ledger: &Ledger, clock: CallClock, assets: Option<&Path>) -> Was
         .allow_tcp(false)
         .allow_udp(false)
         .allow_ip_name_lookup(false);
-    if let Some(assets) = assets {
-        if let Err(error) = builder.preopened_dir(assets, ASSETS_PATH, FsPerms::ReadOnly) {
-            // The guest finds no `/assets`, and says so in its own way; its author finds the reason here.
-            ledger.write_hub(format!("the assets of this plugin cannot be opened: {error:#}"));
-        }
+    if let Some(assets) = assets
+        && let Err(error) = builder.preopened_dir(assets, ASSETS_PATH, FsPerms::ReadOnly)
+    {
+        // The guest finds no `/assets`, and says so in its own way; its author finds the reason here.
+        ledger.write_hub(format!("the assets of this plugin cannot be opened: {error:#}"));
     }
     builder.build()
 }
@@ -171,7 +174,8 @@ pub(super) fn link(linker: &mut Linker<CallState>) -> wasmtime::Result<()> {
     wasmtime_wasi::p2::add_to_linker_async(linker)?;
     wasmtime_wasi_http::p2::add_only_http_to_linker_async(linker)?;
 
-    // INVARIANT: clocks, randomness and environment are ours, not WASI's; a guest is deterministic by this.
+    // INVARIANT: clocks, randomness, environment and what is told about files are ours, not WASI's: a guest is
+    // deterministic by this.
     linker.allow_shadowing(true);
     clocks::wall_clock::add_to_linker::<_, This>(linker, |state| state)?;
     clocks::monotonic_clock::add_to_linker::<_, This>(linker, |state| state)?;
@@ -179,6 +183,7 @@ pub(super) fn link(linker: &mut Linker<CallState>) -> wasmtime::Result<()> {
     random::insecure::add_to_linker::<_, This>(linker, |state| state)?;
     random::insecure_seed::add_to_linker::<_, This>(linker, |state| state)?;
     environment::add_to_linker::<_, This>(linker, |state| state)?;
+    assets::link(linker)?;
     linker.allow_shadowing(false);
 
     bindings::envelope::add_to_linker::<_, This>(linker, |state| state)?;
