@@ -137,6 +137,14 @@ async fn a_trap_tells_where_and_the_panic_is_in_the_log() {
 }
 
 #[tokio::test]
+async fn an_exit_is_a_trap_and_ends_only_the_guest() {
+    let done = connect("exit", json!({}), Authority::default()).await;
+    let Err(CallError::Trap { message }) = &done.result else { panic!("{:?}", done.result) };
+    assert!(message.contains("exited with status"), "{message}");
+    serves_as_before().await;
+}
+
+#[tokio::test]
 async fn a_huge_output_is_refused_whether_it_is_a_little_or_far_too_large() {
     for length in [(1 << 20) + 1, 8 << 20] {
         let exceeded = exceeded(&rule("huge_output", json!(length), Limits::DEFAULT).await);

@@ -6,11 +6,11 @@ use std::{fs, path::Path};
 
 use bytes::Bytes;
 use crossdock::{
-    model::{id::Digest, json::Json},
+    model::{id::Digest, json::Json, limits::Limits},
     ports::invoker::{
         Answer, Authority, CallError, Component, Delivery, Feed, Inspection, Invocation, Invoker, LoadError, Work,
     },
-    wasm::Sandbox,
+    wasm::{CALLS_LIMIT, Sandbox},
 };
 use crossdock_tests::{
     calls::{invocation, json, load, output, step},
@@ -167,4 +167,24 @@ async fn a_bare_call_is_made_again_and_again() {
         bare.call().await.unwrap();
     }
     assert!(sandbox.compile(&guests::hostile("well_behaved")).unwrap() > 0);
+}
+
+#[tokio::test]
+async fn more_calls_than_there_is_room_for_are_told_so_and_the_others_go_on() {
+    let (_folder, sandbox) = sandbox();
+    let component = load(&sandbox, "sleeper", None).await;
+    let number = usize::try_from(CALLS_LIMIT).unwrap() + 20;
+    let calls = (0..number).map(|_| {
+        let call = invocation(component, Work::Rule { input: json(&json!(1000)), step: step() });
+        // Nothing but the room is to end them on a busy machine.
+        sandbox.invoke(Invocation { limits: Limits { deadline_ms: 60_000, ..call.limits }, ..call })
+    });
+    let done = futures::future::join_all(calls).await;
+    let told = done.iter().filter(|done| match &done.result {
+        Err(CallError::Unavailable { message }) => message.contains("no room"),
+        result => result.is_err(),
+    });
+    assert_eq!(told.count(), 20);
+    let call = invocation(component, Work::Rule { input: json(&json!(0)), step: step() });
+    assert!(sandbox.invoke(call).await.result.is_ok());
 }

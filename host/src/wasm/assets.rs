@@ -25,7 +25,7 @@ use super::call_state::CallState;
 /// it as well.
 const TYPES: &str = "wasi:filesystem/types@0.2.12";
 
-/// Entries of one listing, and files that one call may tell apart.
+/// Entries that one call may list, and files that it may tell apart.
 const ENTRIES_LIMIT: usize = 1 << 16;
 
 /// What one call has seen.
@@ -35,6 +35,7 @@ pub(super) struct AssetView {
     files: HashMap<(u64, u64), u64>,
     /// Listings that the guest is reading, by its handle.
     listings: HashMap<u32, VecDeque<DirectoryEntry>>,
+    listed: usize,
 }
 
 impl AssetView {
@@ -151,10 +152,13 @@ fn list(mut store: Context<'_>, file: Resource<Descriptor>) -> Told<'_, Resource
             let handle = Resource::new_borrow(stream.rep());
             let entry = HostDirectoryEntryStream::read_directory_entry(&mut state.filesystem(), handle).await;
             match told(entry)? {
-                Ok(Some(_)) if entries.len() >= ENTRIES_LIMIT => {
-                    bail!("a folder of more than {ENTRIES_LIMIT} assets cannot be listed");
+                Ok(Some(_)) if state.asset_view.listed >= ENTRIES_LIMIT => {
+                    bail!("a call may list {ENTRIES_LIMIT} assets; list a folder once");
                 }
-                Ok(Some(entry)) => entries.push(entry),
+                Ok(Some(entry)) => {
+                    state.asset_view.listed += 1;
+                    entries.push(entry);
+                }
                 Ok(None) => break,
                 Err(code) => return Ok((Err(code),)),
             }

@@ -30,8 +30,12 @@ use crate::ports::{
     state::PluginState,
 };
 
-/// Handles that a guest may hold at once.
-const RESOURCES_LIMIT: usize = 4_096;
+/// Handles that a guest may hold at once. What the host keeps for one is at most some 64 KiB, so this is what bounds the
+/// memory that a guest can take beside its own.
+const RESOURCES_LIMIT: usize = 1_024;
+
+/// Headers of one request, bytes.
+const HEADERS_BYTES_LIMIT: usize = 64 << 10;
 
 /// Where a guest finds its own assets.
 const ASSETS_PATH: &str = "/assets";
@@ -93,10 +97,12 @@ impl CallState {
         let read_only = matches!(call.work, Work::Invoke { read_only: true, .. } | Work::Receive { .. });
         let mut table = ResourceTable::new();
         table.set_max_capacity(RESOURCES_LIMIT);
+        let mut http = WasiHttpCtx::new();
+        http.set_field_size_limit(HEADERS_BYTES_LIMIT);
         Self {
             table,
             wasi: None,
-            http: WasiHttpCtx::new(),
+            http,
             outgoing: Outgoing::new(authority.egress, read_only, call.limits.http_requests, ledger.clone()),
             assets,
             asset_view: AssetView::default(),

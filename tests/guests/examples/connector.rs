@@ -58,6 +58,7 @@ mod exported {
                     context::annotate("request-id", "r-1");
                     json!(context::remaining_ms())
                 }
+                "exit" => std::process::exit(3),
                 other => json!(format!("no operation {other}")),
             };
             Ok(told.to_string().into_bytes())
