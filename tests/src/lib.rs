@@ -1,4 +1,5 @@
 //! What the tests of Crossdock share.
 
-pub mod calls;
 pub mod guests;
+pub mod hub;
+pub mod packages;
