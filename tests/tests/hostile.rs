@@ -347,6 +347,46 @@ async fn a_request_reaches_the_egress_whole_and_its_answer_the_guest() {
     assert_eq!(request.headers().keys().map(http::HeaderName::as_str).collect::<Vec<_>>(), ["x-kind"]);
 }
 
+/// An egress that never answers, and records whether it was asked for a read.
+#[derive(Default)]
+struct Silence(Mutex<Vec<bool>>);
+
+impl Egress for Silence {
+    fn send(
+        &self,
+        _: http::Request<Bytes>,
+        read_only: bool,
+    ) -> BoxFuture<'_, Result<http::Response<Bytes>, EgressError>> {
+        self.0.lock().unwrap().push(read_only);
+        Box::pin(futures::future::pending())
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_never_comes_meets_the_guests_patience_or_the_deadline() {
+    let silence = Arc::new(Silence::default());
+    let authority = || Authority { egress: Some(Arc::clone(&silence) as Arc<dyn Egress>), ..Authority::default() };
+    let mut asked = request();
+    asked["patience_ms"] = json!(20);
+    let done = connect("http", asked, authority()).await;
+    assert_eq!(output(&done)["error"], "ErrorCode::HttpResponseTimeout");
+
+    let component = load(&SANDBOX, "connector", None).await;
+    let work = Work::Invoke {
+        operation: "http".into(),
+        input: json(&request()),
+        idempotency_key: "xd_1".into(),
+        attempt: 1,
+        read_only: false,
+        step: step(),
+    };
+    let limits = Limits { deadline_ms: 200, ..Limits::DEFAULT };
+    let call = Invocation { limits, authority: authority(), ..invocation(component, work) };
+    assert_eq!(exceeded(&SANDBOX.invoke(call).await).limit, Limit::Deadline);
+    assert_eq!(*silence.0.lock().unwrap(), [true, false], "a write is not taken for a read");
+    serves_as_before().await;
+}
+
 #[tokio::test]
 async fn without_an_egress_no_request_leaves_and_the_log_says_why() {
     let done = connect("http", request(), Authority::default()).await;
