@@ -79,7 +79,8 @@ pub enum SandboxError {
     },
 }
 
-/// Loads and calls components, each call in a fresh instance.
+/// Loads and calls components, each call in a fresh instance. Calls are made within a tokio runtime with time enabled;
+/// dropping a call ends its guest at once.
 pub struct Sandbox {
     engine: Engine,
     linker: Linker<CallState>,

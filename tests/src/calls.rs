@@ -38,6 +38,13 @@ pub fn invocation(component: Digest, work: Work) -> Invocation {
     Invocation { component, work, limits: Limits::DEFAULT, now, seed: [7; 32], authority: Authority::default() }
 }
 
+/// The first attempt of a connector's operation.
+#[must_use]
+pub fn operation(name: &str, input: &Value, read_only: bool) -> Work {
+    let (operation, idempotency_key) = (name.to_owned(), "xd_1".to_owned());
+    Work::Invoke { operation, input: json(input), idempotency_key, attempt: 1, read_only, step: step() }
+}
+
 /// Loads one of the hostile guests.
 ///
 /// # Panics

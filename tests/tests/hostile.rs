@@ -1,4 +1,4 @@
-//! Guests that misbehave, one per way to do so. After each, the same sandbox serves a well-behaved guest as before.
+//! Guests that misbehave, one per way to do so; those that misuse HTTP are in `hostile_http.rs`. After each, the same sandbox serves a well-behaved guest as before.
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a helper that fails fails its test")]
 
@@ -8,7 +8,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bytes::Bytes;
 use crossdock::{
     model::{
         failure::{Failure, FailureKind},
@@ -16,14 +15,13 @@ use crossdock::{
         limits::{Limit, LimitExceeded, Limits},
     },
     ports::{
-        egress::{Egress, EgressError},
         invoker::{Authority, CallError, Completed, Invocation, Invoker, LogLevel, Work},
         secrets::Secret,
         state::{PluginState, StateEntry},
     },
     wasm::Sandbox,
 };
-use crossdock_tests::calls::{invocation, json, load, output, step};
+use crossdock_tests::calls::{invocation, json, load, operation, output, step};
 use futures::future::BoxFuture;
 use serde_json::{Value, json};
 
@@ -42,21 +40,9 @@ async fn rule(guest: &str, input: Value, limits: Limits) -> Completed {
 }
 
 /// Calls an operation of the connector guest.
-async fn connect(operation: &str, input: Value, authority: Authority) -> Completed {
-    connect_within(operation, input, authority, Limits::DEFAULT).await
-}
-
-async fn connect_within(operation: &str, input: Value, authority: Authority, limits: Limits) -> Completed {
+async fn connect(name: &str, input: Value, authority: Authority) -> Completed {
     let component = load(&SANDBOX, "connector", None).await;
-    let work = Work::Invoke {
-        operation: operation.into(),
-        input: json(&input),
-        idempotency_key: "xd_1".into(),
-        attempt: 1,
-        read_only: true,
-        step: step(),
-    };
-    SANDBOX.invoke(Invocation { authority, limits, ..invocation(component, work) }).await
+    SANDBOX.invoke(Invocation { authority, ..invocation(component, operation(name, &input, true)) }).await
 }
 
 #[track_caller]
@@ -299,136 +285,6 @@ async fn two_instances_and_two_engines_give_the_same_bits() {
     let done = SANDBOX.invoke(Invocation { seed: [8; 32], ..call }).await;
     assert_ne!(output(&done)["drawn"], told["drawn"]);
     assert_ne!(output(&done)["order"], told["order"]);
-}
-
-/// An egress that records what reaches it, and answers as it is told.
-struct Recorder {
-    sent: Mutex<Vec<(http::Request<Bytes>, bool)>>,
-    answer: Result<(u16, &'static str), EgressError>,
-}
-
-impl Recorder {
-    fn new(answer: Result<(u16, &'static str), EgressError>) -> Arc<Self> {
-        Arc::new(Self { sent: Mutex::default(), answer })
-    }
-}
-
-impl Egress for Recorder {
-    fn send(
-        &self,
-        request: http::Request<Bytes>,
-        read_only: bool,
-    ) -> BoxFuture<'_, Result<http::Response<Bytes>, EgressError>> {
-        self.sent.lock().unwrap().push((request, read_only));
-        let answer = self.answer.clone().map(|(status, body)| {
-            http::Response::builder().status(status).body(Bytes::from_static(body.as_bytes())).unwrap()
-        });
-        Box::pin(async move { answer })
-    }
-}
-
-fn through(egress: &Arc<Recorder>) -> Authority {
-    Authority { egress: Some(Arc::clone(egress) as Arc<dyn Egress>), ..Authority::default() }
-}
-
-fn request() -> Value {
-    json!({"host": "erp.example:8443", "path": "/orders?id=1", "headers": {"x-kind": "a"}, "body": "x".repeat(9000)})
-}
-
-#[tokio::test]
-async fn a_request_reaches_the_egress_whole_and_its_answer_the_guest() {
-    let egress = Recorder::new(Ok((201, "made")));
-    let done = connect("http", request(), through(&egress)).await;
-    assert_eq!(output(&done), json!({"status": 201, "body": "made"}));
-    let sent = egress.sent.lock().unwrap();
-    let (request, read_only) = &sent[0];
-    assert_eq!(request.uri(), "https://erp.example:8443/orders?id=1");
-    assert_eq!((request.method(), request.body().len(), *read_only), (&http::Method::POST, 9000, true));
-    assert_eq!(request.headers().keys().map(http::HeaderName::as_str).collect::<Vec<_>>(), ["x-kind"]);
-}
-
-#[tokio::test]
-async fn without_an_egress_no_request_leaves_and_the_log_says_why() {
-    let done = connect("http", request(), Authority::default()).await;
-    assert_eq!(output(&done)["error"], "ErrorCode::HttpRequestDenied");
-    let told = done.log.iter().any(|line| {
-        line.level == LogLevel::Warn && line.message.contains("https://erp.example/orders: this call has no outbound")
-    });
-    assert!(told, "{:?}", done.log);
-    serves_as_before().await;
-}
-
-#[tokio::test]
-async fn a_guest_can_tell_apart_why_there_is_no_answer() {
-    let reason = || "because".to_owned();
-    let cases = [
-        (EgressError::Refused { reason: reason() }, "ErrorCode::HttpRequestDenied"),
-        (EgressError::Authentication { reason: reason() }, "ErrorCode::HttpRequestDenied"),
-        (EgressError::Connect { reason: reason() }, "ErrorCode::ConnectionRefused"),
-        (EgressError::Timeout { limit_ms: 5 }, "ErrorCode::ConnectionReadTimeout"),
-        (EgressError::Broken { reason: reason() }, "ErrorCode::ConnectionTerminated"),
-        (EgressError::TooLarge { what: "response body", limit_bytes: 9 }, "ErrorCode::HttpResponseBodySize(Some(9))"),
-        (EgressError::TooLarge { what: "request body", limit_bytes: 9 }, "ErrorCode::HttpRequestBodySize(Some(9))"),
-    ];
-    for (error, code) in cases {
-        let done = connect("http", request(), through(&Recorder::new(Err(error.clone())))).await;
-        assert_eq!(output(&done)["error"], code, "{error}");
-        assert!(done.log.iter().any(|line| line.message.ends_with(&error.to_string())), "{:?}", done.log);
-    }
-}
-
-#[tokio::test]
-async fn a_redirect_is_what_the_egress_makes_of_it() {
-    // The egress follows redirects, each checked. One that it does not follow is an answer like any other, and a guest
-    // that goes there by itself meets the same egress again.
-    let egress = Recorder::new(Ok((302, "")));
-    let done = connect("http", request(), through(&egress)).await;
-    assert_eq!(output(&done)["status"], 302);
-    assert_eq!(egress.sent.lock().unwrap().len(), 1);
-}
-
-#[tokio::test]
-async fn a_guest_cannot_set_the_headers_that_prove_who_we_are() {
-    for name in ["authorization", "Authorization", "cookie", "proxy-authorization", "host", "x-forwarded-for"] {
-        let egress = Recorder::new(Ok((200, "")));
-        let mut asked = request();
-        asked["headers"] = json!({ name: "stolen" });
-        let done = connect("http", asked, through(&egress)).await;
-        assert_eq!(output(&done)["header"], "HeaderError::Forbidden", "{name}");
-        assert!(egress.sent.lock().unwrap().is_empty(), "{name}");
-    }
-}
-
-#[tokio::test]
-async fn requests_are_counted() {
-    let egress = Recorder::new(Ok((200, "")));
-    let limits = Limits { http_requests: 2, ..Limits::DEFAULT };
-    let done = connect_within("many", request(), through(&egress), limits).await;
-    assert_eq!(output(&done)[2]["error"], "ErrorCode::ConnectionLimitReached");
-    assert_eq!(egress.sent.lock().unwrap().len(), 2);
-}
-
-#[tokio::test]
-async fn a_request_body_that_is_too_large_is_refused() {
-    let egress = Recorder::new(Ok((200, "")));
-    let mut asked = request();
-    asked["body"] = json!("x".repeat(1000 << 10));
-    let done = connect("http", asked.clone(), through(&egress)).await;
-    assert_eq!(output(&done)["status"], 200, "{:?}", done.log);
-
-    asked["body"] = json!("x".repeat(1025 << 10));
-    let limits = Limits { input_bytes: 2 << 20, ..Limits::DEFAULT };
-    let done = connect_within("http", asked, through(&egress), limits).await;
-    assert_eq!(output(&done)["error"], "ErrorCode::HttpRequestBodySize(Some(1048576))");
-    assert_eq!(egress.sent.lock().unwrap().len(), 1);
-}
-
-#[tokio::test]
-async fn there_are_no_sockets_beside_http() {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap().to_string();
-    let done = connect("socket", json!({ "address": address }), through(&Recorder::new(Ok((200, ""))))).await;
-    assert_eq!(output(&done), json!("PermissionDenied"));
 }
 
 #[track_caller]

@@ -28,7 +28,7 @@ mod exported {
     use serde_json::{Value, json};
     use wasip2::http::{
         outgoing_handler,
-        types::{Fields, Method, OutgoingBody, OutgoingRequest, Scheme},
+        types::{Fields, Method, OutgoingBody, OutgoingRequest, RequestOptions, Scheme},
     };
 
     struct Connector;
@@ -109,7 +109,10 @@ mod exported {
         request.set_authority(Some(text(input, "host"))).map_err(|()| "authority")?;
         request.set_path_with_query(Some(text(input, "path"))).map_err(|()| "path")?;
         let outgoing = request.body().map_err(|()| "body")?;
-        let answer = outgoing_handler::handle(request, None).map_err(|error| format!("{error:?}"))?;
+        let options = RequestOptions::new();
+        let patience = input.get("patience_ms").and_then(Value::as_u64).map(|millis| millis * 1_000_000);
+        options.set_first_byte_timeout(patience).map_err(|()| "patience")?;
+        let answer = outgoing_handler::handle(request, Some(options)).map_err(|error| format!("{error:?}"))?;
         {
             let stream = outgoing.write().map_err(|()| "stream")?;
             for chunk in text(input, "body").as_bytes().chunks(4096) {
