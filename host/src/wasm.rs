@@ -2,12 +2,13 @@
 //!
 //! A component is compiled once (and kept on disk), linked once, and instantiated anew for every call, so that no call
 //! sees anything of another. A guest reaches the world through this module's links and through nothing else: what the
-//! call's [`Authority`](crate::ports::invoker::Authority) does not hold is refused here. Every way to overstep a limit
+//! call's [`Authority`] does not hold is refused here. Every way to overstep a limit
 //! ends that one call with the limit's name. Code that a guest can reach does not panic.
 //!
 //! It decides nothing about grants: the authority comes in, made by whoever knows the manifest and the operator's word.
 
 mod answer;
+mod assets;
 mod bench;
 mod bindings;
 mod cache;

@@ -1,3 +1,4 @@
 //! What the tests of Crossdock share.
 
+pub mod calls;
 pub mod guests;

@@ -2,7 +2,7 @@
 //! runs.
 //!
 //! [`parse`] needs only the text, [`check`] also what the hub knows, [`unsupported`] says what this release accepts but
-//! does not run yet. All report every problem they find, each with its place, a stable code and what to write instead.
+//! does not run yet, [`advise`] what would be better otherwise. All report every problem they find, each with its place, a stable code and what to write instead.
 //! What expressions evaluate to is not decided here.
 
 pub mod check;
@@ -19,7 +19,7 @@ mod yaml;
 #[cfg(test)]
 mod tests;
 
-pub use check::{Environment, PipelineFacts, PluginFacts, check};
+pub use check::{Environment, PipelineFacts, PluginFacts, advise, check};
 pub use diagnostic::Diagnostic;
 pub use graph::{Graph, graph};
 pub use parse::parse;
