@@ -204,6 +204,25 @@ impl<'d> Checker<'d, '_> {
                     self.inner(step, &branch.name, &branch.steps, scope, chain);
                 }
             }
+            Action::For { .. } | Action::Loop { .. } | Action::Wait { .. } => self.repetition(step, scope, chain),
+            Action::Approve(approval) => self.approval(step, approval, scope, chain),
+            Action::Emit { subject, data, .. } => {
+                subject.iter().chain([data]).for_each(|template| self.template(template, scope));
+            }
+            Action::Undo { steps, set } => {
+                for named in steps {
+                    self.undo(&named.value, named.at, scope);
+                }
+                self.assignments(set, scope);
+            }
+            Action::Set { values } => self.assignments(values, scope),
+            Action::End { .. } => {}
+        }
+    }
+
+    /// What takes its time: `for`, `loop`, `wait`.
+    fn repetition(&mut self, step: &'d Step, scope: &Scope<'d>, chain: &str) {
+        match &step.action {
             Action::For { over, steps, output, .. } => {
                 match over {
                     Over::Each(list) => self.expression(list, scope),
@@ -238,18 +257,7 @@ impl<'d> Checker<'d, '_> {
                     self.consequence(step, "on_expiry", consequence, scope, chain);
                 }
             }
-            Action::Approve(approval) => self.approval(step, approval, scope, chain),
-            Action::Emit { subject, data, .. } => {
-                subject.iter().chain([data]).for_each(|template| self.template(template, scope));
-            }
-            Action::Undo { steps, set } => {
-                for named in steps {
-                    self.undo(&named.value, named.at, scope);
-                }
-                self.assignments(set, scope);
-            }
-            Action::Set { values } => self.assignments(values, scope),
-            Action::End { .. } => {}
+            _ => {}
         }
     }
 

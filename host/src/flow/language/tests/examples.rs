@@ -91,3 +91,30 @@ fn a_definition_has_a_form_for_programs() {
     assert_eq!(json["steps"][0]["action"]["with"]["expression"], "event.data");
     assert_eq!(json["uses"]["wms"], "retail/warehouse@1");
 }
+
+#[test]
+fn no_missing_line_or_cut_makes_the_reader_panic() {
+    for (name, text) in EXAMPLES {
+        let lines: Vec<&str> = text.lines().collect();
+        for missing in 0..lines.len() {
+            let rest: Vec<&str> = [&lines[..missing], &lines[missing + 1..]].concat();
+            let _ = parse(&rest.join("\n"));
+        }
+        for cut in (0..text.len()).step_by(7).filter(|&cut| text.is_char_boundary(cut)) {
+            let found = parse(&text[..cut]);
+            assert!(cut == 0 || found.is_ok() || !found.unwrap_err().is_empty(), "{name} {cut}");
+        }
+    }
+}
+
+#[test]
+fn every_problem_lies_within_the_text() {
+    let text = EXAMPLES[0].1;
+    for cut in (0..text.len()).step_by(31).filter(|&cut| text.is_char_boundary(cut)) {
+        let text = &text[..cut];
+        for one in parse(text).err().into_iter().flatten() {
+            let lines = u32::try_from(text.lines().count()).unwrap();
+            assert!(one.line >= 1 && one.line <= lines + 1 && one.column >= 1, "{one:?}");
+        }
+    }
+}
