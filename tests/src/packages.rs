@@ -8,14 +8,8 @@ use std::{
 use crossdock::app::build;
 
 /// The plugins of this repository.
-pub const PLUGINS: [&str; 6] = [
-    "shopify-order",
-    "node-ranking",
-    "fulfilment-policy",
-    "sap-sales-order",
-    "sandbox-warehouse",
-    "sandbox-carrier",
-];
+pub const PLUGINS: [&str; 6] =
+    ["shopify-order", "node-ranking", "fulfilment-policy", "sap-sales-order", "sandbox-warehouse", "sandbox-carrier"];
 
 /// The workspace's root.
 #[must_use]

@@ -17,7 +17,7 @@ use crossdock::{
     ports::{
         invoker::{Authority, CallError, Completed, Invocation, Invoker, LogLevel, Work},
         secrets::Secret,
-        state::{PluginState, StateEntry},
+        state::{PluginState, StateEntry, StateKeys},
     },
     wasm::Sandbox,
 };
@@ -355,13 +355,7 @@ impl PluginState for OneKey {
         Box::pin(async { Ok(false) })
     }
 
-    fn scan(
-        &self,
-        _: &str,
-        _: &str,
-        _: Option<&str>,
-        _: u32,
-    ) -> BoxFuture<'_, Result<(Vec<String>, Option<String>), Failure>> {
-        Box::pin(async { Ok((vec![], None)) })
+    fn scan(&self, _: &str, _: &str, _: Option<&str>, _: u32) -> BoxFuture<'_, Result<StateKeys, Failure>> {
+        Box::pin(async { Ok(StateKeys::default()) })
     }
 }

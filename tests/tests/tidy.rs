@@ -130,9 +130,8 @@ fn a_technology_is_named_only_at_home() {
         let code = code(&fs::read_to_string(&path).expect("readable"));
         for (technology, home) in HOMES {
             let named = [format!("{technology}::"), format!("use {technology};")].iter().any(|pattern| {
-                code.match_indices(pattern.as_str()).any(|(at, _)| {
-                    !code[..at].ends_with(|c: char| c == '_' || c == ':' || c.is_alphanumeric())
-                })
+                code.match_indices(pattern.as_str())
+                    .any(|(at, _)| !code[..at].ends_with(|c: char| c == '_' || c == ':' || c.is_alphanumeric()))
             });
             if named && own != home {
                 wrong.push(format!("{} names `{technology}`, which belongs to `{home}`", path.display()));

@@ -15,7 +15,7 @@ use crate::{
     ports::{
         clock::Clock,
         records::{RecordError, Records, Revision, Stored},
-        state::{PluginState, StateEntry},
+        state::{PluginState, StateEntry, StateKeys},
     },
 };
 
@@ -166,7 +166,7 @@ impl PluginState for ConnectionState {
         prefix: &str,
         after: Option<&str>,
         limit: u32,
-    ) -> BoxFuture<'_, Result<(Vec<String>, Option<String>), Failure>> {
+    ) -> BoxFuture<'_, Result<StateKeys, Failure>> {
         let base = self.prefix(bucket);
         let (prefix, after) = (format!("{base}{prefix}"), after.map(|after| format!("{base}{after}")));
         Box::pin(async move {
@@ -184,7 +184,7 @@ impl PluginState for ConnectionState {
                     names.push(name);
                 }
             }
-            Ok((names, last.filter(|_| full)))
+            Ok(StateKeys { names, next: last.filter(|_| full) })
         })
     }
 }

@@ -79,17 +79,23 @@ impl Check {
         let mut fine = true;
         for file in &self.files {
             let text = read(file)?;
-            let diagnostics = match language::parse(&text) {
-                Err(diagnostics) => diagnostics,
+            let (mut diagnostics, mut advice) = (Vec::new(), Vec::new());
+            match language::parse(&text) {
+                Err(found) => diagnostics = found,
                 Ok(definition) => {
-                    let mut found = language::check(&definition, &environment);
-                    found.extend(language::unsupported(&definition));
-                    found
+                    diagnostics.extend(language::check(&definition, &environment));
+                    diagnostics.extend(language::unsupported(&definition));
+                    advice = language::advise(&definition, &environment);
                 }
-            };
+            }
             fine &= diagnostics.is_empty();
+            for advice in &advice {
+                out.say(advice.render(&file.display().to_string(), &text).replacen("error[", "warning[", 1));
+            }
             tell(out, file, &text, &diagnostics);
-            reports.push(json!({ "file": file, "accepted": diagnostics.is_empty(), "diagnostics": diagnostics }));
+            reports.push(json!({
+                "file": file, "accepted": diagnostics.is_empty(), "diagnostics": diagnostics, "warnings": advice,
+            }));
         }
         if out.is_json() {
             out.value(&reports);

@@ -7,6 +7,8 @@ use cel::{
     common::ast::{EntryExpr, Expr, IdedExpr, LiteralValue, SourceInfo, operators},
 };
 
+use crate::flow::expression;
+
 /// A name with its fields: `steps.order.id`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Reference {
@@ -37,7 +39,7 @@ pub(super) struct SyntaxError {
 
 /// Reads an expression.
 pub(super) fn read(source: &str) -> Result<Reading, SyntaxError> {
-    if let Some((offset, problem)) = too_deep(source) {
+    if let Some((offset, problem)) = expression::too_deep(source) {
         return Err(SyntaxError { offset, problem });
     }
     let program = Program::compile(source).map_err(|errors| {
@@ -50,34 +52,6 @@ pub(super) fn read(source: &str) -> Result<Reading, SyntaxError> {
     let mut walk = Walk { info: program.source_info(), bound: Vec::new(), reading: Reading::default() };
     walk.visit(program.expression());
     Ok(walk.reading)
-}
-
-/// Deepest nesting of brackets. The parser is generated, and each level costs it some 160 KiB of stack when it is not
-/// optimised; a thread has 2 MiB. Nobody reads an expression that is deeper.
-const NESTING_MAX: usize = 8;
-/// Most operators, dots and brackets: a chain of them is as deep as it is long, for the parser's stack and for
-/// evaluation's. 2 000 dots exhaust 2 MiB.
-const LINKS_MAX: usize = 256;
-
-/// Where an expression becomes too deep for the stack, if it does. Counts also what stands in texts, where it is rare.
-fn too_deep(source: &str) -> Option<(usize, String)> {
-    let mut depth = 0_usize;
-    let mut links = 0_usize;
-    for (offset, char) in source.chars().enumerate() {
-        match char {
-            '(' | '[' | '{' => depth += 1,
-            ')' | ']' | '}' => depth = depth.saturating_sub(1),
-            _ => {}
-        }
-        links += usize::from("([{.+-*/%?&|<>=!".contains(char));
-        if depth > NESTING_MAX {
-            return Some((offset, format!("it nests deeper than {NESTING_MAX} brackets")));
-        }
-        if links > LINKS_MAX {
-            return Some((offset, format!("it has more than {LINKS_MAX} operators, dots and brackets")));
-        }
-    }
-    None
 }
 
 /// A line and column (from 1) as an offset in characters.
@@ -210,7 +184,8 @@ fn path(expression: &IdedExpr) -> Option<(Vec<String>, u64)> {
 
 #[cfg(test)]
 mod tests {
-    use super::{NESTING_MAX, read};
+    use super::read;
+    use crate::flow::expression::NESTING_LIMIT as NESTING_MAX;
 
     #[track_caller]
     fn check(source: &str, expected: &[(&str, usize)]) {
