@@ -4,3 +4,4 @@ pub mod calls;
 pub mod guests;
 pub mod hub;
 pub mod packages;
+pub mod retail;
