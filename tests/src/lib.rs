@@ -3,5 +3,6 @@
 pub mod calls;
 pub mod guests;
 pub mod hub;
+pub mod mock_sap;
 pub mod packages;
 pub mod retail;

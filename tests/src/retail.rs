@@ -16,6 +16,19 @@ use http::Request;
 
 use crate::{hub::Hub, packages};
 
+/// Another ERP than the sandbox's.
+#[derive(Clone, Debug)]
+pub struct Erp {
+    /// The connection's base URL.
+    pub base_url: String,
+    /// The user.
+    pub user: String,
+    /// The password.
+    pub password: String,
+    /// More settings of the connector, as TOML: `extra_headers = { … }`.
+    pub config: String,
+}
+
 /// A retailer in this process, and what a hub is told about it.
 pub struct Retail {
     /// The systems.
@@ -30,17 +43,33 @@ impl Retail {
     ///
     /// # Panics
     /// If something of it cannot be had.
-    #[allow(clippy::panic, reason = "a test without its setting has failed, and must say why")]
     pub async fn start(binary: &str) -> Self {
+        let options = sandbox::Options::default().erp;
+        Self::with_erp(binary, |retailer| Erp {
+            base_url: format!("{}{SERVICE_PATH}", retailer.erp.url()),
+            user: options.user,
+            password: options.password,
+            config: String::new(),
+        })
+        .await
+    }
+
+    /// Starts the systems with another ERP.
+    ///
+    /// # Panics
+    /// If something of it cannot be had.
+    #[allow(clippy::panic, reason = "a test without its setting has failed, and must say why")]
+    pub async fn with_erp(binary: &str, erp: impl FnOnce(&Retailer) -> Erp) -> Self {
         let folder = tempfile::tempdir().unwrap_or_else(|error| panic!("{error}"));
         let retailer =
             Retailer::start(sandbox::Options::default()).await.unwrap_or_else(|error| panic!("{error}"));
+        let erp = erp(&retailer);
         let retail = Self { retailer, folder, binary: binary.to_owned() };
-        retail.configure().unwrap_or_else(|error| panic!("{error}"));
+        retail.configure(&erp).unwrap_or_else(|error| panic!("{error}"));
         retail
     }
 
-    fn configure(&self) -> std::io::Result<()> {
+    fn configure(&self, erp: &Erp) -> std::io::Result<()> {
         let options = sandbox::Options::default();
         let secret = |name: &str, value: &str| -> std::io::Result<String> {
             let path = self.folder.path().join(name);
@@ -59,7 +88,8 @@ pipelines = ["{pipeline}"]
 
 [connections.erp]
 plugin = "crossdock/sap-sales-order"
-base_url = "{erp}{SERVICE_PATH}"
+base_url = "{erp}"
+config = {{ {config} }}
 auth = {{ scheme = "basic", user = "{user}", password = "{password}" }}
 allow_addresses = ["127.0.0.1/32"]
 timeout_ms = 5000
@@ -87,9 +117,10 @@ wms = "wms"
 carriers = "carriers"
 "#,
             pipeline = pipeline.display(),
-            erp = self.retailer.erp.url(),
-            user = options.erp.user,
-            password = secret("erp-password", &options.erp.password)?,
+            erp = erp.base_url,
+            config = erp.config,
+            user = erp.user,
+            password = secret("erp-password", &erp.password)?,
             warehouse = self.retailer.warehouse.url(),
             carrier = self.retailer.carrier.url(),
             token = secret("carrier-token", &options.carrier.token)?,
