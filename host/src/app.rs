@@ -1,10 +1,13 @@
 //! L4: a hub put together. Configuration, what is installed, acceptance, and the runner that carries runs forward.
 
 pub mod accept;
+pub mod build;
 mod calls;
+pub mod check;
 pub mod clock;
 pub mod config;
 pub mod contracts;
+pub mod diagnose;
 pub mod facts;
 pub mod hub;
 mod identity;

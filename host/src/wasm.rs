@@ -2,12 +2,13 @@
 //!
 //! A component is compiled once (and kept on disk), linked once, and instantiated anew for every call, so that no call
 //! sees anything of another. A guest reaches the world through this module's links and through nothing else: what the
-//! call's [`Authority`](crate::ports::invoker::Authority) does not hold is refused here. Every way to overstep a limit
+//! call's [`Authority`] does not hold is refused here. Every way to overstep a limit
 //! ends that one call with the limit's name. Code that a guest can reach does not panic.
 //!
 //! It decides nothing about grants: the authority comes in, made by whoever knows the manifest and the operator's word.
 
 mod answer;
+mod assets;
 mod bench;
 mod bindings;
 mod cache;
@@ -78,7 +79,8 @@ pub enum SandboxError {
     },
 }
 
-/// Loads and calls components, each call in a fresh instance.
+/// Loads and calls components, each call in a fresh instance. Calls are made within a tokio runtime with time enabled;
+/// dropping a call ends its guest at once.
 pub struct Sandbox {
     engine: Engine,
     linker: Linker<CallState>,

@@ -43,14 +43,26 @@ pub fn build(package: &str, examples: bool) -> PathBuf {
     built.entry((package.to_owned(), examples)).or_insert_with(|| build_now(package, examples)).clone()
 }
 
+/// The bytes of the component that a plugin's package builds.
+///
+/// # Panics
+/// If it does not build, or its library is not a `cdylib`.
+#[must_use]
+pub fn component(package: &str) -> Vec<u8> {
+    read(&build(package, false).join(format!("{}.wasm", package.replace('-', "_"))))
+}
+
 /// The bytes of one of the hostile guests, by the example's name.
 ///
 /// # Panics
 /// If the guests do not build, or there is none of that name.
 #[must_use]
 pub fn hostile(name: &str) -> Vec<u8> {
-    let path = build("crossdock-test-guests", true).join(format!("{name}.wasm"));
-    match std::fs::read(&path) {
+    read(&build("crossdock-test-guests", true).join(format!("{name}.wasm")))
+}
+
+fn read(path: &Path) -> Vec<u8> {
+    match std::fs::read(path) {
         Ok(wasm) => wasm,
         Err(error) => fail(&format!("cannot read `{}`: {error}", path.display())),
     }
@@ -114,6 +126,7 @@ fn workspace() -> &'static Path {
 }
 
 #[allow(clippy::panic, reason = "a test that cannot have its guests has failed, and must say why")]
-fn fail(problem: &str) -> ! {
+#[track_caller]
+pub(crate) fn fail(problem: &str) -> ! {
     panic!("{problem}")
 }

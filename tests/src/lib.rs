@@ -1,3 +1,8 @@
 //! What the tests of Crossdock share.
 
+pub mod calls;
 pub mod guests;
+pub mod hub;
+pub mod mock_sap;
+pub mod packages;
+pub mod retail;

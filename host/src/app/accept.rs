@@ -69,7 +69,11 @@ fn known(installation: &Installation, event: &Event) -> Result<(), AcceptError> 
         None => Ok(()),
         Some(error) => Err(AcceptError::Data {
             id: event.id.clone(),
-            problem: format!("`data{}` does not follow the schema of `{}`: {error}", error.instance_path(), event.event_type),
+            problem: format!(
+                "`data{}` does not follow the schema of `{}`: {error}",
+                error.instance_path(),
+                event.event_type
+            ),
         }),
     }
 }

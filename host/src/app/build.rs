@@ -29,7 +29,9 @@ pub enum BuildError {
         source: PackageError,
     },
     /// There is no way to build it.
-    #[error("`{folder}` holds no `Cargo.toml`: build the component with its own toolchain and put it there as `{COMPONENT_FILE}`")]
+    #[error(
+        "`{folder}` holds no `Cargo.toml`: build the component with its own toolchain and put it there as `{COMPONENT_FILE}`"
+    )]
     NoBuild {
         /// Its folder.
         folder: PathBuf,
@@ -87,10 +89,8 @@ pub fn ensure_target(folder: &Path) -> Result<(), BuildError> {
 
 /// Whether the standard library of the target lies in the compiler's own folder; asks nobody on the network.
 fn target_is_there(folder: &Path) -> bool {
-    let libraries = Command::new("rustc")
-        .args(["--print", "target-libdir", "--target", TARGET])
-        .current_dir(folder)
-        .output();
+    let libraries =
+        Command::new("rustc").args(["--print", "target-libdir", "--target", TARGET]).current_dir(folder).output();
     libraries.is_ok_and(|output| {
         output.status.success() && Path::new(String::from_utf8_lossy(&output.stdout).trim()).is_dir()
     })
@@ -128,14 +128,17 @@ fn compile(folder: &Path, target: &Path, progress: &mut dyn FnMut(&str)) -> Resu
     // What an outer cargo sets for its own build must not leak into this one.
     for (name, _) in std::env::vars_os() {
         let name = name.to_string_lossy().into_owned();
-        let outer = name.starts_with("CARGO_") && name != "CARGO_HOME" && !name.starts_with("CARGO_REGISTRIES")
-            && !name.starts_with("CARGO_NET") && !name.starts_with("CARGO_HTTP") && !name.starts_with("CARGO_SOURCE");
+        let outer = name.starts_with("CARGO_")
+            && name != "CARGO_HOME"
+            && !name.starts_with("CARGO_REGISTRIES")
+            && !name.starts_with("CARGO_NET")
+            && !name.starts_with("CARGO_HTTP")
+            && !name.starts_with("CARGO_SOURCE");
         if outer || matches!(name.as_str(), "RUSTFLAGS" | "RUSTC_WRAPPER" | "MAKEFLAGS" | "RUSTC_WORKSPACE_WRAPPER") {
             cargo.env_remove(&name);
         }
     }
-    let mut child =
-        cargo.spawn().map_err(|source| BuildError::Tool { tool: "cargo".to_owned(), source })?;
+    let mut child = cargo.spawn().map_err(|source| BuildError::Tool { tool: "cargo".to_owned(), source })?;
     let said = child.stderr.take();
     let listener = std::thread::spawn(move || {
         let mut lines = Vec::new();
@@ -155,7 +158,8 @@ fn compile(folder: &Path, target: &Path, progress: &mut dyn FnMut(&str)) -> Resu
                 progress(name);
             }
             let files = message.get("filenames").and_then(|files| files.as_array());
-            let built = files.into_iter().flatten().filter_map(|file| file.as_str()).find(|file| file.ends_with(".wasm"));
+            let built =
+                files.into_iter().flatten().filter_map(|file| file.as_str()).find(|file| file.ends_with(".wasm"));
             wasm = built.map(PathBuf::from).or(wasm);
         }
     }
@@ -170,9 +174,10 @@ fn compile(folder: &Path, target: &Path, progress: &mut dyn FnMut(&str)) -> Resu
 /// Whether a `[profile.guest]` stands in this or an enclosing folder's `Cargo.toml`.
 fn workspace_has_profile(folder: &Path) -> bool {
     let whole = folder.canonicalize().unwrap_or_else(|_| folder.to_owned());
-    whole.ancestors().take(8).any(|folder| {
-        fs::read_to_string(folder.join("Cargo.toml")).is_ok_and(|text| text.contains("[profile.guest]"))
-    })
+    whole
+        .ancestors()
+        .take(8)
+        .any(|folder| fs::read_to_string(folder.join("Cargo.toml")).is_ok_and(|text| text.contains("[profile.guest]")))
 }
 
 fn pack(folder: &Path, manifest: &Manifest, wasm: &Path, packages: &Path) -> Result<PathBuf, BuildError> {

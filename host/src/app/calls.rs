@@ -175,11 +175,8 @@ fn authority(shared: &Arc<Shared>, open: &OpenConnection, operation: &str) -> Re
         secrets.push((name.clone(), secret));
     }
     let buckets = open.plugin.manifest.capabilities.state.clone();
-    let state: Arc<dyn PluginState> = Arc::new(ConnectionState::new(
-        open.name.clone(),
-        Arc::clone(&shared.records),
-        Arc::clone(&shared.clock),
-    ));
+    let state: Arc<dyn PluginState> =
+        Arc::new(ConnectionState::new(open.name.clone(), Arc::clone(&shared.records), Arc::clone(&shared.clock)));
     Ok(Authority { egress: open.outlets.get(operation).cloned(), state: Some((state, buckets)), secrets })
 }
 

@@ -115,9 +115,9 @@ pub async fn check(folder: &Path, invoker: &dyn Invoker, library: &Library) -> R
     report.add("manifest.valid", Ok("every field is known".to_owned()));
     let manifest = &package.manifest;
     report.add("manifest.consistent", install::check_manifest(manifest, &package.schemas).map(|()| "holds".into()));
-    report.add("contract.operations", library.implements(manifest).map(|()| "every promised operation is there".into()));
-    let component =
-        Component { digest: package.digest, wasm: package.wasm.clone(), assets: package.assets.clone() };
+    report
+        .add("contract.operations", library.implements(manifest).map(|()| "every promised operation is there".into()));
+    let component = Component { digest: package.digest, wasm: package.wasm.clone(), assets: package.assets.clone() };
     let inspection = match invoker.load(component).await {
         Ok(inspection) => inspection,
         Err(error) => {
@@ -126,7 +126,10 @@ pub async fn check(folder: &Path, invoker: &dyn Invoker, library: &Library) -> R
         }
     };
     report.add("component.loads", Ok("compiles and links".to_owned()));
-    report.add("component.exports", install::check_exports(manifest, &inspection).map(|()| "as the manifest says".into()));
+    report.add(
+        "component.exports",
+        install::check_exports(manifest, &inspection).map(|()| "as the manifest says".into()),
+    );
     report.add("component.imports", imports(manifest, &inspection));
     if manifest.kind.is_pure() {
         report.golden = golden(&package, invoker).await;
@@ -166,9 +169,10 @@ fn with_source(error: &dyn std::error::Error) -> String {
 fn imports(manifest: &Manifest, inspection: &Inspection) -> Result<String, String> {
     let http = inspection.imports.iter().any(|import| import.starts_with("wasi:http/outgoing-handler"));
     match (http, manifest.kind, manifest.capabilities.http.is_empty()) {
-        (true, Kind::Connector, true) => Err(
-            "it imports `wasi:http` but declares no `[[capabilities.http]]`: add origin, methods and reason".to_owned(),
-        ),
+        (true, Kind::Connector, true) => {
+            Err("it imports `wasi:http` but declares no `[[capabilities.http]]`: add origin, methods and reason"
+                .to_owned())
+        }
         (true, kind, _) if kind.is_pure() => Ok("imports `wasi:http`, and every request will be refused".to_owned()),
         _ => Ok(format!("{} interfaces, all known", inspection.imports.len())),
     }

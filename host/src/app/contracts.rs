@@ -60,10 +60,8 @@ impl Library {
             let contract: OperationContract =
                 serde_json::from_str(text).map_err(|error| format!("contract `{name}`: {error}"))?;
             for (operation, declared) in &contract.operations {
-                let validators = (
-                    library.validator(&declared.input.to_value())?,
-                    library.validator(&declared.output.to_value())?,
-                );
+                let validators =
+                    (library.validator(&declared.input.to_value())?, library.validator(&declared.output.to_value())?);
                 documents.insert((contract.id.clone(), operation.clone()), validators);
             }
             contracts.insert(contract.id.clone(), contract);

@@ -50,9 +50,7 @@ fn tool(name: &str, arguments: &[&str], mend: &str) -> Finding {
 
 fn target() -> Finding {
     let result = match Command::new("rustc").args(["--print", "target-libdir", "--target", TARGET]).output() {
-        Ok(output) if Path::new(String::from_utf8_lossy(&output.stdout).trim()).is_dir() => {
-            Ok("installed".to_owned())
-        }
+        Ok(output) if Path::new(String::from_utf8_lossy(&output.stdout).trim()).is_dir() => Ok("installed".to_owned()),
         Ok(_) => Err(format!("missing: `rustup target add {TARGET}` (`crossdock plugin build` does it too)")),
         Err(error) => Err(error.to_string()),
     };

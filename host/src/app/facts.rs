@@ -79,12 +79,7 @@ impl Facts {
     ///
     /// # Errors
     /// As the journal says; a blob that cannot be stored is `Unavailable`.
-    pub async fn append(
-        &self,
-        stream: StreamId,
-        expected: Version,
-        entries: &[Entry],
-    ) -> Result<Version, AppendError> {
+    pub async fn append(&self, stream: StreamId, expected: Version, entries: &[Entry]) -> Result<Version, AppendError> {
         let mut encoded = Vec::with_capacity(entries.len());
         for entry in entries {
             let bytes = entry.encode();
@@ -99,11 +94,10 @@ impl Facts {
     }
 
     async fn set_aside(&self, bytes: Bytes) -> Result<Bytes, AppendError> {
-        let digest = self
-            .blobs
-            .put(bytes)
-            .await
-            .map_err(|error| AppendError::Unavailable { reason: format!("a large fact cannot be stored: {error}") })?;
+        let digest =
+            self.blobs.put(bytes).await.map_err(|error| AppendError::Unavailable {
+                reason: format!("a large fact cannot be stored: {error}"),
+            })?;
         let mut mark = Vec::with_capacity(33);
         mark.push(BLOB_MARK);
         mark.extend_from_slice(digest.as_bytes());

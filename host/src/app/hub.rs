@@ -41,12 +41,10 @@ use crate::{
     net::egress::Gateway,
     ports::{
         clock::Clock,
-        hub::{
-            AcceptError, Acceptance, Hub as HubPort, PipelineView, PluginView, Readiness, RunFilter, WebhookError,
-        },
+        hub::{AcceptError, Acceptance, Hub as HubPort, PipelineView, PluginView, Readiness, RunFilter, WebhookError},
         invoker::{Delivery, Invoker, WebhookReply},
         journal::{Position, StreamId},
-        records::{RecordError, Records},
+        records::RecordError,
     },
     store::disk::{OpenError, Store},
     wasm::Sandbox,
@@ -152,11 +150,9 @@ impl Hub {
         };
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let path = folder(data.join("store"))?;
-        let store = Arc::new(
-            Store::open(&path, Arc::clone(&clock)).map_err(|source| StartError::Store { path, source })?,
-        );
-        let sandbox =
-            Sandbox::new(&folder(data.join("cache"))?).map_err(|source| StartError::Sandbox { source })?;
+        let store =
+            Arc::new(Store::open(&path, Arc::clone(&clock)).map_err(|source| StartError::Store { path, source })?);
+        let sandbox = Sandbox::new(&folder(data.join("cache"))?).map_err(|source| StartError::Sandbox { source })?;
         let invoker: Arc<dyn Invoker> = Arc::new(sandbox);
         let gateway = Gateway::new().map_err(|error| StartError::Egress { problem: error.to_string() })?;
         let library = Library::built_in().map_err(|problem| StartError::Contracts { problem })?;
@@ -207,8 +203,8 @@ impl Hub {
             self.swap(self.installer.source(&now, name, source.clone()).await?);
         }
         for path in &config.pipelines {
-            let text = std::fs::read_to_string(path)
-                .map_err(|source| StartError::Pipeline { path: path.clone(), source })?;
+            let text =
+                std::fs::read_to_string(path).map_err(|source| StartError::Pipeline { path: path.clone(), source })?;
             let now = self.shared.installation.load_full();
             self.swap(self.installer.pipeline(&now, &path.display().to_string(), &text).await?);
         }
@@ -248,12 +244,12 @@ impl Hub {
             after = last.position;
             for stored in page {
                 match stored.stream {
-                    StreamId::Acceptance(id) => accepted.extend(stored.entries.into_iter().filter_map(|entry| {
-                        match entry {
+                    StreamId::Acceptance(id) => {
+                        accepted.extend(stored.entries.into_iter().filter_map(|entry| match entry {
                             Entry::Accepted(fact) if !fact.starts.is_empty() => Some((id, fact)),
                             _ => None,
-                        }
-                    })),
+                        }))
+                    }
                     StreamId::Run(run) => {
                         shared.index.add(run, &stored.entries);
                     }
@@ -371,8 +367,8 @@ impl HubPort for Hub {
             .map(|pipeline| PipelineView {
                 name: pipeline.plan.pipeline.name.clone(),
                 version: pipeline.plan.pipeline.version.clone(),
-                owner: pipeline.owner.clone(),
-                summary: pipeline.summary.clone(),
+                owner: pipeline.definition.owner.clone(),
+                summary: pipeline.definition.summary.clone(),
                 digest: pipeline.plan.pipeline.digest,
                 triggers: pipeline.plan.triggers.iter().map(|trigger| trigger.event_type.clone()).collect(),
                 steps: pipeline.plan.nodes().map(|node| node.id.clone()).collect(),

@@ -59,10 +59,8 @@ impl Index {
             }
         }
         let summary = inner.summaries.get(&run)?;
-        let settled = summary
-            .state
-            .is_settled()
-            .then(|| Settled { pipeline: summary.pipeline.clone(), state: summary.state });
+        let settled =
+            summary.state.is_settled().then(|| Settled { pipeline: summary.pipeline.clone(), state: summary.state });
         if settled.is_some() {
             inner.settled.push_back(run);
             if inner.settled.len() > SETTLED_LIMIT
@@ -86,12 +84,7 @@ impl Index {
 
     /// Runs that are not settled.
     pub fn unsettled(&self) -> Vec<RunId> {
-        self.lock()
-            .summaries
-            .values()
-            .filter(|summary| !summary.state.is_settled())
-            .map(|summary| summary.id)
-            .collect()
+        self.lock().summaries.values().filter(|summary| !summary.state.is_settled()).map(|summary| summary.id).collect()
     }
 
     /// Whether the run is known.

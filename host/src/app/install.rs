@@ -117,7 +117,9 @@ pub enum InstallError {
         problem: String,
     },
     /// The component of an installed plugin is gone.
-    #[error("the component of plugin `{plugin}` is missing from the store: restore it from a backup, or install it again")]
+    #[error(
+        "the component of plugin `{plugin}` is missing from the store: restore it from a backup, or install it again"
+    )]
     MissingComponent {
         /// Its id and version.
         plugin: String,
@@ -126,8 +128,12 @@ pub enum InstallError {
 
 fn first(diagnostics: &[Diagnostic]) -> String {
     let more = diagnostics.len().saturating_sub(1);
-    let first = diagnostics.first().map(ToString::to_string).unwrap_or_default();
-    if more == 0 { first } else { format!("{first} (and {more} more)") }
+    let Some(first) = diagnostics.first() else { return String::new() };
+    let text = format!(
+        "line {}, column {}: {} [{}]; instead: {}",
+        first.line, first.column, first.problem, first.code, first.instead
+    );
+    if more == 0 { text } else { format!("{text} (and {more} more: `crossdock pipeline check` shows all)") }
 }
 
 /// A plugin as it is recorded.
@@ -229,6 +235,7 @@ impl Installer {
         }
         check_manifest(&manifest, &schemas)
             .map_err(|problem| InstallError::Manifest { plugin: id.clone(), problem })?;
+        self.library.implements(&manifest).map_err(|problem| InstallError::Manifest { plugin: id.clone(), problem })?;
         let key = format!("plugin/{}/{}", manifest.id, manifest.version);
         let record = PluginRecord { manifest: manifest_text, digest, schemas: schemas.clone(), assets: assets.clone() };
         let plugin = self.ready(manifest, digest, wasm.clone(), schemas, assets).await?;
@@ -334,10 +341,7 @@ impl Installer {
         if now.bindings.get(pipeline) == Some(&names) {
             return Ok(None);
         }
-        let installed = now
-            .pipelines
-            .get(pipeline)
-            .ok_or_else(|| wrong("no such pipeline is installed".to_owned()))?;
+        let installed = now.pipelines.get(pipeline).ok_or_else(|| wrong("no such pipeline is installed".to_owned()))?;
         for (name, contract) in &installed.uses {
             let connection =
                 names.get(name).ok_or_else(|| wrong(format!("nothing is bound to `{name}` ({contract})")))?;
@@ -369,7 +373,8 @@ impl Installer {
         let refused = |diagnostics| InstallError::Pipeline { name: name.to_owned(), diagnostics };
         let definition = language::parse(text).map_err(refused)?;
         let plugins = now.plugin_facts();
-        let environment = Environment { contracts: &self.library.contracts, plugins: &plugins };
+        let pipelines = now.pipeline_facts();
+        let environment = Environment { contracts: &self.library.contracts, plugins: &plugins, pipelines: &pipelines };
         let mut diagnostics = language::check(&definition, &environment);
         diagnostics.extend(language::unsupported(&definition));
         if !diagnostics.is_empty() {
@@ -379,9 +384,8 @@ impl Installer {
             .map_err(|source| InstallError::Plan { name: name.to_owned(), source })?;
         Ok(Pipeline {
             plan: Arc::new(plan),
-            owner: definition.owner.clone(),
-            summary: definition.summary.clone(),
             uses: definition.uses.iter().map(|(name, contract)| (name.clone(), contract.value.clone())).collect(),
+            definition,
             text: text.to_owned(),
         })
     }
@@ -531,7 +535,8 @@ fn fits_config(schemas: &Schemas, config: &serde_json::Value) -> Result<(), Stri
             Err("the plugin takes no `config`".to_owned())
         };
     };
-    let validator = jsonschema::validator_for(schema).map_err(|error| format!("its config schema is not one: {error}"))?;
+    let validator =
+        jsonschema::validator_for(schema).map_err(|error| format!("its config schema is not one: {error}"))?;
     match validator.iter_errors(config).next() {
         None => Ok(()),
         Some(error) => Err(format!("`config{}` does not follow the plugin's schema: {error}", error.instance_path())),

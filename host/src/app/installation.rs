@@ -12,7 +12,7 @@ use semver::Version;
 use super::package::Schemas;
 use crate::{
     flow::{
-        language::PluginFacts,
+        language::{PipelineFacts, PluginFacts},
         machine::effect::{Bindings, OperationUse},
         plan::{Plan, PluginRange},
     },
@@ -23,6 +23,7 @@ use crate::{
         id::{ContractId, Digest, PluginId},
         limits::Limits,
         manifest::{Doubt, Manifest},
+        pipeline::Definition,
     },
     ports::{egress::Egress, invoker::Inspection},
 };
@@ -72,10 +73,8 @@ pub struct Plugin {
 pub struct Pipeline {
     /// What runs.
     pub plan: Arc<Plan>,
-    /// Who answers for it.
-    pub owner: String,
-    /// One sentence.
-    pub summary: String,
+    /// What was written.
+    pub definition: Definition,
     /// The contracts behind the names in `uses`.
     pub uses: BTreeMap<String, ContractId>,
     /// The text.
@@ -140,8 +139,20 @@ impl Installation {
     pub fn plugin_facts(&self) -> BTreeMap<PluginId, Vec<PluginFacts>> {
         self.plugins
             .iter()
-            .map(|(id, versions)| (id.clone(), versions.values().map(|plugin| facts(&plugin.manifest)).collect()))
+            .map(|(id, versions)| {
+                (id.clone(), versions.values().map(|plugin| PluginFacts::of(&plugin.manifest)).collect())
+            })
             .collect()
+    }
+
+    /// Facts about pipelines for the pipeline checker.
+    #[must_use]
+    pub fn pipeline_facts(&self) -> BTreeMap<String, PipelineFacts> {
+        let mut facts: BTreeMap<String, PipelineFacts> = BTreeMap::new();
+        for (name, pipeline) in &self.pipelines {
+            facts.entry(name.clone()).or_default().add(&pipeline.definition);
+        }
+        facts
     }
 
     /// Every event type that starts a pipeline or has a schema.
@@ -158,18 +169,6 @@ impl Installation {
     #[must_use]
     pub fn bound<'a>(&'a self, pipeline: &'a str) -> Bound<'a> {
         Bound { installation: self, pipeline }
-    }
-}
-
-/// What the pipeline checker needs to know of a plugin.
-#[must_use]
-pub fn facts(manifest: &Manifest) -> PluginFacts {
-    let rule = manifest.rule.as_ref();
-    PluginFacts {
-        version: manifest.version.clone(),
-        kind: manifest.kind,
-        outcomes: rule.map(|rule| rule.outcomes.clone()).unwrap_or_default(),
-        routes: rule.map(|rule| rule.routes.clone()).unwrap_or_default(),
     }
 }
 

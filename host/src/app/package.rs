@@ -152,9 +152,7 @@ fn below(folder: &Path, path: &str) -> Result<PathBuf, PackageError> {
         return Err(outside());
     }
     let whole = folder.join(relative);
-    let read = |path: &Path| {
-        path.canonicalize().map_err(|source| PackageError::Read { path: path.to_owned(), source })
-    };
+    let read = |path: &Path| path.canonicalize().map_err(|source| PackageError::Read { path: path.to_owned(), source });
     if read(&whole)?.starts_with(read(folder)?) { Ok(whole) } else { Err(outside()) }
 }
 

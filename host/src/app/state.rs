@@ -15,7 +15,7 @@ use crate::{
     ports::{
         clock::Clock,
         records::{RecordError, Records, Revision, Stored},
-        state::{PluginState, StateEntry},
+        state::{PluginState, StateEntry, StateKeys},
     },
 };
 
@@ -73,9 +73,7 @@ impl ConnectionState {
             return Err(invalid("state.ttl-invalid", format!("`ttl-seconds` must be 1 to {TTL_SECONDS_LIMIT}")));
         }
         let expires = ttl_seconds.map(|ttl| self.clock.now().plus_millis(u64::from(ttl) * 1_000));
-        serde_json::to_vec(&Kept { value, expires })
-            .map(Bytes::from)
-            .map_err(|error| unavailable(&error.to_string()))
+        serde_json::to_vec(&Kept { value, expires }).map(Bytes::from).map_err(|error| unavailable(&error.to_string()))
     }
 
     /// The value at a path, if it is there and has not expired; with the record that holds it.
@@ -168,7 +166,7 @@ impl PluginState for ConnectionState {
         prefix: &str,
         after: Option<&str>,
         limit: u32,
-    ) -> BoxFuture<'_, Result<(Vec<String>, Option<String>), Failure>> {
+    ) -> BoxFuture<'_, Result<StateKeys, Failure>> {
         let base = self.prefix(bucket);
         let (prefix, after) = (format!("{base}{prefix}"), after.map(|after| format!("{base}{after}")));
         Box::pin(async move {
@@ -186,7 +184,7 @@ impl PluginState for ConnectionState {
                     names.push(name);
                 }
             }
-            Ok((names, last.filter(|_| full)))
+            Ok(StateKeys { names, next: last.filter(|_| full) })
         })
     }
 }

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::{Failed, HubAddress, out::Out};
 use crate::{
-    app::{contracts::Library, installation, package},
+    app::{contracts::Library, package},
     flow::language::{self, Diagnostic, Environment, PluginFacts},
     model::id::PluginId,
     net::client::Client,
@@ -73,22 +73,29 @@ impl Check {
             folders.extend(super::workspace().map(|root| root.join("plugins")));
         }
         let plugins = facts(&folders)?;
-        let environment = Environment { contracts: &library.contracts, plugins: &plugins };
+        let pipelines = BTreeMap::new();
+        let environment = Environment { contracts: &library.contracts, plugins: &plugins, pipelines: &pipelines };
         let mut reports = Vec::new();
         let mut fine = true;
         for file in &self.files {
             let text = read(file)?;
-            let diagnostics = match language::parse(&text) {
-                Err(diagnostics) => diagnostics,
+            let (mut diagnostics, mut advice) = (Vec::new(), Vec::new());
+            match language::parse(&text) {
+                Err(found) => diagnostics = found,
                 Ok(definition) => {
-                    let mut found = language::check(&definition, &environment);
-                    found.extend(language::unsupported(&definition));
-                    found
+                    diagnostics.extend(language::check(&definition, &environment));
+                    diagnostics.extend(language::unsupported(&definition));
+                    advice = language::advise(&definition, &environment);
                 }
-            };
+            }
             fine &= diagnostics.is_empty();
+            for advice in &advice {
+                out.say(advice.render(&file.display().to_string(), &text).replacen("error[", "warning[", 1));
+            }
             tell(out, file, &text, &diagnostics);
-            reports.push(json!({ "file": file, "accepted": diagnostics.is_empty(), "diagnostics": diagnostics }));
+            reports.push(json!({
+                "file": file, "accepted": diagnostics.is_empty(), "diagnostics": diagnostics, "warnings": advice,
+            }));
         }
         if out.is_json() {
             out.value(&reports);
@@ -122,7 +129,7 @@ fn facts(folders: &[PathBuf]) -> Result<BTreeMap<PluginId, Vec<PluginFacts>>, Fa
         }
         for folder in found {
             let (manifest, _) = package::read_manifest(&folder)?;
-            facts.entry(manifest.id.clone()).or_default().push(installation::facts(&manifest));
+            facts.entry(manifest.id.clone()).or_default().push(PluginFacts::of(&manifest));
         }
     }
     Ok(facts)

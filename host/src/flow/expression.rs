@@ -23,8 +23,12 @@ use super::document::Document;
 pub const SOURCE_BYTES_LIMIT: usize = 4 << 10;
 /// Deepest nesting of `map`, `filter`, `all`, `exists`: each level multiplies the work by the length of a list.
 pub const COMPREHENSION_DEPTH_LIMIT: usize = 2;
-/// Deepest nesting of parentheses, brackets and braces, so that neither parser nor evaluation exhausts the stack.
-pub const NESTING_LIMIT: usize = 32;
+/// Deepest nesting of brackets. The parser is generated, and each level costs it some 160 KiB of stack when it is not
+/// optimised; a thread has 2 MiB. Nobody reads an expression that is deeper.
+pub const NESTING_LIMIT: usize = 8;
+/// Most operators, dots and brackets: a chain of them is as deep as it is long, for the parser's stack and for
+/// evaluation's. 2 000 dots exhaust 2 MiB.
+pub const LINKS_LIMIT: usize = 256;
 
 static ENVIRONMENT: LazyLock<Arc<Env>> = LazyLock::new(|| Arc::new(Env::stdlib()));
 
@@ -40,7 +44,7 @@ pub trait Scope {
 pub struct CompileError {
     /// What is wrong, and what to write instead.
     pub problem: String,
-    /// Where in the expression, bytes from its start.
+    /// Where in the expression, characters from its start.
     pub offset: usize,
 }
 
@@ -215,18 +219,31 @@ fn check_size(source: &str) -> Result<(), CompileError> {
             offset: 0,
         });
     }
+    match too_deep(source) {
+        None => Ok(()),
+        Some((offset, problem)) => Err(CompileError { problem, offset }),
+    }
+}
+
+/// Where an expression becomes too deep for the stack, if it does. Counts also what stands in texts, where it is rare.
+pub(super) fn too_deep(source: &str) -> Option<(usize, String)> {
     let mut depth = 0_usize;
-    for (offset, character) in source.char_indices() {
-        match character {
+    let mut links = 0_usize;
+    for (offset, char) in source.chars().enumerate() {
+        match char {
             '(' | '[' | '{' => depth += 1,
             ')' | ']' | '}' => depth = depth.saturating_sub(1),
             _ => {}
         }
+        links += usize::from("([{.+-*/%?&|<>=!".contains(char));
         if depth > NESTING_LIMIT {
-            return Err(CompileError { problem: format!("nests deeper than {NESTING_LIMIT} brackets"), offset });
+            return Some((offset, format!("it nests deeper than {NESTING_LIMIT} brackets")));
+        }
+        if links > LINKS_LIMIT {
+            return Some((offset, format!("it has more than {LINKS_LIMIT} operators, dots and brackets")));
         }
     }
-    Ok(())
+    None
 }
 
 /// The paths that an expression reads, and how deep its comprehensions nest.
@@ -403,8 +420,9 @@ mod tests {
     #[test]
     fn an_expression_cannot_run_away() {
         check("[1].map(a, [1].map(b, [1].map(c, c)))", "compile: nests list macros 3 deep");
-        check(&"(".repeat(40), "compile: nests deeper");
-        check(&"1+".repeat(3000), "compile: is 6000 bytes");
+        check(&"(".repeat(40), "compile: it nests deeper");
+        check(&"1+".repeat(1000), "compile: it has more than 256 operators");
+        check(&"1".repeat(6000), "compile: is 6000 bytes");
     }
 
     #[test]

@@ -1,9 +1,9 @@
 //! The pipeline language: YAML text to a [`Definition`], and everything that can be found wrong with one before it
 //! runs.
 //!
-//! [`parse`] needs only the text, [`check`] also what the hub knows, [`unsupported`] says what this release accepts but
-//! does not run yet. All report every problem they find, each with its place, a stable code and what to write instead.
-//! What expressions evaluate to is not decided here.
+//! [`parse`] needs only the text, [`check`] also what the hub knows; [`unsupported`] says what this release accepts but
+//! does not run yet, [`advise`] what would be better otherwise. All report every problem they find, each with its
+//! place, a stable code and what to write instead. What expressions evaluate to is not decided here.
 
 pub mod check;
 pub mod diagnostic;
@@ -19,7 +19,7 @@ mod yaml;
 #[cfg(test)]
 mod tests;
 
-pub use check::{Environment, PipelineFacts, PluginFacts, check};
+pub use check::{Environment, PipelineFacts, PluginFacts, advise, check};
 pub use diagnostic::Diagnostic;
 pub use graph::{Graph, graph};
 pub use parse::parse;

@@ -5,6 +5,9 @@ pub mod effect;
 mod scope;
 mod turn;
 
+#[cfg(test)]
+mod tests;
+
 use std::sync::{Arc, OnceLock};
 
 use serde_json::{Value, json};

@@ -184,10 +184,12 @@ fn tell_done(steps: &mut Vec<StepView>, done: &StepDone) {
         }
         Output::Verdict(verdict) => {
             step.kind = "rule".to_owned();
-            step.decision = Some(verdict.target.as_ref().map_or_else(
-                || verdict.outcome.to_string(),
-                |target| format!("{} → {target}", verdict.outcome),
-            ));
+            step.decision = Some(
+                verdict
+                    .target
+                    .as_ref()
+                    .map_or_else(|| verdict.outcome.to_string(), |target| format!("{} → {target}", verdict.outcome)),
+            );
             step.reasons.clone_from(&verdict.reasons);
             step.output.clone_from(&verdict.output);
         }

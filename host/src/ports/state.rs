@@ -13,6 +13,15 @@ pub struct StateEntry {
     pub revision: String,
 }
 
+/// Some keys, in ascending byte order.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StateKeys {
+    /// The keys.
+    pub names: Vec<String>,
+    /// Where to go on; absent at the end.
+    pub next: Option<String>,
+}
+
 /// The `state` interface of the contract, function by function; failures carry its codes.
 pub trait PluginState: Send + Sync {
     /// Reads a key; absent if it was never set, was removed or has expired.
@@ -47,5 +56,5 @@ pub trait PluginState: Send + Sync {
         prefix: &str,
         after: Option<&str>,
         limit: u32,
-    ) -> BoxFuture<'_, Result<(Vec<String>, Option<String>), Failure>>;
+    ) -> BoxFuture<'_, Result<StateKeys, Failure>>;
 }

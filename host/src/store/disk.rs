@@ -25,6 +25,7 @@ mod layout;
 mod listing;
 mod opening;
 mod reading;
+mod refusal;
 mod shared;
 mod verify;
 
@@ -50,7 +51,7 @@ use self::{
     opening::{Opened, Paths},
     shared::Shared,
 };
-pub use self::{opening::OpenError, shared::Statistics, verify::Verified};
+pub use self::{refusal::OpenError, shared::Statistics, verify::Verified};
 use crate::ports::{
     blobs::Blobs,
     clock::Clock,

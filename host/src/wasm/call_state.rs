@@ -15,6 +15,7 @@ use wasmtime_wasi::{
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
 use super::{
+    assets::{self, AssetView},
     bindings,
     clock::CallClock,
     http::Outgoing,
@@ -29,8 +30,12 @@ use crate::ports::{
     state::PluginState,
 };
 
-/// Handles that a guest may hold at once.
-const RESOURCES_LIMIT: usize = 4_096;
+/// Handles that a guest may hold at once. What the host keeps for one is at most some 64 KiB, so this is what bounds the
+/// memory that a guest can take beside its own.
+const RESOURCES_LIMIT: usize = 1_024;
+
+/// Headers of one request, bytes.
+const HEADERS_BYTES_LIMIT: usize = 64 << 10;
 
 /// Where a guest finds its own assets.
 const ASSETS_PATH: &str = "/assets";
@@ -43,6 +48,7 @@ pub(super) struct CallState {
     http: WasiHttpCtx,
     outgoing: Outgoing,
     assets: Option<Arc<Path>>,
+    pub(super) asset_view: AssetView,
     pub(super) clock: CallClock,
     pub(super) random: SeededRandom,
     pub(super) memory: MemoryBudget,
@@ -91,12 +97,15 @@ impl CallState {
         let read_only = matches!(call.work, Work::Invoke { read_only: true, .. } | Work::Receive { .. });
         let mut table = ResourceTable::new();
         table.set_max_capacity(RESOURCES_LIMIT);
+        let mut http = WasiHttpCtx::new();
+        http.set_field_size_limit(HEADERS_BYTES_LIMIT);
         Self {
             table,
             wasi: None,
-            http: WasiHttpCtx::new(),
+            http,
             outgoing: Outgoing::new(authority.egress, read_only, call.limits.http_requests, ledger.clone()),
             assets,
+            asset_view: AssetView::default(),
             clock,
             random: SeededRandom::new(call.seed),
             memory: MemoryBudget::new(call.limits.memory_bytes),
@@ -124,11 +133,11 @@ fn wasi_context(ledger: &Ledger, clock: CallClock, assets: Option<&Path>) -> Was
         .allow_tcp(false)
         .allow_udp(false)
         .allow_ip_name_lookup(false);
-    if let Some(assets) = assets {
-        if let Err(error) = builder.preopened_dir(assets, ASSETS_PATH, FsPerms::ReadOnly) {
-            // The guest finds no `/assets`, and says so in its own way; its author finds the reason here.
-            ledger.write_hub(format!("the assets of this plugin cannot be opened: {error:#}"));
-        }
+    if let Some(assets) = assets
+        && let Err(error) = builder.preopened_dir(assets, ASSETS_PATH, FsPerms::ReadOnly)
+    {
+        // The guest finds no `/assets`, and says so in its own way; its author finds the reason here.
+        ledger.write_hub(format!("the assets of this plugin cannot be opened: {error:#}"));
     }
     builder.build()
 }
@@ -171,7 +180,8 @@ pub(super) fn link(linker: &mut Linker<CallState>) -> wasmtime::Result<()> {
     wasmtime_wasi::p2::add_to_linker_async(linker)?;
     wasmtime_wasi_http::p2::add_only_http_to_linker_async(linker)?;
 
-    // INVARIANT: clocks, randomness and environment are ours, not WASI's; a guest is deterministic by this.
+    // INVARIANT: clocks, randomness, environment and what is told about files are ours, not WASI's: a guest is
+    // deterministic by this.
     linker.allow_shadowing(true);
     clocks::wall_clock::add_to_linker::<_, This>(linker, |state| state)?;
     clocks::monotonic_clock::add_to_linker::<_, This>(linker, |state| state)?;
@@ -179,6 +189,7 @@ pub(super) fn link(linker: &mut Linker<CallState>) -> wasmtime::Result<()> {
     random::insecure::add_to_linker::<_, This>(linker, |state| state)?;
     random::insecure_seed::add_to_linker::<_, This>(linker, |state| state)?;
     environment::add_to_linker::<_, This>(linker, |state| state)?;
+    assets::link(linker)?;
     linker.allow_shadowing(false);
 
     bindings::envelope::add_to_linker::<_, This>(linker, |state| state)?;

@@ -15,6 +15,9 @@ use crate::ports::egress::{Egress, EgressError};
 /// Largest body of one request, bytes: what a document may have.
 const REQUEST_BODY_BYTES_LIMIT: usize = 1 << 20;
 
+/// What a body that nobody reads yet may hold, bytes: a guest can open many.
+const BODY_CHUNK_BYTES: usize = 64 << 10;
+
 /// Headers that prove who we are or route the request: the host sets them after the request has left the guest.
 const HOST_HEADERS: [&str; 5] = ["authorization", "cookie", "cookie2", "forwarded", "te"];
 
@@ -66,6 +69,10 @@ impl WasiHttpHooks for Outgoing {
         false
     }
 
+    fn p2_outgoing_body_chunk_size(&mut self) -> usize {
+        BODY_CHUNK_BYTES
+    }
+
     fn send_request(
         &mut self,
         request: http::Request<WasiBody>,
@@ -81,7 +88,8 @@ impl WasiHttpHooks for Outgoing {
             let (parts, body) = request.into_parts();
             // The body is read to its end even if the request is refused: a guest that writes to a closed stream
             // sees that instead of the refusal, and JavaScript's glue traps.
-            let body = read_body(body).await;
+            let is_sent = egress.is_some() && !over_limit;
+            let body = read_body(body, if is_sent { REQUEST_BODY_BYTES_LIMIT } else { 0 }).await;
             let target = format!("{} {}", parts.method, shown(&parts.uri));
             if over_limit {
                 ledger.write_hub(format!(
@@ -119,18 +127,19 @@ fn shown(uri: &http::Uri) -> String {
     format!("{}://{}{}", uri.scheme_str().unwrap_or_default(), uri.host().unwrap_or_default(), uri.path())
 }
 
-async fn read_body(mut body: WasiBody) -> Result<Bytes, Error> {
+/// Reads a body to its end, keeping no more than the limit.
+async fn read_body(mut body: WasiBody, bytes_limit: usize) -> Result<Bytes, Error> {
     let mut read = BytesMut::new();
     let mut is_over = false;
     while let Some(frame) = body.frame().await {
         // Trailers are not sent on: HTTP/1.1 peers rarely take them.
         let Ok(data) = frame?.into_data() else { continue };
-        is_over |= read.len().saturating_add(data.len()) > REQUEST_BODY_BYTES_LIMIT;
+        is_over |= read.len().saturating_add(data.len()) > bytes_limit;
         if !is_over {
             read.extend_from_slice(&data);
         }
     }
-    if is_over { Err(Error::HttpRequestBodySize(Some(REQUEST_BODY_BYTES_LIMIT as u64))) } else { Ok(read.freeze()) }
+    if is_over { Err(Error::HttpRequestBodySize(Some(bytes_limit as u64))) } else { Ok(read.freeze()) }
 }
 
 /// Why there is no response.

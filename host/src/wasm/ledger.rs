@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::{
     model::limits::Limits,
-    ports::invoker::{LogLevel, LogLine},
+    model::log::{LogLevel, LogLine},
 };
 
 /// Lines that the hub itself may add, beyond the guest's: a flood must not hide why a request was refused.
@@ -198,7 +198,7 @@ mod tests {
     use super::{Ledger, Stream};
     use crate::{
         model::limits::Limits,
-        ports::invoker::{LogLevel, LogLine},
+        model::log::{LogLevel, LogLine},
     };
 
     fn line(message: &str) -> LogLine {

@@ -1,19 +1,34 @@
-//! A connector that tries what its operation is named after, with or without leave, and tells what came of it.
+//! A connector that tries what its operation is named after, with or without leave, and tells what came of it. It is a
+//! webhook source as well, which makes one event of each delivery.
 
 #[cfg(target_arch = "wasm32")]
 mod exported {
     #![allow(unsafe_code, missing_docs, unreachable_pub, reason = "generated")]
 
-    wit_bindgen::generate!({ path: "../../wit", world: "crossdock:plugin/connector-plugin" });
+    wit_bindgen::generate!({
+        inline: "
+            package test:connector;
+            world plugin {
+                include crossdock:plugin/connector-plugin@1.0.0;
+                include crossdock:plugin/webhook-plugin@1.0.0;
+            }
+        ",
+        path: "../../wit",
+        world: "test:connector/plugin",
+        generate_all,
+    });
 
     use std::net::TcpStream;
 
     use crossdock::plugin::{context, secrets, state};
-    use exports::crossdock::plugin::connector::{Call, Failure, Guest};
+    use exports::crossdock::plugin::{
+        connector::{Call, Failure, Guest},
+        webhook_source::{self, Delivery, Event, Feed, Receipt, Reply},
+    };
     use serde_json::{Value, json};
     use wasip2::http::{
         outgoing_handler,
-        types::{Fields, Method, OutgoingBody, OutgoingRequest, Scheme},
+        types::{Fields, Method, OutgoingBody, OutgoingRequest, RequestOptions, Scheme},
     };
 
     struct Connector;
@@ -43,9 +58,28 @@ mod exported {
                     context::annotate("request-id", "r-1");
                     json!(context::remaining_ms())
                 }
+                "exit" => std::process::exit(3),
                 other => json!(format!("no operation {other}")),
             };
             Ok(told.to_string().into_bytes())
+        }
+    }
+
+    impl webhook_source::Guest for Connector {
+        fn receive(delivery: Delivery, feed: Feed) -> Result<Receipt, Failure> {
+            let id = delivery.headers.iter().find(|(name, _)| name == "x-delivery");
+            let event = Event {
+                id: id.map(|(_, value)| value.clone()).unwrap_or_default(),
+                source: format!("/{}{}", feed.name, delivery.path),
+                event_type: format!("order.{}", delivery.method.to_lowercase()),
+                subject: Some(delivery.query),
+                time: Some(feed.now),
+                data_schema: None,
+                data: delivery.body,
+                extensions: feed.attributes,
+            };
+            let reply = Reply { status: 200, content_type: "text/plain".into(), body: b"thanks".to_vec() };
+            Ok(Receipt { events: vec![event], reply: Some(reply) })
         }
     }
 
@@ -75,7 +109,10 @@ mod exported {
         request.set_authority(Some(text(input, "host"))).map_err(|()| "authority")?;
         request.set_path_with_query(Some(text(input, "path"))).map_err(|()| "path")?;
         let outgoing = request.body().map_err(|()| "body")?;
-        let answer = outgoing_handler::handle(request, None).map_err(|error| format!("{error:?}"))?;
+        let options = RequestOptions::new();
+        let patience = input.get("patience_ms").and_then(Value::as_u64).map(|millis| millis * 1_000_000);
+        options.set_first_byte_timeout(patience).map_err(|()| "patience")?;
+        let answer = outgoing_handler::handle(request, Some(options)).map_err(|error| format!("{error:?}"))?;
         {
             let stream = outgoing.write().map_err(|()| "stream")?;
             for chunk in text(input, "body").as_bytes().chunks(4096) {

@@ -7,6 +7,8 @@ use cel::{
     common::ast::{EntryExpr, Expr, IdedExpr, LiteralValue, SourceInfo, operators},
 };
 
+use crate::flow::expression;
+
 /// A name with its fields: `steps.order.id`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Reference {
@@ -37,6 +39,9 @@ pub(super) struct SyntaxError {
 
 /// Reads an expression.
 pub(super) fn read(source: &str) -> Result<Reading, SyntaxError> {
+    if let Some((offset, problem)) = expression::too_deep(source) {
+        return Err(SyntaxError { offset, problem });
+    }
     let program = Program::compile(source).map_err(|errors| {
         let (offset, problem) = errors
             .errors
@@ -145,8 +150,10 @@ impl Walk<'_> {
         }
     }
 
+    /// Where a node is, in characters; the parser counts bytes.
     fn offset(&self, id: u64) -> usize {
-        self.info.offset_for(id).map_or(0, |(start, _)| usize::try_from(start).unwrap_or(0))
+        let bytes = self.info.offset_for(id).map_or(0, |(start, _)| usize::try_from(start).unwrap_or(0));
+        self.info.source.char_indices().take_while(|&(at, _)| at < bytes).count()
     }
 }
 
@@ -178,6 +185,7 @@ fn path(expression: &IdedExpr) -> Option<(Vec<String>, u64)> {
 #[cfg(test)]
 mod tests {
     use super::read;
+    use crate::flow::expression::NESTING_LIMIT as NESTING_MAX;
 
     #[track_caller]
     fn check(source: &str, expected: &[(&str, usize)]) {
@@ -202,10 +210,46 @@ mod tests {
     }
 
     #[test]
+    fn whatever_is_within_the_bounds_fits_on_the_stack_of_a_thread() {
+        let nested = |open: &str, close: &str| open.repeat(NESTING_MAX) + "a" + &close.repeat(NESTING_MAX);
+        let sources = [
+            nested("(", ")"),
+            nested("[", "]"),
+            nested("{'a':", "}"),
+            nested("a[", "]"),
+            nested("f(", ")"),
+            nested("(a?a:", ")"),
+            nested("(a||a&&a==a+a*-", ")"),
+            nested("a.map(x, x", ")"),
+            nested("x.all(y, y==a||", ")"),
+            "!".repeat(256),
+            "-".repeat(256),
+            format!("a{}", ".b".repeat(255)),
+            format!("a{}", "+a".repeat(255)),
+            format!("a{}", "[0]".repeat(255)),
+            format!("a{}", "&&a".repeat(127)),
+            format!("a{}", "?a:a".repeat(90)),
+            format!("a{}", "?a:a".repeat(255)),
+        ];
+        for source in sources {
+            let _ = read(&source);
+        }
+    }
+
+    #[test]
+    fn what_would_exhaust_the_stack_is_refused_unread() {
+        assert_eq!(read(&"(".repeat(4_000)).unwrap_err().offset, NESTING_MAX);
+        assert_eq!(read(&"!".repeat(4_000)).unwrap_err().offset, 256);
+        assert!(read(&format!("a{}", ".b".repeat(2_000))).is_err());
+    }
+
+    #[test]
     fn syntax_errors_have_their_place() {
         let error = read("steps.a == ").unwrap_err();
         assert_eq!((error.offset, error.problem.as_str()), (10, "mismatched input end"));
         let error = read("1 +\n  * 2").unwrap_err();
         assert_eq!(error.offset, 6);
+        let error = read("'ü' == )").unwrap_err();
+        assert_eq!(error.offset, 7);
     }
 }

@@ -73,6 +73,13 @@ pub fn check(definition: &Definition, environment: &Environment<'_>) -> Vec<Diag
     sorted(found)
 }
 
+/// What is not wrong with a pipeline, but would be better otherwise: writes to the ERP that nothing reads back. Not a
+/// reason to refuse it, since this release does not run `confirm` yet; a connector may read back by itself.
+#[must_use]
+pub fn advise(definition: &Definition, environment: &Environment<'_>) -> Vec<Diagnostic> {
+    sorted(world::unconfirmed(definition, environment))
+}
+
 /// The pipelines that one runs, with the place of each.
 fn runs(definition: &Definition) -> impl Iterator<Item = (&str, crate::model::pipeline::Place)> {
     definition.all_steps().into_iter().filter_map(|step| match &step.action {

@@ -17,6 +17,7 @@ pub(super) fn advice<'a>(written: &str, known: impl IntoIterator<Item = &'a str>
     match nearest(written, known.iter().copied()) {
         Some(name) => format!("did you mean `{name}`?"),
         None if known.is_empty() => none.to_owned(),
+        None if known.len() == 1 => format!("only {} is possible here", list(known)),
         None => format!("one of {}", list(known)),
     }
 }

@@ -3,7 +3,7 @@
 use super::{Diagnostic, diagnostic::sorted};
 use crate::model::pipeline::{
     Definition, Order, Origin, Place,
-    action::{Action, Outcomes},
+    action::{Action, Mode, Outcomes},
     step::{Consequence, Step, Then},
 };
 
@@ -28,6 +28,12 @@ pub fn unsupported(definition: &Definition) -> Vec<Diagnostic> {
     if !definition.vars.is_empty() {
         report(definition.name.at, "`vars`", "use `config` for what does not change");
     }
+    if definition.lane.is_some() {
+        report(definition.name.at, "`lane`", "leave it out: every run has the same priority");
+    }
+    if definition.sla.is_some() {
+        report(definition.name.at, "`sla`", "leave it out: nobody is warned yet");
+    }
     if let Some(handler) = &definition.on_error {
         report(handler.at, "`on_error`", "leave it out: a run that fails for good is parked with its cause");
     }
@@ -39,7 +45,14 @@ pub fn unsupported(definition: &Definition) -> Vec<Diagnostic> {
 
 fn in_step(step: &Step, report: &mut impl FnMut(Place, &str, &str)) {
     match &step.action {
-        Action::Transform { .. } | Action::Score { .. } | Action::Emit { .. } | Action::Switch { .. } => {}
+        Action::Score { mode: Mode::Off | Mode::Shadow, .. } => {
+            report(step.at, "`mode: off` and `mode: shadow`", "use `advise` or `auto`, or leave the step out");
+        }
+        Action::Transform { .. }
+        | Action::Score { .. }
+        | Action::Emit { .. }
+        | Action::Switch { .. }
+        | Action::End { .. } => {}
         Action::Rule { outcomes, .. } => in_outcomes(outcomes, report),
         Action::Call { confirm, .. } => {
             if let Some(confirm) = confirm {
@@ -49,7 +62,6 @@ fn in_step(step: &Step, report: &mut impl FnMut(Place, &str, &str)) {
         Action::Parallel { .. } => report(step.at, "`parallel`", "do one after the other"),
         Action::Undo { .. }
         | Action::Set { .. }
-        | Action::End { .. }
         | Action::For { .. }
         | Action::Loop { .. }
         | Action::Wait { .. }
@@ -68,6 +80,9 @@ fn in_step(step: &Step, report: &mut impl FnMut(Place, &str, &str)) {
     if step.point_of_no_return {
         report(step.at, "`point_of_no_return`", "leave it out: nothing is undone yet");
     }
+    if step.within_ms.is_some() {
+        report(step.at, "`within` of a step", "bound each attempt with `timeout`, and their number with `retry`");
+    }
     if step.fallback.is_some() {
         report(step.at, "`fallback`", "leave it out: a step that fails for good parks the run");
     }
@@ -76,17 +91,17 @@ fn in_step(step: &Step, report: &mut impl FnMut(Place, &str, &str)) {
     }
 }
 
-/// Branches run; of the rest, what is the default anyway.
+/// Branches run, and every way to go on but those that need people or stand in for an output.
 fn in_outcomes(outcomes: &Outcomes, report: &mut impl FnMut(Place, &str, &str)) {
     for (name, Consequence { then, at }) in outcomes.consequences() {
-        match (name, then) {
-            ("proceed", Then::Continue) | ("reject", Then::Reject) => {}
-            ("hold", _) => report(
-                *at,
-                "`hold` with an approval",
-                "keep it: until approvals run, a `hold` parks the run for people",
-            ),
-            _ => report(*at, &format!("this way to go on after `{name}`"), "leave it out for the default"),
+        match then {
+            Then::Continue | Then::Reject | Then::DeadLetter { .. } | Then::End { .. } | Then::Steps { .. } => {}
+            Then::Approve(_) => {
+                report(*at, &format!("an approval after `{name}`"), "`hold: dead_letter` parks the run for people");
+            }
+            Then::Use { .. } | Then::As { .. } => {
+                report(*at, &format!("this way to go on after `{name}`"), "leave it out")
+            }
         }
     }
 }

@@ -178,21 +178,19 @@ impl<'t> Builder<'t, '_> {
             let problem = format!("nesting is deeper than {DEPTH_MAX}");
             return Err(refuse(at, "yaml.too-deep", problem, "split the pipeline with `run`"));
         }
-        if let Some(tag) = event.tag() {
-            let problem = format!("`{}` here is a YAML tag", tag.original());
-            self.found.push(Diagnostic::new(
-                at,
-                "yaml.tag",
-                problem,
-                "quote the whole value: an expression that begins with `!` is a tag to YAML",
-            ));
+        let tag = event.tag().map(|tag| tag.original());
+        if let Some(tag) = &tag {
+            let problem = format!("`{tag}` here is a YAML tag");
+            let instead = "quote the whole value: an expression that begins with `!` is a tag to YAML";
+            self.found.push(Diagnostic::new(at, "yaml.tag", problem, instead));
         }
         let before = self.nodes;
         self.count(at, 1)?;
         let anchor = event.anchor_id();
         let value = match event {
             Event::Scalar(text, style, ..) => Value::Scalar(Scalar {
-                text: text.into_owned(),
+                // A tag belongs to what was meant, so that the value is not called missing as well.
+                text: tag.unwrap_or_default() + &text,
                 plain: style == ScalarStyle::Plain,
                 start: span.start.index(),
                 end: span.end.index(),
@@ -293,9 +291,9 @@ fn explain(text: &str, error: &ScanError) -> Diagnostic {
         let index = usize::try_from(line.saturating_sub(1)).unwrap_or(usize::MAX);
         let Some(source) = text.lines().nth(index) else { continue };
         if let Some(column) = unquoted_expression(source) {
-            let at = Place { line, column };
             let problem = "an unquoted expression with `:`, `{`, quotes or the like is not one text to YAML";
-            return Diagnostic::new(at, "yaml.quote-expression", problem, "quote this expression, as '${ … }'");
+            let instead = "quote this expression as a whole, in the quotes that it does not use itself: '…'";
+            return Diagnostic::new(Place { line, column }, "yaml.quote-expression", problem, instead);
         }
     }
     let problem = format!("this is not YAML: {}", error.info());
@@ -326,4 +324,42 @@ fn unquoted_expression(line: &str) -> Option<u32> {
     let (field, value) = start.split_once(": ")?;
     let value_starts = line.chars().count() - value.trim_start().chars().count();
     EXPRESSION_FIELDS.contains(&field).then(|| column(value_starts))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{DEPTH_MAX, TEXT_BYTES_MAX, read};
+
+    #[track_caller]
+    fn check(text: &str, code: &str) {
+        let mut found = Vec::new();
+        let _ = read(text, &mut found);
+        assert_eq!(found.iter().map(|one| one.code).collect::<Vec<_>>(), [code]);
+    }
+
+    #[test]
+    fn texts_and_trees_are_bounded() {
+        check(&"#".repeat(TEXT_BYTES_MAX + 1), "yaml.too-large");
+        check(&format!("a: {}{}", "[".repeat(DEPTH_MAX + 1), "]".repeat(DEPTH_MAX + 1)), "yaml.too-deep");
+        check(&"[".repeat(100_000), "yaml.syntax");
+        check("", "yaml.empty");
+        check("# only a comment", "yaml.empty");
+    }
+
+    #[test]
+    fn a_flood_of_aliases_is_refused() {
+        check(&format!("a: &a 1\nb: [{}]", "*a, ".repeat(33)), "yaml.aliases");
+        let mut bomb = format!("a0: &a0 [{}]\n", "1, ".repeat(50));
+        for level in 1..4 {
+            let items = format!("*a{}, ", level - 1).repeat(10);
+            bomb.push_str(&format!("a{level}: &a{level} [{items}]\n"));
+        }
+        check(&bomb, "yaml.too-large");
+    }
+
+    #[test]
+    fn a_few_aliases_are_followed() {
+        let mut found = Vec::new();
+        assert!(read("a: &a { b: 1 }\nc: *a", &mut found).is_some() && found.is_empty());
+    }
 }

@@ -12,7 +12,7 @@ use crate::model::failure::FailureKind;
 /// One step.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Step {
-    /// Its id, unique in the pipeline: as written, or made from its kind and position (`emit-9`, `placed-undo-8`).
+    /// Its id, unique in the pipeline: as written, or made from its kind and position (`emit-9`, `placed-undo-7`).
     /// Made ones contain `-`, so that they never meet a written one and no expression names them.
     pub id: String,
     /// Whether the id is written.

@@ -80,9 +80,8 @@ fn write_hub(dir: &Path) {
                 })
             })
             .collect();
-        for ended in join_all(writers).await {
-            ended.unwrap();
-        }
+        join_all(writers).await;
+        panic!("a writer ended");
     });
 }
 
@@ -270,8 +269,8 @@ fn cuts(kind: &str, disk: &Disk, number: usize, mut look: impl FnMut(&Path, &[u6
         load.signal("-STOP");
         let told = load.told();
         let left = disk.cut(cut);
-        load.signal("-CONT");
         look(&left.store(), &told);
+        load.signal("-CONT");
     }
     load.kill();
 }

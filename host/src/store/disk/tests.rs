@@ -254,6 +254,20 @@ async fn a_store_without_its_head_is_refused() {
 }
 
 #[tokio::test]
+async fn a_crash_while_the_store_was_being_made_is_no_damage() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("head"), b"XDHEAD").unwrap();
+    open_and(dir.path(), async |store| fill(store, 1, 100).await).await;
+    let dir = tempfile::tempdir().unwrap();
+    HeadFile::create(&dir.path().join("head")).unwrap();
+    fs::create_dir_all(dir.path().join("journal/blobs")).unwrap();
+    fs::write(dir.path().join("journal/conf"), b"").unwrap();
+    fs::write(db(&dir), b"").unwrap();
+    open_and(dir.path(), async |store| fill(store, 1, 100).await).await;
+    open_and(dir.path(), async |store| assert_eq!(whole_tail(&*store.journal()).await.len(), 1)).await;
+}
+
+#[tokio::test]
 async fn an_unfinished_snapshot_is_removed() {
     let dir = filled(100, 100).await;
     let litter = dir.path().join("journal/snap.00000000000F0000.generating");

@@ -1,7 +1,7 @@
 //! `log`: lines for the run's log. Never fails.
 
 use crate::{
-    ports::invoker::{LogLevel, LogLine},
+    model::log::{LogLevel, LogLine},
     wasm::{
         bindings::log::{Host, Level},
         call_state::CallState,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{failure, guest_failure};
 use crate::{
     model::{failure::FailureKind, json::Json},
-    ports::state::PluginState,
+    ports::state::{PluginState, StateKeys},
     wasm::{
         bindings::{
             envelope::Failure,
@@ -108,7 +108,7 @@ impl CallState {
             let message = format!("`limit` must be 1 to {SCAN_KEYS_LIMIT}");
             return Err(failure(FailureKind::InvalidInput, "state.key-invalid", message));
         }
-        let (names, next) = state.scan(bucket, prefix, after, limit).await.map_err(guest_failure)?;
+        let StateKeys { names, next } = state.scan(bucket, prefix, after, limit).await.map_err(guest_failure)?;
         Ok(Keys { names, next })
     }
 }

@@ -1,55 +1,16 @@
 //! What expressions refer to: only what is there, and certainly there, when they are evaluated.
 
+mod reference;
+
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::super::{
-    Diagnostic,
-    cel::{self, Reference},
-    near,
-};
+use super::super::{Diagnostic, cel, near};
 use crate::model::pipeline::{
     Definition, Place,
     action::{Action, Approval, Fallback, Over, Until},
     step::{Consequence, Step, Then},
     template::{Expression, Template},
 };
-
-/// Functions of CEL's standard library, and the hub's own.
-const FUNCTIONS: [&str; 31] = [
-    "size",
-    "contains",
-    "startsWith",
-    "endsWith",
-    "matches",
-    "string",
-    "int",
-    "uint",
-    "double",
-    "bool",
-    "bytes",
-    "type",
-    "dyn",
-    "timestamp",
-    "duration",
-    "min",
-    "max",
-    "decimal",
-    "getFullYear",
-    "getMonth",
-    "getDate",
-    "getDayOfMonth",
-    "getDayOfWeek",
-    "getDayOfYear",
-    "getHours",
-    "getMinutes",
-    "getSeconds",
-    "getMilliseconds",
-    "has",
-    "all",
-    "exists",
-];
-/// Names of types, which are values in CEL.
-const TYPES: [&str; 10] = ["int", "uint", "double", "bool", "string", "bytes", "list", "map", "null_type", "type"];
 
 pub(super) fn check(definition: &Definition, found: &mut Vec<Diagnostic>) {
     let mut index = BTreeMap::new();
@@ -243,6 +204,25 @@ impl<'d> Checker<'d, '_> {
                     self.inner(step, &branch.name, &branch.steps, scope, chain);
                 }
             }
+            Action::For { .. } | Action::Loop { .. } | Action::Wait { .. } => self.repetition(step, scope, chain),
+            Action::Approve(approval) => self.approval(step, approval, scope, chain),
+            Action::Emit { subject, data, .. } => {
+                subject.iter().chain([data]).for_each(|template| self.template(template, scope));
+            }
+            Action::Undo { steps, set } => {
+                for named in steps {
+                    self.undo(&named.value, named.at, scope);
+                }
+                self.assignments(set, scope);
+            }
+            Action::Set { values } => self.assignments(values, scope),
+            Action::End { .. } => {}
+        }
+    }
+
+    /// What takes its time: `for`, `loop`, `wait`.
+    fn repetition(&mut self, step: &'d Step, scope: &Scope<'d>, chain: &str) {
+        match &step.action {
             Action::For { over, steps, output, .. } => {
                 match over {
                     Over::Each(list) => self.expression(list, scope),
@@ -277,18 +257,7 @@ impl<'d> Checker<'d, '_> {
                     self.consequence(step, "on_expiry", consequence, scope, chain);
                 }
             }
-            Action::Approve(approval) => self.approval(step, approval, scope, chain),
-            Action::Emit { subject, data, .. } => {
-                subject.iter().chain([data]).for_each(|template| self.template(template, scope));
-            }
-            Action::Undo { steps, set } => {
-                for named in steps {
-                    self.undo(&named.value, named.at, scope);
-                }
-                self.assignments(set, scope);
-            }
-            Action::Set { values } => self.assignments(values, scope),
-            Action::End { .. } => {}
+            _ => {}
         }
     }
 
@@ -354,209 +323,5 @@ impl<'d> Checker<'d, '_> {
         for expression in template.expressions() {
             self.expression(expression, scope);
         }
-    }
-
-    fn expression(&mut self, expression: &Expression, scope: &Scope<'d>) {
-        let reading = match cel::read(&expression.source) {
-            Ok(reading) => reading,
-            Err(error) => {
-                let at = place(expression, error.offset);
-                let problem = format!("this expression cannot be read: {}", error.problem);
-                let instead = "mend it here; texts are quoted, `==` compares, `&&` and `||` join";
-                self.report(at, "language.expression-syntax", problem, instead);
-                return;
-            }
-        };
-        for (name, offset) in &reading.functions {
-            if !FUNCTIONS.contains(&name.as_str()) {
-                let instead = near::advice(name, FUNCTIONS, "use another");
-                let problem = format!("there is no function `{name}`");
-                self.report(place(expression, *offset), "language.unknown-function", problem, instead);
-            }
-        }
-        for reference in &reading.references {
-            self.reference(reference, place(expression, reference.offset), &reading.guards, scope);
-        }
-    }
-
-    fn reference(&mut self, reference: &Reference, at: Place, guards: &BTreeSet<String>, scope: &Scope<'d>) {
-        let mut path = reference.path.iter().map(String::as_str);
-        let root = path.next().unwrap_or_default();
-        let field = path.next();
-        match (root, field) {
-            ("event", _) => {}
-            ("config", Some(name)) if !self.config.contains(name) => {
-                let names: Vec<String> = self.config.iter().cloned().collect();
-                let instead = near::advice(name, names.iter().map(String::as_str), "add it to `config`");
-                self.report(at, "language.unknown-variable", format!("`config` has no `{name}`"), instead);
-            }
-            ("config", _) => {}
-            _ if scope.bare => {
-                let instead = "before a run begins there are only `event` and `config`";
-                self.report(at, "language.unknown-variable", format!("there is no `{root}` here"), instead);
-            }
-            ("vars", Some(name)) if !self.definition.vars.contains_key(name) => {
-                let names = self.definition.vars.keys().map(String::as_str);
-                let instead = near::advice(name, names, "declare it in `vars`, with its initial value");
-                self.report(at, "language.unknown-variable", format!("`vars` has no `{name}`"), instead);
-            }
-            ("steps" | "verdict", Some(id)) => self.step_reference(root, id, reference, at, guards, scope),
-            ("steps" | "verdict", None) => {
-                let problem = format!("`{root}` alone is everything that ever happened");
-                self.report(at, "language.unknown-step", problem, format!("name the step, as `{root}.order`"));
-            }
-            ("item", _) if !scope.item => self.absent(at, root, "only steps inside a `for` have an `item`"),
-            ("signal", _) if !scope.signal => {
-                self.absent(at, root, "only a `match`, and steps after a `wait`, have a `signal`")
-            }
-            ("error", _) if !scope.error => self.absent(at, root, "only steps in `on_error` have an `error`"),
-            ("vars" | "run" | "item" | "signal" | "error", _) => {}
-            (name, None) if TYPES.contains(&name) => {}
-            _ => self.unknown_root(root, at, scope),
-        }
-    }
-
-    fn absent(&mut self, at: Place, root: &str, instead: &str) {
-        self.report(at, "language.unknown-variable", format!("there is no `{root}` here"), instead);
-    }
-
-    fn unknown_root(&mut self, root: &str, at: Place, scope: &Scope<'d>) {
-        let roots = ["event", "steps", "verdict", "vars", "config", "run", "item", "signal", "error"];
-        let instead = if scope.steps.contains_key(root) {
-            format!("did you mean `steps.{root}`?")
-        } else {
-            near::advice(root, roots, "")
-        };
-        self.report(at, "language.unknown-variable", format!("there is no `{root}`"), instead);
-    }
-
-    fn step_reference(
-        &mut self,
-        root: &str,
-        id: &str,
-        reference: &Reference,
-        at: Place,
-        guards: &BTreeSet<String>,
-        scope: &Scope<'d>,
-    ) {
-        let Some(seen) = scope.steps.get(id).copied() else {
-            self.unknown_step(id, at, scope);
-            return;
-        };
-        if root == "verdict" && !seen.rule {
-            let problem = format!("`{id}` is not a rule, and has no verdict");
-            self.report(at, "language.unknown-step", problem, format!("`steps.{id}` is its output"));
-        }
-        let path = format!("{root}.{id}");
-        let known = |guards: &BTreeSet<String>| {
-            let deeper = format!("{path}.");
-            guards.contains(&path) || guards.iter().any(|guard| guard.starts_with(&deeper))
-        };
-        if seen.skippable && reference.path.len() > 2 && !known(guards) && !known(&scope.guards) {
-            let problem = format!("`{id}` may have been skipped, and is null then");
-            let instead = format!(
-                "guard it: `{path} == null ? null : {}`, or a `when` with `{path} != null`",
-                reference.path.join(".")
-            );
-            self.report(at, "language.unguarded", problem, instead);
-        }
-    }
-
-    fn unknown_step(&mut self, id: &str, at: Place, scope: &Scope<'d>) {
-        let current = self.current;
-        if let Some((&id, stand)) = self.index.get_key_value(id) {
-            let line = stand.step.at.line;
-            if current.is_some_and(|current| current.id == id) {
-                let instead = "only `confirm`, `compensate` and `outcomes` know the step's own output";
-                self.report(at, "language.later-step", format!("`{id}` has no output yet here"), instead);
-            } else if self.chain.starts_with(&stand.chain) {
-                self.early.extend(current.map(|current| (current.id.as_str(), id, at)));
-            } else {
-                let within = stand.chain.trim_end_matches('/').split('/').rev().nth(1).unwrap_or_default().to_owned();
-                let problem = format!("`{id}` (line {line}) is inside `{within}`, and seen only there");
-                self.report(
-                    at,
-                    "language.hidden-step",
-                    problem,
-                    format!("name what leaves in the `output` of `{within}`"),
-                );
-            }
-            return;
-        }
-        let instead = near::advice(
-            id,
-            scope.steps.keys().copied().filter(|id| !id.contains('-')),
-            "no step with an id comes before this one",
-        );
-        self.report(at, "language.unknown-step", format!("there is no step `{id}`"), instead);
-    }
-
-    /// Uses of later steps: a cycle if those in turn need the user, else only the wrong order.
-    fn cycles(&mut self) {
-        for (user, used, at) in std::mem::take(&mut self.early) {
-            let line = self.index.get(used).map_or(0, |stand| stand.step.at.line);
-            if self.needs(used, user) {
-                let problem = format!("`{user}` and `{used}` (line {line}) wait for each other's output: a cycle");
-                self.report(
-                    at,
-                    "language.cycle",
-                    problem,
-                    "let one of them do without the other, or repeat with `loop`",
-                );
-            } else {
-                let problem = format!("`{used}` comes later, in line {line}");
-                self.report(at, "language.later-step", problem, format!("move `{used}` before `{user}`"));
-            }
-        }
-    }
-
-    /// Whether a step needs another's output, directly or through others.
-    fn needs(&self, from: &str, to: &str) -> bool {
-        let mut open = vec![from.to_owned()];
-        let mut seen = BTreeSet::new();
-        while let Some(id) = open.pop() {
-            if id == to {
-                return true;
-            }
-            let Some(stand) = self.index.get(id.as_str()).filter(|_| seen.insert(id.clone())) else { continue };
-            let inputs: Vec<&Expression> = stand.step.when.iter().chain(inputs(stand.step)).collect();
-            for expression in inputs {
-                let reading = cel::read(&expression.source).unwrap_or_default();
-                open.extend(
-                    reading
-                        .references
-                        .into_iter()
-                        .filter(|one| one.path.first().is_some_and(|root| root == "steps"))
-                        .filter_map(|one| one.path.into_iter().nth(1)),
-                );
-            }
-        }
-        false
-    }
-}
-
-/// The expressions that a step needs before it runs.
-fn inputs(step: &Step) -> Vec<&Expression> {
-    match &step.action {
-        Action::Transform { with, .. }
-        | Action::Rule { with, .. }
-        | Action::Score { with, .. }
-        | Action::Call { with, .. }
-        | Action::Run { with, .. } => with.expressions(),
-        Action::Emit { data, .. } => data.expressions(),
-        _ => Vec::new(),
-    }
-}
-
-/// The place of a character of an expression.
-fn place(expression: &Expression, offset: usize) -> Place {
-    let before: Vec<char> = expression.source.chars().take(offset).collect();
-    let lines = before.iter().filter(|&&char| char == '\n').count();
-    let number = |value: usize| u32::try_from(value).unwrap_or(u32::MAX);
-    if lines == 0 {
-        Place { column: expression.at.column.saturating_add(number(offset)), ..expression.at }
-    } else {
-        let column = before.iter().rev().take_while(|&&char| char != '\n').count();
-        Place { line: expression.at.line.saturating_add(number(lines)), column: number(column + 1) }
     }
 }

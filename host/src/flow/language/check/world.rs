@@ -165,7 +165,8 @@ impl<'a> World<'a> {
         }
         if listed("hold") && outcomes.hold.is_none() {
             let problem = format!("`{}` may answer `hold`, and nobody is asked then", plugin.id);
-            let instead = "add `outcomes: { hold: { approve: { group: …, within: …, on_expiry: … } } }`";
+            let instead =
+                "add `outcomes: { hold: { approve: { group: …, within: …, on_expiry: … } } }`, or `hold: dead_letter`";
             self.report(plugin.at, "language.outcome-unhandled", problem, instead);
         }
         if listed("route") {
@@ -222,21 +223,13 @@ impl<'a> World<'a> {
         if let Some(confirm) = confirm {
             self.read(&connection.value, &confirm.operation, "a read-back is");
         }
-        let Some(known) = known else { return };
-        self.touchpoint(&connection.value, &operation.value, known.effect, operation.at);
-        if known.effect == Effect::Write && self.is_erp(&connection.value) && confirm.is_none() {
-            let problem = format!("nothing reads back what `{}` wrote to the ERP", operation.value);
-            let instead = "add `confirm: { call: …, with: …, equals: … }`, so that \"sent\" becomes \"posted\"";
-            self.report(operation.at, "language.write-without-read-back", problem, instead);
+        if let Some(known) = known {
+            self.touchpoint(&connection.value, &operation.value, known.effect, operation.at);
         }
     }
 
-    /// Whether a name in `uses` is the system of record: by its own name, or its contract's.
     fn is_erp(&self, connection: &str) -> bool {
-        let named = |name: &str| name == "erp" || name.starts_with("erp-") || name.starts_with("erp_");
-        let contract =
-            self.definition.uses.get(connection).and_then(|contract| contract.value.as_str().split_once('/'));
-        named(connection) || contract.is_some_and(|(_, name)| named(name.split('@').next().unwrap_or_default()))
+        is_erp(self.definition, connection)
     }
 
     fn touchpoint(&mut self, connection: &str, operation: &str, effect: Effect, at: Place) {
@@ -323,6 +316,31 @@ impl<'a> World<'a> {
         }
         None
     }
+}
+
+/// Writes to the ERP that nothing reads back.
+pub(super) fn unconfirmed(definition: &Definition, environment: &Environment<'_>) -> Vec<Diagnostic> {
+    let mut found = Vec::new();
+    for step in definition.all_steps() {
+        let Action::Call { connection, operation, confirm: None, .. } = &step.action else { continue };
+        let contract = definition.uses.get(&connection.value);
+        let known = contract
+            .and_then(|contract| environment.contracts.get(&contract.value))
+            .and_then(|contract| contract.operations.get(&operation.value));
+        if known.is_some_and(|known| known.effect == Effect::Write) && is_erp(definition, &connection.value) {
+            let problem = format!("nothing reads back what `{}` wrote to the ERP", operation.value);
+            let instead = "add `confirm: { call: …, with: …, equals: … }`, so that \"sent\" becomes \"posted\"";
+            found.push(Diagnostic::new(operation.at, "language.write-without-read-back", problem, instead));
+        }
+    }
+    found
+}
+
+/// Whether a name in `uses` is the system of record: by its own name, or its contract's.
+fn is_erp(definition: &Definition, connection: &str) -> bool {
+    let named = |name: &str| name == "erp" || name.starts_with("erp-") || name.starts_with("erp_");
+    let contract = definition.uses.get(connection).and_then(|contract| contract.value.as_str().split_once('/'));
+    named(connection) || contract.is_some_and(|(_, name)| named(name.split('@').next().unwrap_or_default()))
 }
 
 fn word(kind: Kind) -> &'static str {

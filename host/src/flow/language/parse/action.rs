@@ -93,7 +93,7 @@ fn outcomes(reader: &mut Reader, node: &Node, id: &str) -> Option<Outcomes> {
         flip(fields.take(name).map(|node| consequence(reader, node, ways, &format!("{id}-{name}-"))))
     };
     let proceed = read(reader, "proceed", &["continue", "end", "steps"]);
-    let hold = read(reader, "hold", &["approve"]);
+    let hold = read(reader, "hold", &["approve", "dead_letter"]);
     let reject = read(reader, "reject", &["reject", "dead_letter", "end", "steps"]);
     let mut outcomes = Outcomes { at: node.at, ..Outcomes::default() };
     if let Some(node) = fields.take("route") {

@@ -1,0 +1,183 @@
+//! A hub in a process of its own, and an HTTP client that knows nothing of it.
+
+use std::{
+    io::{BufRead as _, BufReader},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use http::{Method, Request, Response, StatusCode};
+use http_body_util::{BodyExt as _, Full};
+use hyper_util::{
+    client::legacy::{Client, connect::HttpConnector},
+    rt::TokioExecutor,
+};
+use serde_json::Value;
+
+/// Longest wait for anything, generous because the machine may be busy.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A hub's process. Killed when dropped.
+pub struct Hub {
+    child: Child,
+    /// Where it listens, `http://127.0.0.1:PORT`.
+    pub url: String,
+    /// Its data folder.
+    pub data: PathBuf,
+    client: Client<HttpConnector, Full<Bytes>>,
+}
+
+impl Hub {
+    /// Starts a hub and waits until it listens.
+    ///
+    /// # Panics
+    /// If it does not start; with what it printed.
+    #[must_use]
+    #[allow(clippy::panic, reason = "a test without its hub has failed, and must say why")]
+    pub fn start(binary: &str, data: &Path, config: Option<&Path>) -> Self {
+        let mut command = Command::new(binary);
+        command.args(["serve", "--listen", "127.0.0.1:0", "--data"]).arg(data);
+        if let Some(config) = config {
+            command.arg("--config").arg(config);
+        }
+        let errors = std::fs::File::create(data.with_extension("log"));
+        command.stdin(Stdio::null()).stdout(Stdio::piped());
+        if let Ok(file) = errors {
+            command.stderr(file);
+        }
+        let mut child = match command.spawn() {
+            Ok(child) => child,
+            Err(error) => panic!("cannot start the hub: {error}"),
+        };
+        let mut lines = BufReader::new(child.stdout.take().unwrap_or_else(|| panic!("no output"))).lines();
+        let url = lines.find_map(|line| {
+            let line = line.ok()?;
+            let at = line.find("http://")?;
+            line.get(at..)?.split([',', '"', ' ']).next().map(str::to_owned)
+        });
+        let Some(url) = url else {
+            let _ = child.wait();
+            let said = std::fs::read_to_string(data.with_extension("log")).unwrap_or_default();
+            panic!("the hub did not start: {said}");
+        };
+        // What it prints later must not fill the pipe.
+        std::thread::spawn(move || lines.for_each(drop));
+        let client = Client::builder(TokioExecutor::new()).build_http();
+        Self { child, url, data: data.to_owned(), client }
+    }
+
+    /// Kills it without a word, as a crash would.
+    pub fn kill(mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
+    /// Asks it to stop, and waits; whether it ended well.
+    ///
+    /// # Panics
+    /// If it does not end in time.
+    #[allow(clippy::panic, reason = "a hub that does not stop has failed its test")]
+    pub fn stop(mut self) -> bool {
+        let _ = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status();
+        let begun = Instant::now();
+        loop {
+            match self.child.try_wait() {
+                Ok(Some(status)) => return status.success(),
+                Ok(None) if begun.elapsed() < PATIENCE => std::thread::yield_now(),
+                _ => panic!("the hub does not stop"),
+            }
+        }
+    }
+
+    /// Sends a request.
+    ///
+    /// # Errors
+    /// If there is no answer.
+    pub async fn send(&self, request: Request<Bytes>) -> Result<Response<Bytes>, String> {
+        send(&self.client, request).await
+    }
+
+    /// Gets a document.
+    ///
+    /// # Panics
+    /// If there is no answer.
+    #[allow(clippy::panic, reason = "a hub that does not answer has failed its test")]
+    pub async fn get(&self, path: &str) -> (StatusCode, Value) {
+        let request = Request::get(format!("{}{path}", self.url)).body(Bytes::new());
+        match self.send(request.unwrap_or_default()).await {
+            Ok(response) => (response.status(), json(response.body())),
+            Err(error) => panic!("GET {path}: {error}"),
+        }
+    }
+
+    /// Posts a body.
+    ///
+    /// # Panics
+    /// If there is no answer.
+    #[allow(clippy::panic, reason = "a hub that does not answer has failed its test")]
+    pub async fn post(&self, path: &str, headers: &[(&str, &str)], body: impl Into<Bytes>) -> (StatusCode, Value) {
+        let mut request = Request::builder().method(Method::POST).uri(format!("{}{path}", self.url));
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        match self.send(request.body(body.into()).unwrap_or_default()).await {
+            Ok(response) => (response.status(), json(response.body())),
+            Err(error) => panic!("POST {path}: {error}"),
+        }
+    }
+
+    /// Sends a CloudEvent and waits for its runs.
+    pub async fn event(&self, id: &str, event_type: &str, data: &Value) -> (StatusCode, Value) {
+        let event = serde_json::json!({
+            "specversion": "1.0", "id": id, "source": "/tests", "type": event_type, "subject": id, "data": data,
+        });
+        self.post("/v1/events?wait=30s", &[("content-type", "application/cloudevents+json")], event.to_string()).await
+    }
+
+    /// Waits until the runs about a key are as wanted; they are returned.
+    ///
+    /// # Panics
+    /// If they do not become so; with the last that was seen.
+    #[allow(clippy::panic, reason = "what was waited for did not come")]
+    pub async fn runs_until(&self, key: &str, wanted: impl Fn(&[Value]) -> bool) -> Vec<Value> {
+        let begun = Instant::now();
+        loop {
+            let (_, answer) = self.get(&format!("/v1/runs?key={key}&limit=100")).await;
+            let runs = answer.get("runs").and_then(Value::as_array).cloned().unwrap_or_default();
+            if wanted(&runs) {
+                return runs;
+            }
+            if begun.elapsed() > PATIENCE {
+                panic!("runs about `{key}` did not become as wanted: {runs:#?}");
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
+impl Drop for Hub {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Sends a request with a client.
+///
+/// # Errors
+/// If there is no answer.
+pub async fn send(
+    client: &Client<HttpConnector, Full<Bytes>>,
+    request: Request<Bytes>,
+) -> Result<Response<Bytes>, String> {
+    let response = client.request(request.map(Full::new)).await.map_err(|error| format!("{error:?}"))?;
+    let (parts, body) = response.into_parts();
+    let body = body.collect().await.map_err(|error| error.to_string())?.to_bytes();
+    Ok(Response::from_parts(parts, body))
+}
+
+fn json(body: &[u8]) -> Value {
+    serde_json::from_slice(body).unwrap_or_else(|_| Value::String(String::from_utf8_lossy(body).into_owned()))
+}

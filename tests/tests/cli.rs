@@ -1,0 +1,179 @@
+//! The command line as people and programs see it: output and exit codes.
+
+use std::{fs, path::Path, process::Command};
+
+use crossdock_tests::packages;
+use serde_json::Value;
+
+const BINARY: &str = env!("CARGO_BIN_EXE_crossdock-tested");
+
+struct Said {
+    code: Option<i32>,
+    out: String,
+    err: String,
+}
+
+fn run(arguments: &[&str], folder: &Path) -> Said {
+    let output = Command::new(BINARY)
+        .args(arguments)
+        .current_dir(folder)
+        .env("NO_COLOR", "1")
+        .env_remove("CROSSDOCK_HUB")
+        .env_remove("CROSSDOCK_LOG")
+        .output()
+        .expect("runs");
+    Said {
+        code: output.status.code(),
+        out: String::from_utf8_lossy(&output.stdout).into_owned(),
+        err: String::from_utf8_lossy(&output.stderr).into_owned(),
+    }
+}
+
+fn json(said: &Said) -> Value {
+    serde_json::from_str(&said.out).unwrap_or_else(|error| panic!("{error}: {}{}", said.out, said.err))
+}
+
+/// A package with this manifest and this component.
+fn package(folder: &Path, manifest: &str, component: &[u8]) {
+    fs::write(folder.join("plugin.toml"), manifest).expect("written");
+    fs::write(folder.join("component.wasm"), component).expect("written");
+}
+
+const MANIFEST: &str = r#"
+id = "acme/x"
+version = "1.0.0"
+kind = "transform"
+contract = "1.0.0"
+license = "Apache-2.0"
+summary = "x"
+"#;
+
+/// What `plugin check` says of the first rule that does not hold.
+fn refused(manifest: &str, component: &[u8]) -> (String, String) {
+    let folder = tempfile::tempdir().expect("folder");
+    package(folder.path(), manifest, component);
+    let said = run(&["--json", "plugin", "check", "."], folder.path());
+    assert_eq!(said.code, Some(1), "{}{}", said.out, said.err);
+    let report = json(&said)[0].clone();
+    assert_eq!(report["accepted"], false);
+    let findings = report["findings"].as_array().expect("findings").clone();
+    let finding = findings.iter().find(|finding| finding["holds"] == false).expect("one that does not hold");
+    let text = |name: &str| finding[name].as_str().expect("text").to_owned();
+    (text("rule"), text("detail"))
+}
+
+#[test]
+fn a_component_that_is_not_one_is_refused_and_told_how_to_be_built() {
+    let (rule, detail) = refused(MANIFEST, b"not wasm at all");
+    assert_eq!(rule, "component.loads");
+    assert!(detail.contains("not a WebAssembly component") && detail.contains("wasm32-wasip2"), "{detail}");
+    // A core module is not a component either.
+    let (rule, detail) = refused(MANIFEST, b"\0asm\x01\0\0\0");
+    assert_eq!(rule, "component.loads");
+    assert!(detail.contains("component"), "{detail}");
+}
+
+#[test]
+fn a_manifest_with_an_unknown_field_is_refused_with_its_line() {
+    let (rule, detail) = refused(&format!("{MANIFEST}colour = \"red\"\n"), b"");
+    assert_eq!(rule, "manifest.valid");
+    assert!(detail.contains("unknown field `colour`") && detail.contains("line 8"), "{detail}");
+}
+
+#[test]
+fn the_first_plugins_would_be_accepted() {
+    let folders: Vec<String> =
+        packages::PLUGINS.iter().map(|name| packages::package(name).display().to_string()).collect();
+    let mut arguments = vec!["--json", "plugin", "check"];
+    arguments.extend(folders.iter().map(String::as_str));
+    let said = run(&arguments, &packages::workspace());
+    let reports = json(&said);
+    for report in reports.as_array().expect("reports") {
+        assert_eq!(report["accepted"], true, "{report:#}");
+    }
+    assert_eq!(said.code, Some(0));
+}
+
+#[test]
+fn a_broken_pipeline_is_told_where_and_what_to_write_instead() {
+    let folder = tempfile::tempdir().expect("folder");
+    let text = fs::read_to_string(packages::workspace().join("host/demo/order-fulfilment.yaml")).expect("the demo's");
+    let broken = text
+        .replace("with: { lines: \"${ steps.order.lines }\" }", "with: { lines: \"${ steps.pick.lines }\" }")
+        .replace("transform: crossdock/shopify-order@^1", "transform: crossdock/shopify-ordr@^1");
+    fs::write(folder.path().join("broken.yaml"), broken).expect("written");
+    let plugins = packages::workspace().join("plugins");
+    let plugins = plugins.display().to_string();
+    let said = run(&["pipeline", "check", "broken.yaml", "--plugins", &plugins], folder.path());
+    assert_eq!(said.code, Some(1), "{}{}", said.out, said.err);
+    for part in ["broken.yaml:", "shopify-ordr", "steps.pick", "instead:"] {
+        assert!(said.out.contains(part), "no {part} in {}", said.out);
+    }
+    let said = run(&["--json", "pipeline", "check", "broken.yaml", "--plugins", &plugins], folder.path());
+    let found = json(&said)[0]["diagnostics"].as_array().expect("diagnostics").clone();
+    assert!(found.len() >= 2 && found.iter().all(|one| one["line"].as_u64().is_some_and(|line| line > 1)), "{found:#?}");
+}
+
+#[test]
+fn the_demo_pipeline_checks_and_draws() {
+    let root = packages::workspace();
+    let said = run(&["pipeline", "check", "host/demo/order-fulfilment.yaml"], &root);
+    assert_eq!(said.code, Some(0), "{}{}", said.out, said.err);
+    let said = run(&["pipeline", "graph", "host/demo/order-fulfilment.yaml"], &root);
+    assert_eq!(said.code, Some(0), "{}", said.err);
+    for step in ["order", "stock", "quotes", "ranking", "plan", "erp_order", "pick"] {
+        assert!(said.out.contains(step), "no {step} in {}", said.out);
+    }
+    let said = run(&["pipeline", "graph", "--mermaid", "host/demo/order-fulfilment.yaml"], &root);
+    assert!(said.out.contains("flowchart") || said.out.contains("graph"), "{}", said.out);
+}
+
+#[test]
+fn a_hub_that_is_not_there_is_said_to_be_so() {
+    let folder = tempfile::tempdir().expect("folder");
+    // Port 9 is the discard service's; nothing listens there on loopback.
+    let said = run(&["run", "list", "--hub", "http://127.0.0.1:9"], folder.path());
+    assert_eq!(said.code, Some(1));
+    assert!(said.err.contains("no hub answers") && said.err.contains("crossdock serve"), "{}", said.err);
+}
+
+#[test]
+fn a_hub_does_not_listen_to_the_world() {
+    let folder = tempfile::tempdir().expect("folder");
+    let said = run(&["serve", "--data", "data", "--listen", "0.0.0.0:0"], folder.path());
+    assert_eq!(said.code, Some(1), "{}{}", said.out, said.err);
+    assert!(said.err.contains("loopback"), "{}", said.err);
+}
+
+#[test]
+fn a_configuration_with_a_mistake_is_refused_with_its_place() {
+    let folder = tempfile::tempdir().expect("folder");
+    let config = "[connections.erp]\nplugin = \"acme/erp\"\nbase_url = \"http://x\"\npassword = \"s3cret\"\n";
+    fs::write(folder.path().join("hub.toml"), config).expect("written");
+    let said = run(&["serve", "--data", "data", "--listen", "127.0.0.1:0", "--config", "hub.toml"], folder.path());
+    assert_eq!(said.code, Some(1), "{}{}", said.out, said.err);
+    assert!(said.err.contains("unknown field `password`"), "{}", said.err);
+
+    let config = config.replace("password = \"s3cret\"", "auth = { scheme = \"bearer\", token = \"s3cret\" }");
+    fs::write(folder.path().join("hub.toml"), config).expect("written");
+    let said = run(&["serve", "--data", "data", "--listen", "127.0.0.1:0", "--config", "hub.toml"], folder.path());
+    assert!(said.err.contains("never by its value"), "{}", said.err);
+
+    let config = "[connections.erp]\nplugin = \"acme/erp\"\nbase_url = \"http://x\"\n";
+    fs::write(folder.path().join("hub.toml"), config).expect("written");
+    let said = run(&["serve", "--data", "data", "--listen", "127.0.0.1:0", "--config", "hub.toml"], folder.path());
+    assert!(said.err.contains("plugin `acme/erp` is not installed"), "{}", said.err);
+}
+
+#[test]
+fn help_completions_and_doctor_answer() {
+    let folder = tempfile::tempdir().expect("folder");
+    let help = run(&["--help"], folder.path());
+    for command in ["demo", "serve", "event", "run", "plugin", "pipeline", "doctor", "completions"] {
+        assert!(help.out.contains(command), "no {command} in {}", help.out);
+    }
+    assert!(run(&["completions", "bash"], folder.path()).out.contains("crossdock"));
+    let doctor = json(&run(&["--json", "doctor"], folder.path()));
+    assert!(doctor.as_array().expect("findings").iter().any(|finding| finding["what"] == "sandbox"));
+    assert_eq!(run(&["no-such-command"], folder.path()).code, Some(2));
+}
