@@ -7,6 +7,9 @@ use crossdock_plugin::{
 use serde::Deserialize;
 use serde_json::Value;
 
+#[cfg(test)]
+mod tests;
+
 crossdock_plugin::connector! { "quote" => quote }
 
 #[derive(Deserialize)]
@@ -14,9 +17,9 @@ struct Config {
     base_url: String,
 }
 
-/// What `quote` takes: of the order, where it goes and how heavy it is.
+/// Of the order, the carrier needs to know where it goes and how heavy it is.
 #[derive(Deserialize)]
-pub struct Inquiry {
+struct Inquiry {
     order: Order,
 }
 
@@ -33,9 +36,18 @@ struct ShipTo {
 
 fn quote(input: Inquiry, call: &Call) -> Result<Value, Failure> {
     let config: Config = call.config()?;
-    let response = http::get(&format!("{}/quotes", config.base_url.trim_end_matches('/')))
+    let request = http::get(&format!("{}/quotes", config.base_url.trim_end_matches('/')))
         .query("country", &input.order.ship_to.country)
-        .query("weight_grams", &input.order.weight_grams.max(1).to_string())
-        .send()?;
-    response.success()?.json()
+        .query("weight_grams", input.order.weight_grams.max(1).to_string());
+    accepted(request.send()?)?.json()
+}
+
+fn accepted(response: Response) -> Result<Response, Failure> {
+    let shown: String = response.text().chars().take(400).collect();
+    match response.status() {
+        200..=299 => Ok(response),
+        401 | 403 => Err(Failure::denied("carrier.denied", format!("the carrier does not let us in: {shown}"))),
+        429 | 500.. => Err(Failure::retryable("carrier.failed", format!("the carrier does not answer now: {shown}"))),
+        _ => Err(Failure::invalid("carrier.refused", format!("the carrier refuses the order: {shown}"))),
+    }
 }

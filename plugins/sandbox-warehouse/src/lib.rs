@@ -2,11 +2,11 @@
 //! its shortest: typed input, a request, typed output. The idempotency key goes along, so a repetition is harmless.
 
 use crossdock_plugin::{
-    Call, Failure,
+    Call, Failure, FailureKind,
     http::{self, Response},
 };
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 #[cfg(test)]
 mod tests;
@@ -28,15 +28,14 @@ struct Line {
     quantity: u32,
 }
 
-/// What `availability` takes.
 #[derive(Deserialize)]
-pub struct Wanted {
+struct Wanted {
     lines: Vec<Line>,
 }
 
-/// What `create_pick` takes. Of the plan, the warehouse needs to know where.
+/// Of the plan, the warehouse needs to know where.
 #[derive(Deserialize)]
-pub struct PickOrder {
+struct PickOrder {
     plan: Plan,
     order: String,
     lines: Vec<Line>,
@@ -47,28 +46,90 @@ struct Plan {
     node: String,
 }
 
-/// What `cancel_pick` takes.
+#[derive(Serialize)]
+struct PickRequest<'a> {
+    node: &'a str,
+    order: &'a str,
+    lines: &'a [Line],
+}
+
 #[derive(Deserialize)]
-pub struct ById {
+struct Created {
     id: String,
+    status: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct ById {
+    id: String,
+}
+
+#[derive(Serialize)]
+struct Pick {
+    id: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    node: Option<String>,
+    status: String,
 }
 
 fn availability(input: Wanted, call: &Call) -> Result<Value, Failure> {
     let skus: Vec<&str> = input.lines.iter().map(|line| line.sku.as_str()).collect();
-    accepted(http::get(&url(call, "/stock")?).query("sku", &skus.join(",")).send()?)?.json()
+    let request = http::get(&url(call, "/stock")?).query("sku", skus.join(","));
+    accepted(request.send()?, FailureKind::Retryable)?.json()
 }
 
-fn create_pick(input: PickOrder, call: &Call) -> Result<Value, Failure> {
-    let pick = json!({ "node": input.plan.node, "order": input.order, "lines": input.lines });
+fn create_pick(input: PickOrder, call: &Call) -> Result<Pick, Failure> {
+    let pick = PickRequest { node: &input.plan.node, order: &input.order, lines: &input.lines };
     let request = http::post(&url(call, "/picks")?).header("idempotency-key", &call.idempotency_key).json(&pick)?;
-    accepted(request.send()?)?.json()
+    let response = accepted(request.send()?, FailureKind::Uncertain)?;
+    // An answer that cannot be read is as good as lost: there is a pick, and repeating tells which.
+    let created: Created = response.json().map_err(|failure| Failure { kind: FailureKind::Uncertain, ..failure })?;
+    let status = created.status.unwrap_or_else(|| "open".into());
+    Ok(Pick { id: created.id, node: Some(input.plan.node), status })
 }
 
-fn cancel_pick(input: ById, call: &Call) -> Result<Value, Failure> {
-    accepted(http::delete(&url(call, &format!("/picks/{}", http::encode(&input.id)))?).send()?)?;
-    Ok(json!({ "id": input.id, "status": "cancelled" }))
+fn cancel_pick(input: ById, call: &Call) -> Result<Pick, Failure> {
+    let request = http::delete(&url(call, &format!("/picks/{}", http::encode(&input.id)))?);
+    accepted(request.send()?, FailureKind::Uncertain)?;
+    Ok(Pick { id: input.id, node: None, status: "cancelled".into() })
 }
 
 fn url(call: &Call, path: &str) -> Result<String, Failure> {
     Ok(format!("{}{path}", call.config::<Config>()?.base_url.trim_end_matches('/')))
+}
+
+/// The warehouse's refusal: `{"error": {"code": …, "message": …}}`.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Refusal {
+    error: Cause,
+}
+
+#[derive(Default, Deserialize, Serialize)]
+#[serde(default)]
+struct Cause {
+    code: String,
+    message: String,
+}
+
+/// The answer if it is good. `broken` is what a failure of the warehouse itself means.
+fn accepted(response: Response, broken: FailureKind) -> Result<Response, Failure> {
+    let (kind, code) = match response.status() {
+        200..=299 => return Ok(response),
+        401 | 403 => (FailureKind::Denied, "warehouse.denied"),
+        409 => (FailureKind::Permanent, "warehouse.conflict"),
+        429 | 503 => (FailureKind::Retryable, "warehouse.busy"),
+        400..=499 => (FailureKind::InvalidInput, "warehouse.refused"),
+        500.. => (broken, "warehouse.failed"),
+        _ => (FailureKind::Permanent, "warehouse.answer"),
+    };
+    let cause = response.json::<Refusal>().unwrap_or_default().error;
+    let shown: String = cause.message.chars().take(400).collect();
+    let failure = Failure::new(kind, code, format!("the warehouse answers {}: {shown}", response.status()));
+    let seconds = response.header("retry-after").and_then(|value| value.trim().parse::<u32>().ok());
+    Err(match seconds {
+        Some(seconds) => failure.after_ms(seconds.saturating_mul(1_000)),
+        None => failure,
+    }
+    .detail(&cause))
 }

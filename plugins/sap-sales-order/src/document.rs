@@ -73,7 +73,10 @@ fn item(line: &Line, unit: &str, order: &Order, config: &Config) -> Value {
 pub(crate) fn number(id: &str) -> Result<&str, Failure> {
     let fits = (1..=NUMBER_CHARACTERS_MAX).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_alphanumeric());
     fits.then_some(id).ok_or_else(|| {
-        Failure::invalid("sap.number", "a sales order's number is 1 to 10 letters and digits; give the `id` of create_order")
+        Failure::invalid(
+            "sap.number",
+            "a sales order's number is 1 to 10 letters and digits; give the `id` of create_order",
+        )
     })
 }
 
@@ -229,7 +232,10 @@ fn money(text: &str) -> Result<String, Failure> {
 fn decimal(text: &str, places_min: usize) -> Result<String, Failure> {
     let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
     let digits = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
-    if !digits(whole.strip_prefix('-').unwrap_or(whole)) || whole.trim_start_matches('-').is_empty() || !digits(fraction) {
+    if !digits(whole.strip_prefix('-').unwrap_or(whole))
+        || whole.trim_start_matches('-').is_empty()
+        || !digits(fraction)
+    {
         return Err(Failure::permanent("sap.not-decimal", "SAP answered an amount that is not a decimal number"));
     }
     let kept = fraction.trim_end_matches('0');

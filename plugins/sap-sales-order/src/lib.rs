@@ -12,7 +12,7 @@
 //! | `refusal` | what SAP's refusals mean |
 
 use crossdock_plugin::{Call, Failure, context};
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
 use self::{
     config::Config,
@@ -38,19 +38,19 @@ crossdock_plugin::connector! {
 
 /// What `create_order` and `find_order` take.
 #[derive(Debug, Deserialize)]
-pub struct ForOrder {
+struct ForOrder {
     order: Order,
 }
 
 /// What `read_order` takes.
 #[derive(Debug, Deserialize)]
-pub struct ById {
+struct ById {
     id: String,
 }
 
 /// What `cancel_order` takes.
 #[derive(Debug, Deserialize)]
-pub struct Cancellation {
+struct Cancellation {
     id: String,
 }
 

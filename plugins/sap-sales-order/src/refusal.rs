@@ -66,7 +66,9 @@ pub(crate) fn of(response: &Response, during: During) -> Failure {
     let status = response.status();
     let words = if sap.message.value.is_empty() { format!("HTTP {status}") } else { cut(&sap.message.value) };
     let failure = match status {
-        401 => Failure::denied("sap.unauthorized", format!("SAP does not accept the connection's credentials: {words}")),
+        401 => {
+            Failure::denied("sap.unauthorized", format!("SAP does not accept the connection's credentials: {words}"))
+        }
         403 => Failure::denied("sap.forbidden", format!("SAP denies it to the connection's user: {words}")),
         404 => Failure::invalid("sap.not-found", format!("SAP knows no such thing: {words}")),
         405 | 410 | 501 => Failure::permanent("sap.unsupported", format!("this SAP system does not offer it: {words}")),

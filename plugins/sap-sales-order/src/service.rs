@@ -71,7 +71,8 @@ impl Service {
 
     /// The sales orders of a customer under a reference, the oldest first.
     pub(crate) fn with_reference(&self, sold_to: &str, reference: &str) -> Result<Vec<Document>, Failure> {
-        let filter = format!("PurchaseOrderByCustomer eq {} and SoldToParty eq {}", literal(reference), literal(sold_to));
+        let filter =
+            format!("PurchaseOrderByCustomer eq {} and SoldToParty eq {}", literal(reference), literal(sold_to));
         let request = self
             .request(http::get(&format!("{}/{ORDERS}", self.url)))
             .query("$filter", &filter)
@@ -86,7 +87,7 @@ impl Service {
     pub(crate) fn create(&self, draft: &Value) -> Result<String, Failure> {
         let url = format!("{}/{ORDERS}", self.url);
         let response = self.write(|token| http::post(&url).header(TOKEN, token).json(draft))?;
-        if !is_success(&response) {
+        if !response.is_success() {
             return Err(refusal::of(&response, During::Write));
         }
         answer::<Created>(&response).map(|created| created.number).map_err(refusal::after_write)
@@ -106,7 +107,7 @@ impl Service {
         match response.status() {
             404 => Ok(true),
             412 | 428 if !last => Ok(false),
-            _ if is_success(&response) => Ok(true),
+            _ if response.is_success() => Ok(true),
             _ => Err(refusal::of(&response, During::Write)),
         }
     }
@@ -151,10 +152,6 @@ fn literal(text: &str) -> String {
     format!("'{}'", text.replace('\'', "''"))
 }
 
-fn is_success(response: &Response) -> bool {
-    (200..300).contains(&response.status())
-}
-
 /// Whether SAP says that the token is missing or has run out.
 fn wants_token(response: &Response) -> bool {
     response.status() == 403 && response.header(TOKEN).is_some_and(|value| value.eq_ignore_ascii_case("required"))
@@ -162,7 +159,7 @@ fn wants_token(response: &Response) -> bool {
 
 /// The answer to a request that changes nothing, if it is good.
 fn accepted(response: Response) -> Result<Response, Failure> {
-    if is_success(&response) { Ok(response) } else { Err(refusal::of(&response, During::Read)) }
+    if response.is_success() { Ok(response) } else { Err(refusal::of(&response, During::Read)) }
 }
 
 fn entity(response: &Response) -> Result<Document, Failure> {
