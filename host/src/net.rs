@@ -1,23 +1,13 @@
 //! L3: HTTP, in both directions. The only place that names `hyper`.
+//!
+//! | module | does |
+//! | --- | --- |
+//! | [`egress`] | the one way out for connectors |
+//! | [`server`] | the hub's own HTTP surface |
+//! | [`client`] | a small client of that surface, for the command line |
+//! | [`problem`] | how that surface says what went wrong |
 
 pub mod client;
 pub mod egress;
-pub mod server {
-    use crate::ports::hub::Hub;
-    use std::{net::SocketAddr, sync::Arc};
-    #[derive(Default)]
-    pub struct Options {
-        pub metrics: Option<()>,
-    }
-    pub async fn listen(a: SocketAddr) -> std::io::Result<tokio::net::TcpListener> {
-        tokio::net::TcpListener::bind(a).await
-    }
-    pub async fn serve(
-        _l: tokio::net::TcpListener,
-        _h: Arc<dyn Hub>,
-        _o: Options,
-        _s: impl Future<Output = ()>,
-    ) -> std::io::Result<()> {
-        Ok(())
-    }
-}
+pub mod problem;
+pub mod server;
