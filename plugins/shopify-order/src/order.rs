@@ -1,0 +1,206 @@
+//! The order as Shopify says it, and as everybody else means it.
+
+use crossdock_plugin::{Decimal, Failure};
+use serde::{Deserialize, Serialize};
+
+/// A Shopify order, as far as the canonical order needs it.
+#[derive(Debug, Deserialize)]
+pub struct ShopifyOrder {
+    admin_graphql_api_id: String,
+    name: String,
+    pub(crate) created_at: String,
+    currency: String,
+    financial_status: Option<String>,
+    total_price: Decimal,
+    #[serde(default)]
+    total_tax: Option<Decimal>,
+    #[serde(default)]
+    total_weight: Option<u64>,
+    #[serde(default)]
+    email: Option<String>,
+    #[serde(default)]
+    customer: Option<ShopifyCustomer>,
+    #[serde(default)]
+    shipping_address: Option<Address>,
+    #[serde(default)]
+    shipping_lines: Vec<ShippingLine>,
+    line_items: Vec<LineItem>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct ShopifyCustomer {
+    admin_graphql_api_id: Option<String>,
+    first_name: Option<String>,
+    last_name: Option<String>,
+    email: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(default)]
+#[derive(Default)]
+struct Address {
+    name: Option<String>,
+    address1: Option<String>,
+    address2: Option<String>,
+    city: Option<String>,
+    zip: Option<String>,
+    country_code: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+struct ShippingLine {
+    #[serde(default)]
+    code: Option<String>,
+    #[serde(default)]
+    title: Option<String>,
+    price: Decimal,
+}
+
+#[derive(Debug, Deserialize)]
+struct LineItem {
+    sku: Option<String>,
+    #[serde(default)]
+    title: Option<String>,
+    quantity: u32,
+    price: Decimal,
+    #[serde(default)]
+    total_discount: Option<Decimal>,
+    #[serde(default)]
+    grams: Option<u64>,
+}
+
+/// The canonical order, `retail/order@1`. Money is in the order's currency.
+#[derive(Debug, PartialEq, Serialize)]
+pub struct Order {
+    key: String,
+    source_id: String,
+    placed: String,
+    channel: &'static str,
+    financial_status: String,
+    shipping_class: &'static str,
+    customer: Customer,
+    ship_to: ShipTo,
+    currency: String,
+    lines: Vec<Line>,
+    shipping: Decimal,
+    tax: Decimal,
+    total: Decimal,
+    weight_grams: u64,
+}
+
+#[derive(Debug, PartialEq, Serialize)]
+struct Customer {
+    id: String,
+    name: String,
+    email: String,
+}
+
+#[derive(Debug, PartialEq, Serialize)]
+struct ShipTo {
+    name: String,
+    street: String,
+    city: String,
+    postal_code: String,
+    country: String,
+}
+
+#[derive(Debug, PartialEq, Serialize)]
+struct Line {
+    sku: String,
+    title: String,
+    quantity: u32,
+    unit_price: Decimal,
+    total: Decimal,
+}
+
+impl ShopifyOrder {
+    /// What people call the order, without the `#`.
+    pub(crate) fn key(&self) -> String {
+        self.name.trim_start_matches('#').trim().to_owned()
+    }
+}
+
+pub(crate) fn normalized(order: ShopifyOrder) -> Result<Order, Failure> {
+    let key = order.key();
+    if key.is_empty() {
+        return Err(Failure::invalid("order.no-name", "the order's `name` is empty; it is the order's key"));
+    }
+    if order.line_items.is_empty() {
+        return Err(Failure::invalid("order.no-lines", format!("order {key} has no `line_items`")));
+    }
+    let address = order
+        .shipping_address
+        .ok_or_else(|| Failure::invalid("order.no-address", format!("order {key} has no `shipping_address`")))?;
+    let shipping_class = if order.shipping_lines.iter().any(ShippingLine::is_express) { "express" } else { "standard" };
+    let shipping = order.shipping_lines.iter().map(|line| line.price).sum();
+    let weighed: u64 = order.line_items.iter().map(|line| line.grams.unwrap_or(0) * u64::from(line.quantity)).sum();
+    let lines = order
+        .line_items
+        .into_iter()
+        .enumerate()
+        .map(|(number, line)| line.normalized(number, &key))
+        .collect::<Result<_, _>>()?;
+    let customer = order.customer.unwrap_or_default();
+    let ship_to = address.normalized();
+    Ok(Order {
+        source_id: order.admin_graphql_api_id,
+        placed: order.created_at,
+        channel: "shopify",
+        financial_status: order.financial_status.unwrap_or_else(|| "unknown".to_owned()),
+        shipping_class,
+        customer: Customer {
+            id: customer.admin_graphql_api_id.unwrap_or_else(|| "guest".to_owned()),
+            name: joined([customer.first_name, customer.last_name], " ").unwrap_or_else(|| ship_to.name.clone()),
+            email: customer.email.or(order.email).unwrap_or_default(),
+        },
+        ship_to,
+        currency: order.currency,
+        lines,
+        shipping,
+        tax: order.total_tax.unwrap_or(Decimal::ZERO),
+        total: order.total_price,
+        weight_grams: order.total_weight.unwrap_or(weighed),
+        key,
+    })
+}
+
+impl ShippingLine {
+    fn is_express(&self) -> bool {
+        [&self.code, &self.title].into_iter().flatten().any(|text| text.to_lowercase().contains("express"))
+    }
+}
+
+impl LineItem {
+    fn normalized(self, number: usize, order: &str) -> Result<Line, Failure> {
+        let sku = self.sku.filter(|sku| !sku.is_empty()).ok_or_else(|| {
+            let message = format!("line {} of order {order} has no `sku`: give its variant one in Shopify", number + 1);
+            Failure::invalid("order.no-sku", message)
+        })?;
+        Ok(Line {
+            sku,
+            title: self.title.unwrap_or_default(),
+            quantity: self.quantity,
+            unit_price: self.price,
+            total: self.price.times(self.quantity) - self.total_discount.unwrap_or(Decimal::ZERO),
+        })
+    }
+}
+
+impl Address {
+    fn normalized(self) -> ShipTo {
+        ShipTo {
+            name: self.name.unwrap_or_default(),
+            street: joined([self.address1, self.address2], ", ").unwrap_or_default(),
+            city: self.city.unwrap_or_default(),
+            postal_code: self.zip.unwrap_or_default(),
+            country: self.country_code.unwrap_or_default(),
+        }
+    }
+}
+
+/// The parts that are there; nothing if none is.
+fn joined(parts: [Option<String>; 2], separator: &str) -> Option<String> {
+    let there: Vec<String> = parts.into_iter().flatten().filter(|part| !part.is_empty()).collect();
+    (!there.is_empty()).then(|| there.join(separator))
+}
