@@ -16,16 +16,8 @@ use arc_swap::ArcSwap;
 use criterion::{Criterion, criterion_group, criterion_main};
 use crossdock::{
     app::{
-        accept, build,
-        clock::SystemClock,
-        contracts::Library,
-        facts::Facts,
-        index::Index,
-        install::Installer,
-        installation::Installation,
-        package::Package,
-        runner::Shared,
-        secrets::LocalSecrets,
+        accept, build, clock::SystemClock, contracts::Library, facts::Facts, index::Index, install::Installer,
+        installation::Installation, package::Package, runner::Shared, secrets::LocalSecrets,
     },
     model::{event::Event, json::Json, limits::Limits, timestamp::Timestamp},
     net::egress::Gateway,
@@ -54,7 +46,9 @@ fn pipeline(steps: usize) -> String {
                     trigger: [{ event: bench.tick.v1 }]\nkey: event.id\nsteps:\n"
         .to_owned();
     for step in 0..steps {
-        text.push_str(&format!("  - {{ id: s{step}, rule: crossdock/fulfilment-policy@^1, with: \"${{ event.data }}\" }}\n"));
+        text.push_str(&format!(
+            "  - {{ id: s{step}, rule: crossdock/fulfilment-policy@^1, with: \"${{ event.data }}\", outcomes: {{ hold: dead_letter }} }}\n"
+        ));
     }
     text
 }

@@ -18,6 +18,7 @@ pub mod model;
 pub mod net;
 pub mod policy;
 pub mod ports;
+pub mod sandbox;
 pub mod store;
 pub mod telemetry;
 pub mod wasm;

@@ -72,10 +72,10 @@ macro_rules! transform {
                 }
             }
 
-            $crate::bindings::transform::export!(Exported with_types_in $crate::bindings::transform);
+    $crate::bindings::transform::export!(Exported with_types_in $crate::bindings::transform);
         };
 
-#[cfg(not(target_arch = "wasm32"))]
+        #[cfg(not(target_arch = "wasm32"))]
         const _: () = {
             let _ = $crate::typed::is_transform(&$apply);
         };
@@ -198,7 +198,7 @@ macro_rules! webhook {
                 }
             }
 
-            $crate::bindings::webhook::export!(Exported with_types_in $crate::bindings::webhook);
+    $crate::bindings::webhook::export!(Exported with_types_in $crate::bindings::webhook);
         };
 
         #[cfg(not(target_arch = "wasm32"))]

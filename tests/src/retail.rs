@@ -61,8 +61,7 @@ impl Retail {
     #[allow(clippy::panic, reason = "a test without its setting has failed, and must say why")]
     pub async fn with_erp(binary: &str, erp: impl FnOnce(&Retailer) -> Erp) -> Self {
         let folder = tempfile::tempdir().unwrap_or_else(|error| panic!("{error}"));
-        let retailer =
-            Retailer::start(sandbox::Options::default()).await.unwrap_or_else(|error| panic!("{error}"));
+        let retailer = Retailer::start(sandbox::Options::default()).await.unwrap_or_else(|error| panic!("{error}"));
         let erp = erp(&retailer);
         let retail = Self { retailer, folder, binary: binary.to_owned() };
         retail.configure(&erp).unwrap_or_else(|error| panic!("{error}"));

@@ -111,7 +111,10 @@ fn a_broken_pipeline_is_told_where_and_what_to_write_instead() {
     }
     let said = run(&["--json", "pipeline", "check", "broken.yaml", "--plugins", &plugins], folder.path());
     let found = json(&said)[0]["diagnostics"].as_array().expect("diagnostics").clone();
-    assert!(found.len() >= 2 && found.iter().all(|one| one["line"].as_u64().is_some_and(|line| line > 1)), "{found:#?}");
+    assert!(
+        found.len() >= 2 && found.iter().all(|one| one["line"].as_u64().is_some_and(|line| line > 1)),
+        "{found:#?}"
+    );
 }
 
 #[test]

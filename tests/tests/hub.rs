@@ -195,7 +195,12 @@ async fn bad_input_is_told_what_to_change_and_changes_nothing() {
     let order = json!({"specversion": "1.0", "id": "1", "source": "/t", "type": "retail.order.placed.v1", "data": {}});
 
     check(hub.post("/v1/events", &structured, "{\"id\": ").await, 400, "event.malformed", "line 1");
-    check(hub.post("/v1/events", &[("content-type", "text/plain")], "x").await, 415, "event.content-type", "cloudevents");
+    check(
+        hub.post("/v1/events", &[("content-type", "text/plain")], "x").await,
+        415,
+        "event.content-type",
+        "cloudevents",
+    );
     check(hub.event("2", "no.such.type", &json!({})).await, 422, "event.unknown-type", "retail.order.placed.v1");
     check(hub.post("/v1/events", &structured, order.to_string()).await, 422, "event.data", "schema");
     let huge = format!("{{\"data\": \"{}\"}}", "x".repeat(2 << 20));

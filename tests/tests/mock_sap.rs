@@ -59,7 +59,8 @@ async fn orders(hub: &Hub, sap: &MockSap, webhook: &Webhook) -> usize {
         key(webhook)
     );
     let login = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, format!("{USER}:{PASSWORD}"));
-    let request = Request::get(uri).header("authorization", format!("Basic {login}")).header("accept", "application/json");
+    let request =
+        Request::get(uri).header("authorization", format!("Basic {login}")).header("accept", "application/json");
     let response = hub.send(request.body(bytes::Bytes::new()).expect("a request")).await.expect("answered");
     let answer: Value = serde_json::from_slice(response.body()).unwrap_or_else(|_| panic!("{response:?}"));
     answer["d"]["results"].as_array().unwrap_or_else(|| panic!("{answer:#}")).len()

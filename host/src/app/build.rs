@@ -105,7 +105,7 @@ pub fn build(folder: &Path, packages: &Path, progress: &mut dyn FnMut(&str)) -> 
         read_manifest(folder).map_err(|source| BuildError::Package { folder: folder.to_owned(), source })?;
     let wasm = if folder.join("Cargo.toml").is_file() {
         ensure_target(folder)?;
-        compile(folder, &packages.join("target"), progress)?
+        compile(folder, packages, progress)?
     } else if folder.join(COMPONENT_FILE).is_file() {
         folder.join(COMPONENT_FILE)
     } else {
