@@ -1,7 +1,12 @@
-//! stub
-pub mod signature {
-    use crate::model::{manifest::Webhook, timestamp::Timestamp};
-    pub fn verify(_s: &Webhook, _h: &[(String, String)], _b: &[u8], _k: &[u8], _n: Timestamp) -> Result<(), String> {
-        Ok(())
-    }
-}
+//! L2: pure decisions about what is allowed. No I/O, no clock, no technology: facts go in, a permission or a refusal
+//! with its reason comes out.
+//!
+//! | module | decides |
+//! | --- | --- |
+//! | [`address`] | which network addresses a connection may reach |
+//! | [`egress`] | which HTTP requests a connector may send |
+//! | [`signature`] | whether a webhook delivery comes from who holds the secret |
+
+pub mod address;
+pub mod egress;
+pub mod signature;

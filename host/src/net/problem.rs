@@ -1,0 +1,294 @@
+//! Errors as the hub says them over HTTP: problem documents (RFC 9457), each with a stable code and what to do next.
+//!
+//! The codes are part of the API. One is added where programs need to tell something apart; none is renamed.
+
+use std::collections::BTreeMap;
+
+use http::StatusCode;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+/// The media type of a problem document.
+pub const MEDIA_TYPE: &str = "application/problem+json";
+
+/// What went wrong, for programs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Code {
+    /// The request cannot be read.
+    RequestInvalid,
+    /// The body is not JSON.
+    JsonMalformed,
+    /// An event lacks something, or something in it is out of bounds.
+    EventInvalid,
+    /// More events at once than are taken.
+    BatchTooLarge,
+    /// A query parameter is unknown or has no such value.
+    QueryInvalid,
+    /// The text is not a run's id.
+    RunIdInvalid,
+    /// The beginning of an id fits several runs.
+    RunIdAmbiguous,
+    /// The body did not arrive in time.
+    BodyTimeout,
+    /// The body is too large.
+    BodyTooLarge,
+    /// The body is of a type that is not taken.
+    ContentTypeUnsupported,
+    /// The event's data is not JSON.
+    DataNotJson,
+    /// No pipeline listens to the event's type.
+    EventTypeUnknown,
+    /// The event's data does not fit its schema.
+    EventDataInvalid,
+    /// The same source and id came before with other content.
+    EventContradiction,
+    /// The hub takes nothing now.
+    HubUnavailable,
+    /// No such webhook source.
+    WebhookSourceUnknown,
+    /// The delivery's signature does not hold.
+    WebhookSignature,
+    /// The source's plugin cannot read the delivery.
+    WebhookInvalid,
+    /// The delivery brings events that the source may not bring.
+    WebhookTypeNotAllowed,
+    /// The source's plugin failed.
+    WebhookPluginFailed,
+    /// No such run.
+    RunUnknown,
+    /// No such path.
+    RouteUnknown,
+    /// The path does not take the method.
+    MethodNotAllowed,
+    /// The `Host` header names another machine.
+    HostNotAllowed,
+    /// The request took too long.
+    RequestTimeout,
+    /// The hub does not do its work.
+    NotReady,
+    /// Metrics are not collected.
+    MetricsOff,
+    /// A defect of the hub.
+    Internal,
+}
+
+/// What is fixed for a code.
+struct Facts {
+    code: &'static str,
+    status: StatusCode,
+    title: &'static str,
+    advice: &'static str,
+}
+
+const fn facts(code: &'static str, status: StatusCode, title: &'static str, advice: &'static str) -> Facts {
+    Facts { code, status, title, advice }
+}
+
+impl Code {
+    /// Every code.
+    pub const ALL: [Self; 28] = [
+        Self::RequestInvalid,
+        Self::JsonMalformed,
+        Self::EventInvalid,
+        Self::BatchTooLarge,
+        Self::QueryInvalid,
+        Self::RunIdInvalid,
+        Self::RunIdAmbiguous,
+        Self::BodyTimeout,
+        Self::BodyTooLarge,
+        Self::ContentTypeUnsupported,
+        Self::DataNotJson,
+        Self::EventTypeUnknown,
+        Self::EventDataInvalid,
+        Self::EventContradiction,
+        Self::HubUnavailable,
+        Self::WebhookSourceUnknown,
+        Self::WebhookSignature,
+        Self::WebhookInvalid,
+        Self::WebhookTypeNotAllowed,
+        Self::WebhookPluginFailed,
+        Self::RunUnknown,
+        Self::RouteUnknown,
+        Self::MethodNotAllowed,
+        Self::HostNotAllowed,
+        Self::RequestTimeout,
+        Self::NotReady,
+        Self::MetricsOff,
+        Self::Internal,
+    ];
+
+    /// The table of codes: text, status, title, and what to do.
+    #[rustfmt::skip]
+    const fn facts(self) -> Facts {
+        use StatusCode as S;
+        match self {
+            Self::RequestInvalid => facts("request.invalid", S::BAD_REQUEST, "The request cannot be read",
+                "correct the request; /openapi.json describes what is taken"),
+            Self::JsonMalformed => facts("event.malformed", S::BAD_REQUEST, "The body is not JSON",
+                "correct the body at the line and column named; send it as UTF-8 without a byte order mark"),
+            Self::EventInvalid => facts("event.invalid", S::BAD_REQUEST, "The event is not a valid CloudEvent",
+                "correct the attribute named; specversion, id, source and type are required (CloudEvents 1.0)"),
+            Self::BatchTooLarge => facts("event.batch-too-large", S::PAYLOAD_TOO_LARGE, "Too many events in one batch",
+                "send the events in several batches"),
+            Self::QueryInvalid => facts("query.invalid", S::BAD_REQUEST, "A query parameter cannot be used",
+                "correct or leave out the parameter named"),
+            Self::RunIdInvalid => facts("run.id-invalid", S::BAD_REQUEST, "The text is not a run's id",
+                "use an id as GET /v1/runs lists it, or at least its first 8 hexadecimal digits"),
+            Self::RunIdAmbiguous => facts("run.id-ambiguous", S::BAD_REQUEST, "The id's beginning fits several runs",
+                "give more digits of the id"),
+            Self::BodyTimeout => facts("body.timeout", S::REQUEST_TIMEOUT, "The body did not arrive in time",
+                "send the whole body at once; sending the same event again is safe"),
+            Self::BodyTooLarge => facts("body.too-large", S::PAYLOAD_TOO_LARGE, "The body is too large",
+                "send less at once; keep large content elsewhere and send a reference to it"),
+            Self::ContentTypeUnsupported => facts("event.content-type", S::UNSUPPORTED_MEDIA_TYPE,
+                "The body's content type is not taken",
+                "set Content-Type to one of the types named"),
+            Self::DataNotJson => facts("event.data-type", S::UNSUPPORTED_MEDIA_TYPE, "The event's data is not JSON",
+                "send the data as JSON, with datacontenttype application/json or without one"),
+            Self::EventTypeUnknown => facts("event.unknown-type", S::UNPROCESSABLE_ENTITY, "The event's type is unknown",
+                "correct the type, or install a pipeline that listens to it; GET /v1/pipelines lists the triggers"),
+            Self::EventDataInvalid => facts("event.data", S::UNPROCESSABLE_ENTITY,
+                "The event's data does not fit its schema",
+                "correct the data where it is named; the trigger's schema says what fits"),
+            Self::EventContradiction => facts("event.contradiction", S::CONFLICT,
+                "The event contradicts one that was accepted before",
+                "give a new event a new id; send an old one again exactly as it was"),
+            Self::HubUnavailable => facts("hub.unavailable", S::SERVICE_UNAVAILABLE, "The hub takes nothing now",
+                "send it again after the time in Retry-After; nothing was accepted"),
+            Self::WebhookSourceUnknown => facts("webhook.unknown-source", S::NOT_FOUND, "No such webhook source",
+                "correct the name in the URL, or configure the source at the hub"),
+            Self::WebhookSignature => facts("webhook.signature", S::UNAUTHORIZED, "The delivery's signature does not hold",
+                "sign the exact bytes of the body with the secret that the hub has for this source"),
+            Self::WebhookInvalid => facts("webhook.invalid", S::BAD_REQUEST, "The delivery cannot be read",
+                "correct the delivery as the source's plugin says"),
+            Self::WebhookTypeNotAllowed => facts("webhook.type-not-allowed", S::FORBIDDEN,
+                "The source may not bring such events",
+                "subscribe to other topics at the sender, or add the type to the source's `types` at the hub"),
+            Self::WebhookPluginFailed => facts("webhook.plugin-failed", S::INTERNAL_SERVER_ERROR,
+                "The source's plugin failed",
+                "deliver it again; if it fails again, the hub's log says why"),
+            Self::RunUnknown => facts("run.unknown", S::NOT_FOUND, "No such run",
+                "use an id as GET /v1/runs lists it"),
+            Self::RouteUnknown => facts("route.unknown", S::NOT_FOUND, "No such path",
+                "use a path that /openapi.json describes"),
+            Self::MethodNotAllowed => facts("route.method", S::METHOD_NOT_ALLOWED,
+                "The path does not take this method",
+                "use a method of the Allow header"),
+            Self::HostNotAllowed => facts("host.not-allowed", S::MISDIRECTED_REQUEST,
+                "The Host header names another machine",
+                "reach the hub as localhost, 127.0.0.1 or [::1]; it answers no other name"),
+            Self::RequestTimeout => facts("request.timeout", S::SERVICE_UNAVAILABLE, "The request took too long",
+                "send it again; sending the same event again is safe"),
+            Self::NotReady => facts("hub.not-ready", S::SERVICE_UNAVAILABLE, "The hub does not do its work",
+                "do what the checks say"),
+            Self::MetricsOff => facts("metrics.off", S::NOT_FOUND, "Metrics are not collected",
+                "start the hub with metrics"),
+            Self::Internal => facts("hub.internal", S::INTERNAL_SERVER_ERROR, "The hub failed",
+                "this is a defect of the hub: report it with its log; sending the same event again is safe"),
+        }
+    }
+
+    /// The code as it is written, such as `event.invalid`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        self.facts().code
+    }
+
+    /// The status that it is answered with.
+    #[must_use]
+    pub fn status(self) -> StatusCode {
+        self.facts().status
+    }
+}
+
+/// What went wrong with one request. It is serialized as a [`Document`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct Problem {
+    /// What went wrong, for programs.
+    pub code: Code,
+    /// What happened this time.
+    pub detail: String,
+    /// The path that was asked for.
+    pub instance: Option<String>,
+    /// More, for some codes.
+    pub more: BTreeMap<&'static str, serde_json::Value>,
+}
+
+impl Problem {
+    /// A problem of a code.
+    #[must_use]
+    pub fn new(code: Code, detail: impl Into<String>) -> Self {
+        Self { code, detail: detail.into(), instance: None, more: BTreeMap::new() }
+    }
+
+    /// The same with a further member.
+    #[must_use]
+    pub fn with(mut self, name: &'static str, value: impl Into<serde_json::Value>) -> Self {
+        self.more.insert(name, value.into());
+        self
+    }
+
+    /// Its document.
+    #[must_use]
+    pub fn document(&self) -> Document<'_> {
+        let Facts { code, status, title, advice } = self.code.facts();
+        Document {
+            uri: format!("urn:crossdock:error:{code}"),
+            title,
+            status: status.as_u16(),
+            detail: &self.detail,
+            code,
+            instance: self.instance.as_deref(),
+            advice,
+            more: &self.more,
+        }
+    }
+}
+
+/// A problem document.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Problem)]
+pub struct Document<'a> {
+    /// `urn:crossdock:error:` and the code.
+    #[serde(rename = "type")]
+    #[schema(example = "urn:crossdock:error:event.invalid")]
+    pub uri: String,
+    /// The same for every problem of this code.
+    pub title: &'a str,
+    /// The HTTP status.
+    pub status: u16,
+    /// What happened this time.
+    pub detail: &'a str,
+    /// Stable and for programs.
+    #[schema(example = "event.invalid")]
+    pub code: &'a str,
+    /// The path that was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub instance: Option<&'a str>,
+    /// What to do about it.
+    pub advice: &'a str,
+    /// More, for some codes.
+    #[serde(flatten)]
+    #[schema(ignore)]
+    pub more: &'a BTreeMap<&'static str, serde_json::Value>,
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::{Code, Problem};
+
+    #[test]
+    fn codes_are_told_apart_and_say_what_to_do() {
+        let codes: BTreeSet<_> = Code::ALL.into_iter().map(Code::as_str).collect();
+        assert_eq!(codes.len(), Code::ALL.len());
+        for code in Code::ALL {
+            let problem = Problem::new(code, "x");
+            let document = problem.document();
+            assert!(code.status().is_client_error() || code.status().is_server_error(), "{code:?}");
+            assert!(!document.advice.is_empty() && !document.title.ends_with('.'), "{code:?}");
+            assert!(code.as_str().chars().all(|c| c.is_ascii_lowercase() || ".-".contains(c)), "{code:?}");
+        }
+    }
+}

@@ -1,0 +1,186 @@
+//! The hub's HTTP surface, on loopback only: access control does not exist yet.
+//!
+//! Reads, bounds and answers; what is accepted and what it means is the hub's ([`Hub`]). Every error is a problem
+//! document ([`super::problem`]).
+//!
+//! | module | does |
+//! | --- | --- |
+//! | `attend` | connections: how many, how long, how they end |
+//! | `guard` | what holds for every request |
+//! | `events` | `POST /v1/events` |
+//! | `cloudevents` | the CloudEvents 1.0 HTTP binding |
+//! | `webhooks` | `POST /v1/webhooks/{source}` |
+//! | `runs` | runs, and their live stream |
+//! | `catalog` | plugins and pipelines |
+//! | `health` | liveness, readiness, metrics |
+//! | `openapi` | the description of all this |
+
+mod answer;
+mod attend;
+mod catalog;
+mod cloudevents;
+mod events;
+mod guard;
+mod health;
+mod openapi;
+mod runs;
+mod webhooks;
+
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+
+use axum::{
+    Router, middleware,
+    routing::{MethodRouter, get, post},
+};
+use metrics_exporter_prometheus::PrometheusHandle;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tower_http::catch_panic::CatchPanicLayer;
+
+use crate::ports::hub::Hub;
+
+/// Largest body of `POST /v1/events`, bytes.
+pub const EVENTS_BODY_BYTES_LIMIT: u64 = 1 << 20;
+
+/// Largest body of a webhook delivery, whatever the source allows, bytes.
+pub const WEBHOOK_BODY_BYTES_LIMIT_MAX: u64 = 4 << 20;
+
+/// Most events in one batch.
+pub const BATCH_EVENTS_MAX: usize = 256;
+
+/// Longest `?wait=`.
+pub const WAIT_MAX: Duration = Duration::from_secs(60);
+
+/// How a server behaves. The defaults suit a hub; tests shorten the times.
+#[derive(Clone)]
+pub struct Options {
+    /// What `/metrics` shows; absent: it answers that nothing is collected.
+    pub metrics: Option<PrometheusHandle>,
+    /// Most connections at once; further ones wait.
+    pub connections_max: usize,
+    /// Longest wait for a request's head, and for the next request on a connection.
+    pub head_timeout: Duration,
+    /// Longest wait for a request's body.
+    pub body_timeout: Duration,
+    /// Longest work on one request, streams apart. Longer than [`WAIT_MAX`].
+    pub request_timeout: Duration,
+    /// How long requests in flight may go on when the server stops.
+    pub drain_timeout: Duration,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            metrics: None,
+            connections_max: 512,
+            head_timeout: Duration::from_secs(30),
+            body_timeout: Duration::from_secs(10),
+            request_timeout: WAIT_MAX + Duration::from_secs(15),
+            drain_timeout: Duration::from_secs(10),
+        }
+    }
+}
+
+/// Why there is no server.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The address is not loopback.
+    #[error(
+        "`{address}` is not a loopback address; the hub has no access control yet, so that anybody there could send \
+         events: listen on 127.0.0.1 or [::1]"
+    )]
+    NotLoopback {
+        /// The address.
+        address: SocketAddr,
+    },
+    /// The address cannot be listened on.
+    #[error("cannot listen on `{address}`; is another hub running there?")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// The listener is broken.
+    #[error("the listener cannot be used")]
+    Listener {
+        /// What the system says.
+        #[from]
+        source: io::Error,
+    },
+}
+
+/// Listens on a loopback address; port 0 takes a free one.
+///
+/// # Errors
+/// If the address is not loopback, or is taken.
+pub async fn listen(address: SocketAddr) -> Result<TcpListener, ServeError> {
+    require_loopback(address)?;
+    TcpListener::bind(address).await.map_err(|source| ServeError::Listen { address, source })
+}
+
+fn require_loopback(address: SocketAddr) -> Result<(), ServeError> {
+    if address.ip().is_loopback() { Ok(()) } else { Err(ServeError::NotLoopback { address }) }
+}
+
+/// Serves until `shutdown` resolves; then takes no further connection, ends streams, and lets requests in flight go on
+/// for [`Options::drain_timeout`].
+///
+/// # Errors
+/// If the listener is not on loopback.
+pub async fn serve(
+    listener: TcpListener,
+    hub: Arc<dyn Hub>,
+    options: Options,
+    shutdown: impl Future<Output = ()> + Send,
+) -> Result<(), ServeError> {
+    require_loopback(listener.local_addr()?)?;
+    let stopping = CancellationToken::new();
+    let app = router(Surface { hub, options: options.clone(), stopping: stopping.clone() });
+    attend::attend(listener, app, &options, stopping, shutdown).await;
+    Ok(())
+}
+
+/// What handlers share.
+#[derive(Clone)]
+struct Surface {
+    hub: Arc<dyn Hub>,
+    options: Options,
+    stopping: CancellationToken,
+}
+
+/// A path, its methods, and who answers.
+type Route = (&'static str, &'static [&'static str], MethodRouter<Surface>);
+
+/// Every route. `openapi` describes the same ones; a test compares them.
+fn routes() -> Vec<Route> {
+    vec![
+        ("/v1/events", &["post"], post(events::accept)),
+        ("/v1/webhooks/{source}", &["post"], post(webhooks::deliver)),
+        ("/v1/webhooks/{source}/{*rest}", &["post"], post(webhooks::deliver_below)),
+        ("/v1/runs", &["get"], get(runs::list)),
+        ("/v1/runs/{id}", &["get"], get(runs::show)),
+        ("/v1/runs/{id}/stream", &["get"], get(runs::stream)),
+        ("/v1/plugins", &["get"], get(catalog::plugins)),
+        ("/v1/pipelines", &["get"], get(catalog::pipelines)),
+        ("/health/live", &["get"], get(health::live)),
+        ("/health/ready", &["get"], get(health::ready)),
+        ("/metrics", &["get"], get(health::metrics)),
+        ("/openapi.json", &["get"], get(openapi::document)),
+    ]
+}
+
+fn router(surface: Surface) -> Router {
+    routes()
+        .into_iter()
+        .fold(Router::new(), |router, (path, _, answers)| router.route(path, answers))
+        .fallback(guard::no_route)
+        .layer(middleware::from_fn_with_state(surface.clone(), guard::within_time))
+        .layer(middleware::from_fn(guard::for_this_host))
+        .layer(CatchPanicLayer::custom(guard::panicked))
+        .layer(middleware::from_fn(guard::account))
+        .with_state(surface)
+}
+
+#[cfg(test)]
+mod tests;

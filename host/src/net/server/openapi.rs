@@ -1,0 +1,146 @@
+//! `GET /openapi.json`: the description of every route. Types of lower layers, which know nothing of HTTP, are
+//! described here by twins; a test holds their fields against the real ones.
+
+use axum::Json;
+use serde_json::Value;
+use utoipa::{OpenApi, ToSchema};
+
+use super::{catalog, events, health, runs, webhooks};
+use crate::net::problem::Document;
+
+/// The description.
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "Crossdock",
+        description = "A hub that chains sandboxed plugins into durable pipelines. Errors are problem documents (RFC 9457) with stable codes.",
+        license(name = "Apache-2.0", identifier = "Apache-2.0")
+    ),
+    paths(
+        events::accept,
+        webhooks::deliver,
+        webhooks::deliver_below,
+        runs::list,
+        runs::show,
+        runs::stream,
+        catalog::plugins,
+        catalog::pipelines,
+        health::live,
+        health::ready,
+        health::metrics,
+        document,
+    ),
+    components(schemas(Document)),
+    tags(
+        (name = "events", description = "What happened, on its way in"),
+        (name = "webhooks", description = "Signed deliveries of other systems"),
+        (name = "runs", description = "What became of it"),
+        (name = "catalog", description = "What is installed"),
+        (name = "health", description = "For whoever keeps the hub running"),
+    )
+)]
+pub(super) struct Description;
+
+/// Describes this API.
+#[utoipa::path(
+    get,
+    path = "/openapi.json",
+    tag = "health",
+    responses((status = 200, description = "OpenAPI 3.1", body = Object))
+)]
+pub(super) async fn document() -> Json<utoipa::openapi::OpenApi> {
+    Json(Description::openapi())
+}
+
+/// The line of a run in a list.
+#[derive(ToSchema)]
+#[schema(as = RunSummary)]
+#[expect(dead_code, reason = "described, never made")]
+pub(super) struct RunSummaryDoc {
+    /// Its id.
+    #[schema(example = "run_0123456789abcdef0123456789abcdef")]
+    id: String,
+    /// The pipeline's name.
+    pipeline: String,
+    /// The pipeline's version.
+    pipeline_version: String,
+    /// What it is about.
+    key: String,
+    /// `running`, `waiting`, `completed`, `rejected` or `parked`.
+    state: String,
+    /// The step that it is at, or ended at.
+    step: Option<String>,
+    /// In one sentence, why it waits, is parked or was rejected.
+    cause: Option<String>,
+    /// When the next thing is due, while waiting.
+    due: Option<String>,
+    /// When it was started, RFC 3339.
+    started: String,
+    /// When its latest fact was recorded, RFC 3339.
+    updated: String,
+    /// The acceptance that started it.
+    acceptance: String,
+}
+
+/// A run with everything that is recorded about it.
+#[derive(ToSchema)]
+#[schema(as = RunView)]
+#[expect(dead_code, reason = "described, never made")]
+pub(super) struct RunViewDoc {
+    /// The summary.
+    #[schema(inline)]
+    #[serde(flatten)]
+    summary: RunSummaryDoc,
+    /// Digest of the pipeline's text.
+    pipeline_digest: String,
+    /// The event that started it: `id`, `source`, `type`, `subject`, `accepted`.
+    #[schema(value_type = Object)]
+    event: Value,
+    /// Its steps in the order in which they began: path, kind, state, plugin, operation, attempts, usage, decision,
+    /// reasons, output, failures, log.
+    #[schema(value_type = Vec<Object>)]
+    steps: Vec<Value>,
+}
+
+/// An installed plugin.
+#[derive(ToSchema)]
+#[schema(as = PluginView)]
+#[expect(dead_code, reason = "described, never made")]
+pub(super) struct PluginViewDoc {
+    /// Digest of its component.
+    digest: String,
+    /// Size of its component, bytes.
+    bytes: u64,
+    /// Whether pipelines are served by it.
+    active: bool,
+    /// What it imports, computed.
+    imports: Vec<String>,
+    /// What it exports, computed.
+    exports: Vec<String>,
+    /// What it says about itself: its `plugin.toml`.
+    #[schema(value_type = Object)]
+    manifest: Value,
+}
+
+/// An accepted pipeline.
+#[derive(ToSchema)]
+#[schema(as = PipelineView)]
+#[expect(dead_code, reason = "described, never made")]
+pub(super) struct PipelineViewDoc {
+    /// Its name.
+    name: String,
+    /// Its version.
+    version: String,
+    /// Who answers for it.
+    owner: String,
+    /// One sentence.
+    summary: String,
+    /// Digest of its text.
+    digest: String,
+    /// Event types that start it.
+    triggers: Vec<String>,
+    /// Names of its steps, in order.
+    steps: Vec<String>,
+    /// The text as it was accepted.
+    text: String,
+}

@@ -1,0 +1,273 @@
+//! The surface through real HTTP, before a hub that is only as clever as the tests need.
+
+mod bad_input;
+mod connections;
+mod good_input;
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use futures::{
+    FutureExt as _, StreamExt as _,
+    future::{BoxFuture, ready},
+    stream::{self, BoxStream},
+};
+use http::{Request, Response};
+use serde_json::Value;
+use tokio::sync::oneshot;
+
+use super::{Options, ServeError, listen, serve};
+use crate::{
+    model::{
+        connection::{SecretRef, WebhookSource},
+        event::Event,
+        id::{AcceptanceId, Digest, RunId},
+        json::Json,
+        limits::Usage,
+        run::{RunEvent, RunState, RunSummary, RunView, StepState, StepView},
+        timestamp::Timestamp,
+    },
+    net::client::send,
+    ports::{
+        hub::{AcceptError, Acceptance, Hub, PipelineView, PluginView, Readiness, RunFilter, WebhookError},
+        invoker::{Delivery, WebhookReply},
+    },
+};
+
+const KNOWN: &str = "retail.order.placed.v1";
+
+/// Remembers what it was given.
+#[derive(Default)]
+struct Fake {
+    events: Mutex<Vec<Event>>,
+    deliveries: Mutex<Vec<Delivery>>,
+    runs: Mutex<BTreeMap<RunId, RunSummary>>,
+    sick: bool,
+    /// A stream of a run never ends by itself.
+    endless: bool,
+}
+
+fn summary(event: &Event) -> RunSummary {
+    let acceptance = event.acceptance();
+    RunSummary {
+        id: RunId::of(acceptance, "retail/orders"),
+        pipeline: "retail/orders".into(),
+        pipeline_version: "1.0.0".into(),
+        key: event.subject.clone().unwrap_or_default(),
+        state: RunState::Completed,
+        step: Some("plan".into()),
+        cause: Some("because".into()),
+        due: Some(Timestamp::from_millis(1)),
+        started: Timestamp::from_millis(0),
+        updated: Timestamp::from_millis(1),
+        acceptance,
+    }
+}
+
+fn view(summary: RunSummary) -> RunView {
+    let step = StepView {
+        path: "plan".into(),
+        kind: "rule".into(),
+        state: StepState::Done,
+        plugin: None,
+        operation: None,
+        idempotency_key: None,
+        started: Timestamp::from_millis(0),
+        ended: None,
+        attempts: 1,
+        usage: Usage::default(),
+        decision: None,
+        reasons: Vec::new(),
+        output: Some(Json::null()),
+        failures: Vec::new(),
+        log: Vec::new(),
+    };
+    let event = RunEvent {
+        id: "1".into(),
+        source: "/t".into(),
+        event_type: KNOWN.into(),
+        subject: None,
+        accepted: Timestamp::from_millis(0),
+    };
+    RunView { summary, pipeline_digest: Digest::of(b""), event, steps: vec![step] }
+}
+
+impl Fake {
+    fn take(&self, event: Event) -> Result<Acceptance, AcceptError> {
+        match event.event_type.as_str() {
+            KNOWN => {}
+            "panic" => panic!("a defect"),
+            "full" => return Err(AcceptError::Unavailable { reason: "the disk is full".into() }),
+            _ => {
+                let known = KNOWN.to_owned();
+                return Err(AcceptError::UnknownType { event_type: event.event_type, known });
+            }
+        }
+        if event.subject.as_deref() == Some("bad") {
+            return Err(AcceptError::Data { id: event.id, problem: "`/total` is missing".into() });
+        }
+        let (id, run) = (event.acceptance(), summary(&event));
+        let mut events = self.events.lock().unwrap();
+        let first = events.iter().find(|known| known.acceptance() == id);
+        if first.is_some_and(|first| first.digest() != event.digest()) {
+            return Err(AcceptError::Contradiction { id: event.id, source_uri: event.source, first: id });
+        }
+        let duplicate = first.is_some();
+        self.runs.lock().unwrap().insert(run.id, run.clone());
+        if !duplicate {
+            events.push(event);
+        }
+        Ok(Acceptance { id, duplicate, runs: vec![run.id] })
+    }
+}
+
+impl Hub for Fake {
+    fn accept(&self, events: Vec<Event>) -> BoxFuture<'_, Result<Vec<Acceptance>, AcceptError>> {
+        async move {
+            if events.iter().any(|event| event.id == "slow") {
+                let _ = tokio::time::timeout(Duration::from_millis(300), std::future::pending::<()>()).await;
+            }
+            events.into_iter().map(|event| self.take(event)).collect()
+        }
+        .boxed()
+    }
+
+    fn webhook_source(&self, name: &str) -> Option<WebhookSource> {
+        (name == "shop").then(|| WebhookSource {
+            plugin: "acme/shop".parse().unwrap(),
+            source: "/shop".into(),
+            types: vec![KNOWN.into()],
+            secret: SecretRef::Env("X".into()),
+            config: Json::empty_object(),
+            body_bytes_limit: 64,
+        })
+    }
+
+    fn deliver(
+        &self,
+        source: &str,
+        delivery: Delivery,
+    ) -> BoxFuture<'_, Result<(Vec<Acceptance>, Option<WebhookReply>), WebhookError>> {
+        let name = source.to_owned();
+        self.deliveries.lock().unwrap().push(delivery.clone());
+        let acceptance =
+            |id: &str| Acceptance { id: AcceptanceId::of("/shop", id), duplicate: false, runs: Vec::new() };
+        ready(match delivery.body.as_ref() {
+            b"unsigned" => Err(WebhookError::Signature { problem: "header `x-sig` is missing".into() }),
+            b"unreadable" => Err(WebhookError::Invalid { code: "shop.shape".into(), message: "no `id`".into() }),
+            b"forbidden" => Err(WebhookError::TypeNotAllowed { name, event_type: "bank.booked".into() }),
+            b"trap" => Err(WebhookError::Plugin { problem: "it trapped".into() }),
+            b"full" => Err(AcceptError::Unavailable { reason: "the disk is full".into() }.into()),
+            b"reply" => {
+                let body = Bytes::from_static(b"<ok/>");
+                Ok((vec![acceptance("r")], Some(WebhookReply { status: 200, content_type: "text/xml".into(), body })))
+            }
+            b"redirect" => {
+                let reply = WebhookReply { status: 302, content_type: "text/html".into(), body: Bytes::new() };
+                Ok((vec![acceptance("x")], Some(reply)))
+            }
+            _ => Ok((vec![acceptance("1")], None)),
+        })
+        .boxed()
+    }
+
+    fn settle<'a>(&'a self, runs: &'a [RunId], _: Duration) -> BoxFuture<'a, Vec<RunSummary>> {
+        let known = self.runs.lock().unwrap();
+        ready(runs.iter().filter_map(|id| known.get(id).cloned()).collect()).boxed()
+    }
+
+    fn runs(&self, filter: &RunFilter) -> Vec<RunSummary> {
+        let known = self.runs.lock().unwrap();
+        let fits = |run: &&RunSummary| {
+            filter.state.is_none_or(|state| run.state == state)
+                && filter.key.as_ref().is_none_or(|key| run.key == *key)
+                && filter.pipeline.as_ref().is_none_or(|pipeline| run.pipeline == *pipeline)
+        };
+        known.values().filter(fits).take(filter.limit).cloned().collect()
+    }
+
+    fn run(&self, id: RunId) -> BoxFuture<'_, Option<RunView>> {
+        ready(self.runs.lock().unwrap().get(&id).cloned().map(view)).boxed()
+    }
+
+    fn watch(&self, id: RunId) -> BoxStream<'static, RunView> {
+        let views = self.runs.lock().unwrap().get(&id).cloned().map(view);
+        let twice = stream::iter(views.clone().into_iter().chain(views));
+        if self.endless { twice.chain(stream::pending()).boxed() } else { twice.boxed() }
+    }
+
+    fn plugins(&self) -> Vec<PluginView> {
+        Vec::new()
+    }
+
+    fn pipelines(&self) -> Vec<PipelineView> {
+        Vec::new()
+    }
+
+    fn readiness(&self) -> Readiness {
+        let store = if self.sick { "free some space on the disk" } else { "ok" };
+        Readiness { ready: !self.sick, checks: vec![("store".into(), store.into())] }
+    }
+}
+
+/// A server in front of a fake, stopped when dropped.
+struct Served {
+    url: String,
+    hub: Arc<Fake>,
+    stop: Option<oneshot::Sender<()>>,
+    ended: Option<tokio::task::JoinHandle<Result<(), ServeError>>>,
+}
+
+async fn start() -> Served {
+    start_with(Fake::default(), Options::default()).await
+}
+
+async fn start_with(hub: Fake, options: Options) -> Served {
+    let listener = listen("127.0.0.1:0".parse().unwrap()).await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let hub = Arc::new(hub);
+    let (stop, stopped) = oneshot::channel();
+    let serving = serve(listener, Arc::clone(&hub) as Arc<dyn Hub>, options, async move {
+        // A dropped sender stops as well.
+        let _ = stopped.await;
+    });
+    Served { url, hub, stop: Some(stop), ended: Some(tokio::spawn(serving)) }
+}
+
+impl Served {
+    async fn get(&self, path: &str) -> Response<Bytes> {
+        self.ask("GET", path, &[], "").await
+    }
+
+    async fn post(&self, path: &str, headers: &[(&str, &str)], body: impl Into<Bytes>) -> Response<Bytes> {
+        self.ask("POST", path, headers, body).await
+    }
+
+    async fn ask(&self, method: &str, path: &str, headers: &[(&str, &str)], body: impl Into<Bytes>) -> Response<Bytes> {
+        let mut request = Request::builder().method(method).uri(format!("{}{path}", self.url));
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        send(request.body(body.into()).unwrap()).await.unwrap()
+    }
+
+    /// Sends one structured event.
+    async fn event(&self, event: &Value) -> Response<Bytes> {
+        self.post("/v1/events", &STRUCTURED, event.to_string()).await
+    }
+}
+
+const STRUCTURED: [(&str, &str); 1] = [("content-type", "application/cloudevents+json")];
+const BATCH: [(&str, &str); 1] = [("content-type", "application/cloudevents-batch+json")];
+
+fn json(response: &Response<Bytes>) -> Value {
+    serde_json::from_slice(response.body()).unwrap_or_else(|error| panic!("{error}: {response:?}"))
+}
+
+fn order(id: &str) -> Value {
+    serde_json::json!({"specversion": "1.0", "id": id, "source": "/t", "type": KNOWN, "data": {"total": "1.10"}})
+}
