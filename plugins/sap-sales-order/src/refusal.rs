@@ -60,6 +60,14 @@ impl Detail {
     }
 }
 
+/// The header that tokens are fetched, sent and asked for by.
+pub(crate) const TOKEN: &str = "x-csrf-token";
+
+/// Whether SAP says that the token is missing or has run out.
+pub(crate) fn wants_token(response: &Response) -> bool {
+    response.status() == 403 && response.header(TOKEN).is_some_and(|value| value.eq_ignore_ascii_case("required"))
+}
+
 /// The failure that a refusal is.
 pub(crate) fn of(response: &Response, during: During) -> Failure {
     let sap = response.json::<Envelope>().unwrap_or_default().error;
@@ -69,8 +77,14 @@ pub(crate) fn of(response: &Response, during: During) -> Failure {
         401 => {
             Failure::denied("sap.unauthorized", format!("SAP does not accept the connection's credentials: {words}"))
         }
+        403 if wants_token(response) => {
+            Failure::retryable("sap.csrf", format!("SAP keeps refusing CSRF tokens: {words}"))
+        }
         403 => Failure::denied("sap.forbidden", format!("SAP denies it to the connection's user: {words}")),
-        404 => Failure::invalid("sap.not-found", format!("SAP knows no such thing: {words}")),
+        404 => Failure::permanent(
+            "sap.no-service",
+            format!("check the connection's base URL, no service is there: {words}"),
+        ),
         405 | 410 | 501 => Failure::permanent("sap.unsupported", format!("this SAP system does not offer it: {words}")),
         409 => Failure::permanent("sap.conflict", format!("SAP has something that this contradicts: {words}")),
         412 | 428 => Failure::retryable("sap.stale", format!("somebody changed the sales order meanwhile: {words}")),

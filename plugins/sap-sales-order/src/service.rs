@@ -15,10 +15,9 @@ use serde_json::Value;
 use crate::{
     config::Config,
     document::Document,
-    refusal::{self, During},
+    refusal::{self, During, TOKEN},
 };
 
-const TOKEN: &str = "x-csrf-token";
 const ORDERS: &str = "A_SalesOrder";
 /// With more than this many orders under one reference, the further ones do not matter.
 const SAME_REFERENCE_MAX: &str = "2";
@@ -57,16 +56,19 @@ impl Service {
 
     /// The sales order with this number, its items included.
     pub(crate) fn read(&self, number: &str) -> Result<Document, Failure> {
-        entity(&accepted(self.ask(number)?)?)
+        self.read_if_there(number)?.ok_or_else(|| {
+            Failure::invalid("sap.not-found", "SAP has no sales order with this number; it may have been deleted")
+        })
     }
 
     /// The sales order with this number, if it is there.
     pub(crate) fn read_if_there(&self, number: &str) -> Result<Option<Document>, Failure> {
-        let response = self.ask(number)?;
+        let request = self.request(http::get(&self.order_url(number))).query("$expand", "to_Item");
+        let response = request.send().map_err(refusal::before_write)?;
         if response.status() == 404 {
             return Ok(None);
         }
-        entity(&accepted(response)?).map(Some)
+        answer(&accepted(response)?).map(Some)
     }
 
     /// The sales orders of a customer under a reference, the oldest first.
@@ -115,11 +117,8 @@ impl Service {
     /// Sends a write under a token. A token that has run out is renewed once: SAP refused it before it did anything.
     fn write(&self, request: impl Fn(&str) -> Result<Request, Failure>) -> Result<Response, Failure> {
         let mut response = self.request(request(&self.token()?)?).send()?;
-        if wants_token(&response) {
+        if refusal::wants_token(&response) {
             response = self.request(request(&self.token()?)?).send()?;
-        }
-        if wants_token(&response) {
-            return Err(Failure::retryable("sap.csrf", "SAP refused a CSRF token that it had just given out"));
         }
         Ok(response)
     }
@@ -129,11 +128,6 @@ impl Service {
         let request = self.request(http::get(&format!("{}/", self.url))).header(TOKEN, "Fetch");
         let response = accepted(request.send().map_err(refusal::before_write)?)?;
         Ok(response.header(TOKEN).unwrap_or_default().to_owned())
-    }
-
-    fn ask(&self, number: &str) -> Result<Response, Failure> {
-        let request = self.request(http::get(&self.order_url(number))).query("$expand", "to_Item");
-        request.send().map_err(refusal::before_write)
     }
 
     fn order_url(&self, number: &str) -> String {
@@ -152,18 +146,9 @@ fn literal(text: &str) -> String {
     format!("'{}'", text.replace('\'', "''"))
 }
 
-/// Whether SAP says that the token is missing or has run out.
-fn wants_token(response: &Response) -> bool {
-    response.status() == 403 && response.header(TOKEN).is_some_and(|value| value.eq_ignore_ascii_case("required"))
-}
-
 /// The answer to a request that changes nothing, if it is good.
 fn accepted(response: Response) -> Result<Response, Failure> {
     if response.is_success() { Ok(response) } else { Err(refusal::of(&response, During::Read)) }
-}
-
-fn entity(response: &Response) -> Result<Document, Failure> {
-    answer(response)
 }
 
 fn answer<T: DeserializeOwned>(response: &Response) -> Result<T, Failure> {

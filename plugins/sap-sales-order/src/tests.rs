@@ -240,6 +240,7 @@ fn a_refusal_means_what_sap_means_by_it() {
         (400, FailureKind::InvalidInput, "sap.refused"),
         (401, FailureKind::Denied, "sap.unauthorized"),
         (403, FailureKind::Denied, "sap.forbidden"),
+        (404, FailureKind::Permanent, "sap.no-service"),
         (409, FailureKind::Permanent, "sap.conflict"),
         (423, FailureKind::Retryable, "sap.locked"),
         (429, FailureKind::Retryable, "sap.busy"),
