@@ -145,7 +145,11 @@ async fn find(shared: &Shared, accepted: &Accepted) -> Result<Option<Acceptance>
     Ok(Some(Acceptance { id, duplicate: true, runs }))
 }
 
-async fn first(shared: &Shared, id: AcceptanceId) -> Result<Option<Accepted>, AcceptError> {
+/// The acceptance of this id, if there is one.
+///
+/// # Errors
+/// If the journal cannot be read.
+pub async fn first(shared: &Shared, id: AcceptanceId) -> Result<Option<Accepted>, AcceptError> {
     let (entries, _) = shared
         .facts
         .read(StreamId::Acceptance(id))

@@ -277,7 +277,16 @@ impl Hub {
 
     async fn story(shared: &Shared, id: RunId) -> Option<RunView> {
         let (entries, _) = shared.facts.read(StreamId::Run(id)).await.ok()?;
-        view::story(id, &entries)
+        if !entries.is_empty() {
+            return view::story(id, &entries);
+        }
+        // Accepted, and nothing more is durable yet.
+        let acceptance = shared.index.get(id)?.acceptance;
+        let accepted = accept::first(shared, acceptance).await.ok()??;
+        let start = accepted.starts.iter().find(|start| start.run == id)?;
+        let plan = shared.installation.load().plans.get(&start.pipeline.digest).cloned()?;
+        let started = runner::started(&plan, &accepted, acceptance, start);
+        view::story(id, &[Entry::RunStarted(Box::new(started))])
     }
 
     /// Figures of the store since it was opened.

@@ -13,9 +13,12 @@ use super::{
     installation::Installation,
 };
 use crate::{
-    flow::machine::{
-        ReplayError, Run,
-        effect::{Answer, Effect, Emit, Input},
+    flow::{
+        machine::{
+            ReplayError, Run,
+            effect::{Answer, Effect, Emit, Input},
+        },
+        plan::Plan,
     },
     model::{
         entry::{Accepted, Entry, Output, RunStarted, Start},
@@ -80,16 +83,22 @@ pub fn start(shared: &Arc<Shared>, accepted: &Accepted, acceptance: AcceptanceId
         tracing::error!(run = %start.run, pipeline = start.pipeline.name, "the accepted pipeline is not installed");
         return;
     };
-    let key = calls::key(plan, &accepted.event).unwrap_or_else(|_| accepted.event.id.clone());
-    let started = RunStarted {
+    let started = started(plan, accepted, acceptance, start);
+    let (run, entry) = Run::start(start.run, Arc::clone(plan), Arc::clone(&shared.hub), started);
+    // The acceptance is durable, and with it that there is this run: it may be seen at once.
+    shared.index.add(start.run, std::slice::from_ref(&entry));
+    spawn(shared, Drive { run, version: Version::default(), buffer: vec![entry] });
+}
+
+/// How a run begins: derived from its acceptance alone, so that it is the same whenever it is derived.
+pub fn started(plan: &Plan, accepted: &Accepted, acceptance: AcceptanceId, start: &Start) -> RunStarted {
+    RunStarted {
         time: accepted.time,
         acceptance,
         pipeline: start.pipeline.clone(),
-        key,
+        key: calls::key(plan, &accepted.event).unwrap_or_else(|_| accepted.event.id.clone()),
         event: accepted.event.clone(),
-    };
-    let (run, entry) = Run::start(start.run, Arc::clone(plan), Arc::clone(&shared.hub), started);
-    spawn(shared, Drive { run, version: Version::default(), buffer: vec![entry] });
+    }
 }
 
 /// Why a run cannot be taken up.
