@@ -13,9 +13,10 @@ use crossdock::{
         failure::{Failure, FailureKind},
         json::Json,
         limits::{Limit, LimitExceeded, Limits},
+        log::LogLevel,
     },
     ports::{
-        invoker::{Authority, CallError, Completed, Invocation, Invoker, LogLevel, Work},
+        invoker::{Authority, CallError, Completed, Invocation, Invoker, Work},
         secrets::Secret,
         state::{PluginState, StateEntry, StateKeys},
     },

@@ -113,20 +113,14 @@ impl Show {
     async fn watch(self, out: &Out) -> Result<ExitCode, Failed> {
         let client = Client::new(&self.address.hub)?;
         let mut views = client.stream(&format!("/v1/runs/{}/stream", self.id)).await?;
-        let mut told = Vec::new();
+        let mut telling = story::Telling::default();
         let mut last: Option<RunView> = None;
         while let Some(data) = views.next().await {
             let view: RunView = serde_json::from_str(&data?)?;
             if out.is_json() {
                 out.text(&serde_json::to_string(&view)?);
             }
-            for step in &view.steps {
-                // A step is told again when it has something new to tell.
-                if !told.contains(step) {
-                    story::tell_step(out, step, view.summary.started, None);
-                    told.push(step.clone());
-                }
-            }
+            telling.tell(out, &view);
             last = Some(view);
         }
         match last {

@@ -1,5 +1,7 @@
 //! A run as a story that a newcomer understands: what came in, what each step did and why, what came out.
 
+use std::collections::HashMap;
+
 use super::out::Out;
 use crate::model::{
     json::Json,
@@ -27,10 +29,8 @@ pub(super) fn tell(out: &Out, run: &RunView) {
         run.event.source,
         run.event.accepted
     ));
-    let mut previous = None;
     for step in &run.steps {
-        tell_step(out, step, summary.started, previous);
-        previous = step.ended;
+        tell_step(out, step, summary.started, 0);
     }
     out.say(format!("  {} {}", mark(out, summary.state), ending(out, run)));
 }
@@ -60,8 +60,30 @@ fn mark(out: &Out, state: RunState) -> String {
     }
 }
 
-/// Tells one step.
-pub(super) fn tell_step(out: &Out, step: &StepView, started: Timestamp, _previous: Option<Timestamp>) {
+/// A run that is told while it happens: each attempt that fails, and each step when it has ended, once.
+#[derive(Default)]
+pub(super) struct Telling {
+    /// For each step: the failures that were told, and whether its end was.
+    told: HashMap<String, (usize, bool)>,
+}
+
+impl Telling {
+    /// Tells what is new.
+    pub(super) fn tell(&mut self, out: &Out, run: &RunView) {
+        for step in &run.steps {
+            let (failures, ended) = self.told.entry(step.path.clone()).or_default();
+            let ends = matches!(step.state, StepState::Done | StepState::Skipped | StepState::Failed);
+            if !*ended && (ends || step.failures.len() > *failures) {
+                tell_step(out, step, run.summary.started, *failures);
+                *failures = step.failures.len();
+                *ended = ends;
+            }
+        }
+    }
+}
+
+/// Tells one step; of its failures, those from the given one on.
+fn tell_step(out: &Out, step: &StepView, started: Timestamp, failures_from: usize) {
     let sign = match step.state {
         StepState::Done => out.green("✓"),
         StepState::Skipped => out.dim("–"),
@@ -80,12 +102,13 @@ pub(super) fn tell_step(out: &Out, step: &StepView, started: Timestamp, _previou
     } else {
         String::new()
     };
-    let offset = out.dim(&format!("+{:>6}", duration(step.started.since(started) * 1_000)));
-    out.say(
-        format!("  {offset} {sign} {:<10} {:<9} {what:<22} {who}  {}", out.bold(&step.path), step.kind, out.dim(&used))
-            .trim_end()
-            .to_owned(),
-    );
+    let last = step.failures.last().map(|failed| failed.time);
+    let offset = step.ended.or(last).unwrap_or(step.started).since(started);
+    let offset = out.dim(&format!("+{:>7}", duration(offset * 1_000)));
+    // Padded before it is painted: colours have no width.
+    let name = out.bold(&format!("{:<10}", step.path));
+    let line = format!("  {offset} {sign} {name} {:<9} {what:<20} {who}  {}", step.kind, out.dim(&used));
+    out.say(line.trim_end());
     let indent = "                ";
     if let Some(decision) = &step.decision {
         out.say(format!("{indent}→ {}", out.bold(decision)));
@@ -94,7 +117,7 @@ pub(super) fn tell_step(out: &Out, step: &StepView, started: Timestamp, _previou
         let path = reason.path.as_deref().map(|path| format!(" ({path})")).unwrap_or_default();
         out.say(format!("{indent}  because {} {}{path}", reason.message, out.dim(&format!("[{}]", reason.code))));
     }
-    for failed in &step.failures {
+    for failed in step.failures.iter().skip(failures_from) {
         let next = failed
             .next
             .map(|next| format!("; next in {}", duration(next.since(failed.time) * 1_000)))
@@ -126,7 +149,8 @@ fn short(json: &Json) -> String {
 /// A duration in the unit that suits it.
 pub(super) fn duration(micros: u64) -> String {
     match micros {
-        0..1_000 => format!("{micros} µs"),
+        0 => "0 ms".to_owned(),
+        1..1_000 => format!("{micros} µs"),
         1_000..10_000 => format!("{}.{} ms", micros / 1_000, micros % 1_000 / 100),
         10_000..1_000_000 => format!("{} ms", micros / 1_000),
         _ => format!("{}.{} s", micros / 1_000_000, micros % 1_000_000 / 100_000),

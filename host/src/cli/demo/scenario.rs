@@ -11,7 +11,7 @@ use crate::{
     cli::{Failed, out::Out, story},
     model::{
         id::RunId,
-        run::{RunState, RunView, StepState, StepView},
+        run::{RunState, RunView},
     },
     net::client,
     ports::hub::Hub as _,
@@ -87,23 +87,10 @@ impl Scenario<'_> {
 
     async fn follow(&self, run: RunId) -> Option<RunView> {
         let mut views = self.hub.watch(run);
-        let mut told: Vec<StepView> = Vec::new();
+        let mut telling = story::Telling::default();
         let mut last = None;
         while let Some(view) = views.next().await {
-            for step in &view.steps {
-                let news = matches!(step.state, StepState::Done | StepState::Skipped | StepState::Failed)
-                    || step.failures.len()
-                        > told
-                            .iter()
-                            .filter(|known| known.path == step.path)
-                            .map(|known| known.failures.len())
-                            .max()
-                            .unwrap_or(0);
-                if news && !told.contains(step) {
-                    story::tell_step(self.out, step, view.summary.started, None);
-                    told.push(step.clone());
-                }
-            }
+            telling.tell(self.out, &view);
             last = Some(view);
         }
         if let Some(view) = &last {
