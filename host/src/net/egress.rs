@@ -221,7 +221,7 @@ impl Outlet {
             let granted = self
                 .grants
                 .permit(hop.request(), read_only)
-                .map_err(|refusal| EgressError::Refused { reason: hop.explain(&refusal.to_string()) })?;
+                .map_err(|refusal| hop.account(EgressError::Refused { reason: refusal.to_string() }))?;
             // Credentials belong to the origin that the guest asked for. A redirect never carries them elsewhere.
             let at_home = home.get_or_insert_with(|| granted.origin().clone()) == granted.origin();
             let answer = self.send_hop(granted, at_home, &mut needles).await.map_err(|error| hop.account(error))?;
@@ -231,7 +231,7 @@ impl Outlet {
                 Next::Hop(next) => *next,
             };
         }
-        Err(EgressError::Refused { reason: hop.explain(&format!("more than {REDIRECTS_MAX} redirects")) })
+        Err(hop.account(EgressError::Refused { reason: format!("more than {REDIRECTS_MAX} redirects") }))
     }
 
     /// Sends one request that is permitted, authenticated if its grant says so; with a token that the remote no longer

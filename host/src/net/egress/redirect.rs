@@ -39,20 +39,24 @@ impl Hop {
         self.request.clone()
     }
 
-    /// A refusal of it, with where it comes from.
-    pub(super) fn explain(&self, reason: &str) -> String {
-        self.from.as_ref().map_or_else(|| reason.to_owned(), |from| format!("{reason} (redirected from `{from}`)"))
-    }
-
     /// An error of it: that nothing was sent is true only if no earlier request changed anything.
     pub(super) fn account(&self, error: EgressError) -> EgressError {
         match error {
-            EgressError::Connect { reason } | EgressError::Authentication { reason } if self.acted => {
+            EgressError::Refused { reason }
+            | EgressError::Connect { reason }
+            | EgressError::Authentication { reason }
+                if self.acted =>
+            {
                 EgressError::Broken { reason: self.explain(&reason) }
             }
             EgressError::Refused { reason } => EgressError::Refused { reason: self.explain(&reason) },
             other => other,
         }
+    }
+
+    /// A reason, with where the redirect came from.
+    fn explain(&self, reason: &str) -> String {
+        self.from.as_ref().map_or_else(|| reason.to_owned(), |from| format!("{reason} (redirected from `{from}`)"))
     }
 }
 
