@@ -9,10 +9,13 @@ use std::{
 
 use bytes::Bytes;
 use crossdock::{
-    model::limits::{Limit, Limits},
+    model::{
+        limits::{Limit, Limits},
+        log::LogLevel,
+    },
     ports::{
         egress::{Egress, EgressError},
-        invoker::{Authority, CallError, Completed, Invocation, Invoker, LogLevel},
+        invoker::{Authority, CallError, Completed, Invocation, Invoker},
     },
     wasm::Sandbox,
 };

@@ -32,6 +32,8 @@ pub(super) struct Serve {
 impl Serve {
     pub(super) async fn run(self, out: &Out) -> Result<ExitCode, Failed> {
         let listener = server::listen(self.listen).await?;
+        // Before anything happens that is counted, such as runs that are taken up.
+        let metrics = telemetry::metrics();
         let hub = Hub::open(&self.data).await?;
         let declared = self.data.join(CONFIG_FILE);
         let config = self.config.or_else(|| declared.is_file().then_some(declared));
@@ -44,7 +46,7 @@ impl Serve {
         } else {
             out.say(format!("listening on http://{address}, data in {}", self.data.display()));
         }
-        let options = server::Options { metrics: Some(telemetry::metrics()), ..server::Options::default() };
+        let options = server::Options { metrics: Some(metrics), ..server::Options::default() };
         let served = server::serve(listener, Arc::new(hub.clone()), options, asked_to_stop()).await;
         hub.stop().await;
         served?;
