@@ -4,6 +4,17 @@
 //! The step goes the whole way of the runner (decide, render, record, invoke, record) over the in-memory journal, so
 //! that what is compared is the hub and not the disk: a pure step waits for no flush.
 
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    clippy::cast_precision_loss,
+    clippy::format_push_string,
+    missing_docs,
+    reason = "a benchmark that cannot run says why by panicking"
+)]
+
 use std::{
     collections::BTreeMap,
     hint::black_box,

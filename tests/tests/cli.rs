@@ -1,5 +1,13 @@
 //! The command line as people and programs see it: output and exit codes.
 
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test says what went wrong by panicking"
+)]
+
 use std::{fs, path::Path, process::Command};
 
 use crossdock_tests::packages;

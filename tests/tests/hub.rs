@@ -1,5 +1,13 @@
 //! The hub from the outside: a process, its HTTP, the systems around it, and a `kill -9` whenever it hurts.
 
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test says what went wrong by panicking"
+)]
+
 use crossdock::sandbox::{
     erp::{Disturbance, Fault},
     shop::Webhook,

@@ -1,5 +1,13 @@
 //! The SAP connector against a counterpart that nobody here wrote: the PyPI package `mock-sap`.
 
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test says what went wrong by panicking"
+)]
+
 use crossdock::sandbox::{erp::SERVICE_PATH, shop::Webhook};
 use crossdock_tests::{
     hub::Hub,

@@ -1,5 +1,13 @@
 //! The structure that the design promises, held against the code: layers, homes of technologies, names of files.
 
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test says what went wrong by panicking"
+)]
+
 use std::{
     collections::BTreeSet,
     fs,
@@ -27,6 +35,8 @@ const HOMES: [(&str, &str); 5] =
 
 /// Longest file, lines. A file that needs more is about two things.
 const LINES_LIMIT: usize = 650;
+/// Longest file of tests, lines: a table of cases is one thing, however long.
+const TEST_LINES_LIMIT: usize = 900;
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("workspace").to_owned()
@@ -152,8 +162,10 @@ fn files_are_named_after_things_and_are_about_one() {
             }
             let text = fs::read_to_string(&path).expect("readable");
             let lines = text.lines().count();
-            if lines > LINES_LIMIT {
-                wrong.push(format!("{} has {lines} lines, the limit is {LINES_LIMIT}", path.display()));
+            let is_test = stem == "tests" || path.components().any(|part| part.as_os_str() == "tests");
+            let limit = if is_test { TEST_LINES_LIMIT } else { LINES_LIMIT };
+            if lines > limit {
+                wrong.push(format!("{} has {lines} lines, the limit is {limit}", path.display()));
             }
             if !text.starts_with("//!") && !text.starts_with("#!") {
                 wrong.push(format!("{} does not say what it is for", path.display()));

@@ -35,7 +35,7 @@ use crate::{
 };
 
 /// Calls a pure plugin: no network, no state, no secrets.
-pub async fn invoke(shared: &Arc<Shared>, run: &Run, invoke: Invoke) -> Answer {
+pub(super) async fn invoke(shared: &Arc<Shared>, run: &Run, invoke: Invoke) -> Answer {
     let installation = shared.installation.load_full();
     let Some(plugin) = installation.by_digest.get(&invoke.plugin.digest) else {
         let message = format!("component {} of `{}` is not installed", invoke.plugin.digest, invoke.plugin.id);
@@ -63,12 +63,12 @@ pub async fn invoke(shared: &Arc<Shared>, run: &Run, invoke: Invoke) -> Answer {
         })
         .await;
     let Completed { result, usage, log, annotations } = completed;
-    let result = result.map_err(|error| pure_failure(error)).and_then(|answer| pure_output(plugin, answer));
+    let result = result.map_err(pure_failure).and_then(|answer| pure_output(plugin, answer));
     Answer { node: invoke.node, result, usage, log, annotations }
 }
 
 /// Calls a connector's operation, with the authority of its connection and no more.
-pub async fn call(shared: &Arc<Shared>, run: &Run, call: Call) -> Answer {
+pub(super) async fn call(shared: &Arc<Shared>, run: &Run, call: Call) -> Answer {
     let installation = shared.installation.load_full();
     let open = match installation.connection(&run.plan.pipeline.name, &call.connection) {
         Ok(open) => Arc::clone(open),
@@ -115,12 +115,12 @@ pub async fn call(shared: &Arc<Shared>, run: &Run, call: Call) -> Answer {
 ///
 /// # Errors
 /// If the pipeline's expression fails on it.
-pub fn key(plan: &Plan, event: &Event) -> Result<String, EvaluateError> {
+pub(super) fn key(plan: &Plan, event: &Event) -> Result<String, EvaluateError> {
     plan.key.text(&EventScope::new(event))
 }
 
 /// What a trigger's condition and a key see: the event alone.
-pub struct EventScope {
+pub(super) struct EventScope {
     event: Document,
     data: Document,
 }
@@ -128,7 +128,7 @@ pub struct EventScope {
 impl EventScope {
     /// Of an event.
     #[must_use]
-    pub fn new(event: &Event) -> Self {
+    pub(super) fn new(event: &Event) -> Self {
         Self {
             event: Document::from(serde_json::to_value(event).unwrap_or_default()),
             data: Document::new(event.data.clone()),

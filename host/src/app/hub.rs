@@ -41,8 +41,11 @@ use crate::{
     net::egress::Gateway,
     ports::{
         clock::Clock,
-        hub::{AcceptError, Acceptance, Hub as HubPort, PipelineView, PluginView, Readiness, RunFilter, WebhookError},
-        invoker::{Delivery, Invoker, WebhookReply},
+        hub::{
+            AcceptError, Acceptance, Delivered, Hub as HubPort, PipelineView, PluginView, Readiness, RunFilter,
+            WebhookError,
+        },
+        invoker::{Delivery, Invoker},
         journal::{Position, StreamId},
         records::RecordError,
     },
@@ -305,11 +308,7 @@ impl HubPort for Hub {
         self.shared.installation.load().sources.get(name).cloned()
     }
 
-    fn deliver(
-        &self,
-        source: &str,
-        delivery: Delivery,
-    ) -> BoxFuture<'_, Result<(Vec<Acceptance>, Option<WebhookReply>), WebhookError>> {
+    fn deliver(&self, source: &str, delivery: Delivery) -> BoxFuture<'_, Result<Delivered, WebhookError>> {
         let source = source.to_owned();
         async move { webhook::deliver(&self.shared, &source, delivery).await }.boxed()
     }

@@ -10,7 +10,7 @@ const KEY: &str = "hub/id";
 ///
 /// # Errors
 /// If records cannot be used, or the machine gives no randomness.
-pub async fn hub_id(records: &dyn Records) -> Result<String, RecordError> {
+pub(super) async fn hub_id(records: &dyn Records) -> Result<String, RecordError> {
     loop {
         if let Some(stored) = records.get(KEY).await? {
             return Ok(String::from_utf8_lossy(&stored.value).into_owned());

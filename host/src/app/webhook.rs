@@ -7,8 +7,8 @@ use crate::{
     model::{failure::FailureKind, id::hash32},
     policy::signature,
     ports::{
-        hub::{Acceptance, WebhookError},
-        invoker::{Answer, Authority, CallError, Delivery, Feed, Invocation, WebhookReply, Work},
+        hub::{Delivered, WebhookError},
+        invoker::{Answer, Authority, CallError, Delivery, Feed, Invocation, Work},
     },
 };
 
@@ -16,11 +16,7 @@ use crate::{
 ///
 /// # Errors
 /// As [`WebhookError`] says; nothing was accepted then.
-pub async fn deliver(
-    shared: &Arc<Shared>,
-    name: &str,
-    delivery: Delivery,
-) -> Result<(Vec<Acceptance>, Option<WebhookReply>), WebhookError> {
+pub(super) async fn deliver(shared: &Arc<Shared>, name: &str, delivery: Delivery) -> Result<Delivered, WebhookError> {
     let installation = shared.installation.load_full();
     let unknown = || WebhookError::UnknownSource { name: name.to_owned() };
     let source = installation.sources.get(name).ok_or_else(unknown)?;
@@ -65,7 +61,7 @@ pub async fn deliver(
         // Whatever the plugin says: the operator decides who is speaking.
         event.source.clone_from(&source.source);
     }
-    Ok((accept::external(shared, events).await?, reply))
+    Ok(Delivered { events: accept::external(shared, events).await?, reply })
 }
 
 fn refused(error: CallError) -> WebhookError {

@@ -116,6 +116,15 @@ pub enum WebhookError {
     },
 }
 
+/// What became of a webhook delivery.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Delivered {
+    /// Of its events, in order.
+    pub events: Vec<Acceptance>,
+    /// What the sender is told; absent: 202.
+    pub reply: Option<WebhookReply>,
+}
+
 /// Which runs to list.
 #[derive(Clone, Debug, Default)]
 pub struct RunFilter {
@@ -185,11 +194,7 @@ pub trait Hub: Send + Sync {
     fn webhook_source(&self, name: &str) -> Option<WebhookSource>;
 
     /// Verifies a delivery over its raw bytes, has the plugin read it, and accepts its events.
-    fn deliver(
-        &self,
-        source: &str,
-        delivery: Delivery,
-    ) -> BoxFuture<'_, Result<(Vec<Acceptance>, Option<WebhookReply>), WebhookError>>;
+    fn deliver(&self, source: &str, delivery: Delivery) -> BoxFuture<'_, Result<Delivered, WebhookError>>;
 
     /// Waits until the runs are settled or the time is up; their summaries as they then are.
     fn settle<'a>(&'a self, runs: &'a [RunId], wait: Duration) -> BoxFuture<'a, Vec<RunSummary>>;

@@ -33,7 +33,7 @@ use crate::{
     },
     net::client::send,
     ports::{
-        hub::{AcceptError, Acceptance, Hub, PipelineView, PluginView, Readiness, RunFilter, WebhookError},
+        hub::{AcceptError, Acceptance, Delivered, Hub, PipelineView, PluginView, Readiness, RunFilter, WebhookError},
         invoker::{Delivery, WebhookReply},
     },
 };
@@ -147,11 +147,7 @@ impl Hub for Fake {
         })
     }
 
-    fn deliver(
-        &self,
-        source: &str,
-        delivery: Delivery,
-    ) -> BoxFuture<'_, Result<(Vec<Acceptance>, Option<WebhookReply>), WebhookError>> {
+    fn deliver(&self, source: &str, delivery: Delivery) -> BoxFuture<'_, Result<Delivered, WebhookError>> {
         let name = source.to_owned();
         self.deliveries.lock().unwrap().push(delivery.clone());
         let acceptance =
@@ -164,13 +160,14 @@ impl Hub for Fake {
             b"full" => Err(AcceptError::Unavailable { reason: "the disk is full".into() }.into()),
             b"reply" => {
                 let body = Bytes::from_static(b"<ok/>");
-                Ok((vec![acceptance("r")], Some(WebhookReply { status: 200, content_type: "text/xml".into(), body })))
+                let reply = Some(WebhookReply { status: 200, content_type: "text/xml".into(), body });
+                Ok(Delivered { events: vec![acceptance("r")], reply })
             }
             b"redirect" => {
                 let reply = WebhookReply { status: 302, content_type: "text/html".into(), body: Bytes::new() };
-                Ok((vec![acceptance("x")], Some(reply)))
+                Ok(Delivered { events: vec![acceptance("x")], reply: Some(reply) })
             }
-            _ => Ok((vec![acceptance("1")], None)),
+            _ => Ok(Delivered { events: vec![acceptance("1")], reply: None }),
         })
         .boxed()
     }

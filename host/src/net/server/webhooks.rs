@@ -83,10 +83,10 @@ async fn take_in(surface: &Surface, request: Request) -> Result<Response, Proble
         headers: headers.collect(),
         body,
     };
-    let (acceptances, reply) = surface.hub.deliver(name, delivery).await?;
-    match reply.and_then(replied) {
+    let delivered = surface.hub.deliver(name, delivery).await?;
+    match delivered.reply.and_then(replied) {
         Some(reply) => Ok(reply),
-        None => Ok(events::answer(surface, acceptances, None).await),
+        None => Ok(events::answer(surface, delivered.events, None).await),
     }
 }
 
