@@ -177,6 +177,7 @@ impl Drive {
         let mut input = Input::Resume;
         loop {
             let turn = shared.turns.acquire().await.map_err(|_| Stop::Stopping)?;
+            metrics::gauge!("crossdock_runs_active").set(active(shared));
             let mut then = Some(input);
             let mut due = None;
             while let Some(happened) = then.take() {
@@ -190,6 +191,7 @@ impl Drive {
                 }
             }
             drop(turn);
+            metrics::gauge!("crossdock_runs_active").set(active(shared));
             self.commit(shared).await?;
             let Some(due) = due else { return Ok(()) };
             tokio::select! {
@@ -264,6 +266,12 @@ impl Drive {
     }
 }
 
+/// Runs that are being worked on now.
+#[expect(clippy::cast_precision_loss, reason = "a gauge works in floating point; there are at most a thousand")]
+fn active(shared: &Shared) -> f64 {
+    RUNS_AT_ONCE.saturating_sub(shared.turns.available_permits()) as f64
+}
+
 /// What a turn leads to.
 enum Next {
     Answer(Box<Answer>),
@@ -271,11 +279,24 @@ enum Next {
     Nothing,
 }
 
+#[expect(clippy::cast_precision_loss, reason = "a histogram works in floating point")]
+fn count_call(usage: &Usage) {
+    if usage.elapsed_us > 0 {
+        metrics::histogram!("crossdock_step_seconds").record(usage.elapsed_us as f64 / 1e6);
+        metrics::histogram!("crossdock_step_fuel").record(usage.fuel as f64);
+    }
+}
+
 fn observe(shared: &Shared, run: RunId, entries: &[Entry]) {
     for entry in entries {
-        if let Entry::StepDone(done) = entry {
-            #[expect(clippy::cast_precision_loss, reason = "a histogram works in floating point")]
-            metrics::histogram!("crossdock_step_seconds").record(done.usage.elapsed_us as f64 / 1e6);
+        match entry {
+            Entry::StepDone(done) => count_call(&done.usage),
+            Entry::AttemptFailed(failed) => {
+                count_call(&failed.usage);
+                let kind = failed.failure.kind.to_string();
+                metrics::counter!("crossdock_step_failures_total", "kind" => kind).increment(1);
+            }
+            _ => {}
         }
     }
     if let Some(settled) = shared.index.add(run, entries) {

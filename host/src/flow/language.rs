@@ -1,7 +1,7 @@
 //! The pipeline language: YAML text to a [`Definition`], and everything that can be found wrong with one before it
 //! runs.
 //!
-//! [`parse`] needs only the text, [`check`] also what the hub knows; [`unsupported`] says what this release accepts but
+//! [`parse()`] needs only the text, [`check()`] also what the hub knows; [`unsupported`] says what this release accepts but
 //! does not run yet, [`advise`] what would be better otherwise. All report every problem they find, each with its
 //! place, a stable code and what to write instead. What expressions evaluate to is not decided here.
 

@@ -162,7 +162,10 @@ impl Committer {
 
     fn commit(&mut self, sealed: Sealed, size: u64) -> Result<(), Fault> {
         let Sealed { header, batch, appends, bytes, record_writes } = sealed;
+        let begun = Instant::now();
         let spilled = guarded(|| self.durability.commit(batch, &header))?;
+        metrics::histogram!("crossdock_journal_flush_seconds").record(begun.elapsed().as_secs_f64());
+        metrics::counter!("crossdock_journal_flushes_total").increment(1);
         self.chain = Chain { group: header.group, hash: header.hash(), time: header.time };
         self.shared.counters.update(|statistics| {
             statistics.groups += 1;
