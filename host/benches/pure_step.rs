@@ -34,7 +34,7 @@ use crossdock::{
     net::egress::Gateway,
     ports::{
         clock::Clock,
-        invoker::{Authority, Invocation, StepContext, Work},
+        invoker::{Authority, Invocation, Invoker as _, StepContext, Work},
     },
     store::memory::Store,
     wasm::Sandbox,
@@ -156,6 +156,12 @@ fn steps(criterion: &mut Criterion) {
     group.bench_function("bare instantiate and call", |bencher| {
         let bare = bench.sandbox.bare(call.clone()).expect("loaded");
         bencher.to_async(&bench.runtime).iter(|| async { black_box(bare.call().await).expect("answers") });
+    });
+    group.bench_function("in the sandbox, with its limits and checks", |bencher| {
+        bencher.to_async(&bench.runtime).iter(|| async {
+            let completed = bench.sandbox.invoke(call.clone()).await;
+            assert!(black_box(completed).result.is_ok());
+        });
     });
     let mut number = 0_u64;
     group.bench_function("through the hub", |bencher| {

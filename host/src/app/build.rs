@@ -103,6 +103,9 @@ fn target_is_there(folder: &Path) -> bool {
 pub fn build(folder: &Path, packages: &Path, progress: &mut dyn FnMut(&str)) -> Result<PathBuf, BuildError> {
     let (manifest, _) =
         read_manifest(folder).map_err(|source| BuildError::Package { folder: folder.to_owned(), source })?;
+    // Cargo runs in the plugin's folder, so a relative path would end up there.
+    let packages =
+        &std::path::absolute(packages).map_err(|source| BuildError::Write { path: packages.to_owned(), source })?;
     let wasm = if folder.join("Cargo.toml").is_file() {
         ensure_target(folder)?;
         compile(folder, packages, progress)?

@@ -48,6 +48,8 @@ pub struct Run {
     data: Document,
     event: OnceLock<Document>,
     states: Vec<State>,
+    /// For each block, how many of its steps are behind the run: a walk begins there and not at the start.
+    behind: Vec<usize>,
     settled: bool,
     /// The time of the latest fact, and of the latest durable one. Hub time never goes back.
     recorded: Timestamp,
@@ -117,10 +119,12 @@ impl Run {
     pub fn start(id: RunId, plan: Arc<Plan>, hub: Arc<str>, started: RunStarted) -> (Self, Entry) {
         let entry = Entry::RunStarted(Box::new(started.clone()));
         let states = vec![State::default(); plan.nodes.len()];
+        let behind = vec![0; plan.block_count()];
         let time = started.time;
         let data = Document::new(started.event.data.clone());
         let event = OnceLock::new();
-        let run = Self { id, plan, hub, started, data, event, states, settled: false, recorded: time, durable: time };
+        let run =
+            Self { id, plan, hub, started, data, event, states, behind, settled: false, recorded: time, durable: time };
         (run, entry)
     }
 

@@ -29,6 +29,7 @@ pub struct Plan {
     /// Names of connections that it uses.
     pub uses: Vec<String>,
     pub(super) nodes: Vec<Node>,
+    pub(super) ids: HashMap<String, NodeId>,
     pub(super) blocks: Vec<Block>,
 }
 
@@ -208,7 +209,11 @@ impl Plan {
     /// The step with this id.
     #[must_use]
     pub fn find(&self, id: &str) -> Option<NodeId> {
-        self.nodes.iter().position(|node| node.id == id).map(NodeId)
+        self.ids.get(id).copied()
+    }
+
+    pub(super) fn block_count(&self) -> usize {
+        self.blocks.len()
     }
 
     /// Every step, in the order of the text.

@@ -104,9 +104,13 @@ impl Turn<'_> {
 
     fn walk(&mut self, block: BlockId) -> Walk {
         let plan = Arc::clone(&self.run.plan);
-        for id in &plan.block(block).nodes {
+        let behind = self.run.behind.get(block.0).copied().unwrap_or(0);
+        for (number, id) in plan.block(block).nodes.iter().enumerate().skip(behind) {
             if self.visit(*id) == Walk::Busy {
                 return Walk::Busy;
+            }
+            if let Some(behind) = self.run.behind.get_mut(block.0) {
+                *behind = number + 1;
             }
         }
         Walk::Done
