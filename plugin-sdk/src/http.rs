@@ -3,7 +3,11 @@
 
 use serde::{Serialize, de::DeserializeOwned};
 
-use crate::{Failure, hub};
+use crate::{Failure, FailureKind, hub};
+
+/// How much of an answer goes into a failure's detail, characters; however it is escaped, well below the contract's
+/// 16 KiB.
+const DETAIL_CHARS_MAX: usize = 2_000;
 
 /// A request's method.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -145,13 +149,18 @@ impl Request {
     /// - `http.lost`, if the answer was lost: `uncertain`, or `retryable` where the method changes nothing.
     /// - `permanent` with `http.invalid`: it is not a request.
     pub fn send(&self) -> Result<Response, Failure> {
-        hub::send(self).map_err(|lost| lost.into_failure(self.method))
+        match hub::send(self) {
+            Ok(response) => Ok(Response { method: self.method, ..response }),
+            Err(lost) => Err(lost.into_failure(self.method)),
+        }
     }
 }
 
 /// An answer, whole.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Response {
+    /// What it answers.
+    method: Method,
     status: u16,
     headers: Vec<(String, String)>,
     body: Vec<u8>,
@@ -159,7 +168,7 @@ pub struct Response {
 
 impl Response {
     pub(crate) fn new(status: u16, headers: Vec<(String, String)>, body: Vec<u8>) -> Self {
-        Self { status, headers, body }
+        Self { method: Method::Get, status, headers, body }
     }
 
     #[cfg(not(target_arch = "wasm32"))]
@@ -201,10 +210,45 @@ impl Response {
     /// The body as a type.
     ///
     /// # Errors
-    /// `permanent` with `response.invalid`, and where and why.
+    /// With `response.invalid`, and where and why: `uncertain` if the remote accepted a request that changes something,
+    /// since it then has acted; otherwise `permanent`.
     pub fn json<T: DeserializeOwned>(&self) -> Result<T, Failure> {
-        serde_json::from_slice(&self.body)
-            .map_err(|error| Failure::permanent("response.invalid", format!("the answer does not fit: {error}")))
+        serde_json::from_slice(&self.body).map_err(|error| {
+            let acted = self.is_success() && !self.method.is_safe();
+            let kind = if acted { FailureKind::Uncertain } else { FailureKind::Permanent };
+            Failure::new(kind, "response.invalid", format!("the answer does not fit: {error}"))
+        })
+    }
+
+    /// How long the remote asks to be left alone: `Retry-After`, if it is in seconds.
+    #[must_use]
+    pub fn retry_after_ms(&self) -> Option<u32> {
+        self.header("retry-after")?.trim().parse::<u32>().ok()?.checked_mul(1000)
+    }
+
+    /// Itself if the status is 200 to 299, otherwise what the status usually means. Where the remote means something
+    /// else, look at [`Response::status`] first.
+    ///
+    /// # Errors
+    /// - 401, 403: `denied` with `remote.refused`.
+    /// - 400, 404, 422: `invalid-input` with `remote.invalid`.
+    /// - 408, 423, 425, 429, 503: `retryable` with `remote.busy`, after what `Retry-After` says.
+    /// - any other from 500 on: `remote.failed`, `retryable` where the method changes nothing, else `uncertain`.
+    /// - anything else: `permanent` with `remote.unexpected`.
+    pub fn success(self) -> Result<Self, Failure> {
+        let (kind, code, what) = match self.status {
+            200..=299 => return Ok(self),
+            401 | 403 => (FailureKind::Denied, "remote.refused", "refused us"),
+            400 | 404 | 422 => (FailureKind::InvalidInput, "remote.invalid", "did not accept the request"),
+            408 | 423 | 425 | 429 | 503 => (FailureKind::Retryable, "remote.busy", "cannot take it now"),
+            500.. if self.method.is_safe() => (FailureKind::Retryable, "remote.failed", "failed"),
+            500.. => (FailureKind::Uncertain, "remote.failed", "failed, and may have acted"),
+            _ => (FailureKind::Permanent, "remote.unexpected", "gave an answer that nobody expected"),
+        };
+        let mut failure = Failure::new(kind, code, format!("the remote {what}: HTTP {}", self.status));
+        failure.retry_after_ms = self.retry_after_ms();
+        let body: String = self.text().chars().take(DETAIL_CHARS_MAX).collect();
+        Err(failure.detail(&serde_json::json!({ "status": self.status, "body": body })))
     }
 }
 
@@ -275,7 +319,39 @@ impl Lost {
 
 #[cfg(test)]
 mod tests {
-    use super::{encode, get};
+    use crate::{
+        FailureKind,
+        http::{encode, get, post},
+        testing::{MockHost, Reply},
+    };
+
+    #[track_caller]
+    fn check_status(status: u16, read: FailureKind, write: FailureKind) {
+        let reply = || Reply::status(status).header("Retry-After", "3");
+        let _host = MockHost::new().reply("GET", "/", reply()).reply("POST", "/", reply()).install();
+        for (request, kind) in [(get("http://x.example/"), read), (post("http://x.example/"), write)] {
+            let failure = request.send().unwrap().success().unwrap_err();
+            assert_eq!((failure.kind, failure.retry_after_ms), (kind, Some(3_000)), "{failure}");
+        }
+    }
+
+    #[test]
+    fn a_status_means_what_it_usually_means() {
+        check_status(403, FailureKind::Denied, FailureKind::Denied);
+        check_status(422, FailureKind::InvalidInput, FailureKind::InvalidInput);
+        check_status(423, FailureKind::Retryable, FailureKind::Retryable);
+        check_status(502, FailureKind::Retryable, FailureKind::Uncertain);
+        check_status(302, FailureKind::Permanent, FailureKind::Permanent);
+    }
+
+    #[test]
+    fn an_accepted_write_with_an_answer_that_does_not_fit_is_in_doubt() {
+        let page = || Reply::json(201, &"<html>");
+        let _host = MockHost::new().reply("GET", "/", page()).reply("POST", "/", page()).install();
+        let kind = |answer: Result<u32, crate::Failure>| answer.unwrap_err().kind;
+        assert_eq!(kind(post("http://x.example/").send().unwrap().json()), FailureKind::Uncertain);
+        assert_eq!(kind(get("http://x.example/").send().unwrap().json()), FailureKind::Permanent);
+    }
 
     #[test]
     fn a_query_is_encoded() {

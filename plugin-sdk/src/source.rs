@@ -1,9 +1,8 @@
 //! What sources of events take and give.
 
-use serde::de::DeserializeOwned;
-use serde_json::Value;
+use serde::{Serialize, de::DeserializeOwned};
 
-use crate::{Failure, call::config};
+use crate::{Failure, call::config, typed::written};
 
 /// Something that happened, after CloudEvents 1.0. The hub writes the `source` that its operator configured.
 #[derive(Clone, Debug, PartialEq)]
@@ -16,16 +15,31 @@ pub struct Event {
     pub subject: Option<String>,
     /// When it happened at the source, RFC 3339.
     pub time: Option<String>,
-    /// The payload.
-    pub data: Value,
+    /// The payload, JSON.
+    pub data: Vec<u8>,
     /// CloudEvents extensions.
     pub extensions: Vec<(String, String)>,
 }
 
 impl Event {
-    /// An event without subject, time and extensions.
-    pub fn new(id: impl Into<String>, event_type: impl Into<String>, data: Value) -> Self {
-        Self { id: id.into(), event_type: event_type.into(), subject: None, time: None, data, extensions: Vec::new() }
+    /// An event without subject, time and extensions, with a payload of any type.
+    ///
+    /// # Errors
+    /// `permanent` with `output.invalid`, if the payload has no JSON form.
+    pub fn new(id: impl Into<String>, event_type: impl Into<String>, data: &impl Serialize) -> Result<Self, Failure> {
+        Ok(Self::with_json(id, event_type, written(data)?))
+    }
+
+    /// An event without subject, time and extensions, whose payload is JSON already and stays as it is, byte for byte.
+    pub fn with_json(id: impl Into<String>, event_type: impl Into<String>, data: impl Into<Vec<u8>>) -> Self {
+        Self {
+            id: id.into(),
+            event_type: event_type.into(),
+            subject: None,
+            time: None,
+            data: data.into(),
+            extensions: Vec::new(),
+        }
     }
 
     /// Says what it happened to.

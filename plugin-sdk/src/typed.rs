@@ -81,7 +81,7 @@ fn read<T: DeserializeOwned>(input: &[u8]) -> Result<T, Failure> {
         .map_err(|error| Failure::invalid("input.invalid", format!("the input does not fit: {error}")))
 }
 
-fn written(output: &impl Serialize) -> Result<Vec<u8>, Failure> {
+pub(crate) fn written(output: &impl Serialize) -> Result<Vec<u8>, Failure> {
     serde_json::to_vec(output)
         .map_err(|error| Failure::permanent("output.invalid", format!("the output has no JSON form: {error}")))
 }

@@ -135,7 +135,7 @@ impl From<Event> for envelope::Event {
             subject: event.subject,
             time: event.time,
             data_schema: None,
-            data: event.data.to_string().into_bytes(),
+            data: event.data,
             extensions: event.extensions,
         }
     }

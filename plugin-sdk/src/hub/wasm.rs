@@ -131,8 +131,7 @@ fn lost(code: &ErrorCode) -> Lost {
         | ErrorCode::ConnectionTimeout
         | ErrorCode::ConnectionLimitReached
         | ErrorCode::TlsProtocolError
-        | ErrorCode::TlsCertificateError
-        | ErrorCode::TlsAlertReceived(_) => Lost::connect(text),
+        | ErrorCode::TlsCertificateError => Lost::connect(text),
         ErrorCode::HttpRequestBodySize(_) => Lost::invalid("the request's body is larger than the hub allows"),
         _ => Lost::broken(text),
     }

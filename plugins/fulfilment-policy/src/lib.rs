@@ -32,6 +32,22 @@ struct Ranking {
     confidence: f64,
     #[serde(default)]
     alternatives: Vec<Alternative>,
+    #[serde(default)]
+    reasons: Vec<Ground>,
+    #[serde(default)]
+    features: Features,
+}
+
+#[derive(Debug, Deserialize)]
+struct Ground {
+    message: String,
+}
+
+/// Of what the model saw, what the plan needs.
+#[derive(Debug, Default, Deserialize)]
+struct Features {
+    #[serde(default)]
+    carrier: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -50,15 +66,20 @@ struct Thresholds {
 #[derive(Debug, Serialize)]
 struct Plan<'a> {
     order: &'a str,
-    node: &'a str,
+    #[serde(flatten)]
+    choice: Choice<'a>,
     /// What would be done without people, should nobody decide in time.
     best_within_policy: Choice<'a>,
     alternatives: Vec<&'a str>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Clone, Copy, Debug, Serialize)]
 struct Choice<'a> {
     node: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    carrier: Option<&'a str>,
+    /// Why this one, for people.
+    reason: &'a str,
 }
 
 /// Decides on one order.
@@ -77,23 +98,38 @@ pub fn evaluate(input: Input, _step: &Step) -> Result<Verdict, Failure> {
         let text = "no node can deliver the whole order";
         return Ok(Verdict::reject().because("policy.no-node", text).at("/ranking/recommendation"));
     }
+    let choice = Choice {
+        node: &ranking.recommendation,
+        carrier: ranking.features.carrier.as_deref().filter(|carrier| !carrier.is_empty()),
+        reason: ranking.reasons.first().map_or("it ranks first", |ground| ground.message.as_str()),
+    };
     let plan = Plan {
         order: &order.key,
-        node: &ranking.recommendation,
-        best_within_policy: Choice { node: &ranking.recommendation },
+        choice,
+        best_within_policy: choice,
         alternatives: ranking.alternatives.iter().map(|one| one.recommendation.as_str()).collect(),
     };
-    if order.total >= from.amount {
-        let text = format!("{} {} reaches the approval threshold of {}", order.total, order.currency, from.amount);
-        return Ok(Verdict::hold(GROUP).because("policy.high-value", text).at("/order/total").with(&plan));
+    Ok(decided(&order, &ranking, &thresholds).with(&plan))
+}
+
+/// Whether people are asked first, for every reason that there is.
+fn decided(order: &Order, ranking: &Ranking, thresholds: &Thresholds) -> Verdict {
+    let mut hold = Verdict::hold(GROUP);
+    let from = thresholds.approval_from.amount;
+    if order.total >= from {
+        let text = format!("{} {} reaches the approval threshold of {from}", order.total, order.currency);
+        hold = hold.because("policy.high-value", text).at("/order/total");
     }
     let least = thresholds.confidence_min.or_else(|| CONFIDENCE_MIN.parse().ok()).unwrap_or_default().approximate();
     if ranking.confidence < least {
         let text = format!("the ranking is only {:.2} sure, below {least:.2}", ranking.confidence);
-        return Ok(Verdict::hold(GROUP).because("policy.low-confidence", text).at("/ranking/confidence").with(&plan));
+        hold = hold.because("policy.low-confidence", text).at("/ranking/confidence");
+    }
+    if !hold.reasons.is_empty() {
+        return hold;
     }
     let text = format!("{} is recommended, and policy allows it", ranking.recommendation);
-    Ok(Verdict::proceed().because("policy.recommended", text).at("/ranking/recommendation").with(&plan))
+    Verdict::proceed().because("policy.recommended", text).at("/ranking/recommendation")
 }
 
 #[cfg(test)]

@@ -47,6 +47,20 @@ fn doubt_is_held_and_what_cannot_be_is_rejected() {
 }
 
 #[test]
+fn people_are_told_every_reason_and_what_happens_without_them() {
+    let mut input = input("2000.00", "EUR", "near", 0.1);
+    input["ranking"]["features"] = json!({"carrier": "kurier"});
+    input["ranking"]["reasons"] = json!([{"code": "ranking.coverage", "message": "Near has everything"}]);
+    let verdict = decide(&input);
+    let codes: Vec<_> = verdict.reasons.iter().map(|reason| reason.code.as_str()).collect();
+    assert_eq!(codes, ["policy.high-value", "policy.low-confidence"]);
+    let plan = verdict.output.expect("a plan");
+    let choice = json!({"node": "near", "carrier": "kurier", "reason": "Near has everything"});
+    assert_eq!(plan["best_within_policy"], choice);
+    assert_eq!((&plan["node"], &plan["carrier"]), (&choice["node"], &choice["carrier"]));
+}
+
+#[test]
 fn a_shops_order_goes_all_the_way_to_a_decision() {
     let shop_order = json!({
         "admin_graphql_api_id": "gid://shopify/Order/1", "name": "#1001", "created_at": "2026-03-01T08:15:00Z",
@@ -68,5 +82,6 @@ fn a_shops_order_goes_all_the_way_to_a_decision() {
         "thresholds": {"approval_from": {"amount": "1000.00", "currency": "EUR"}},
     }));
     assert_eq!(verdict.outcome, Outcome::Proceed, "{verdict:?}");
-    assert_eq!(verdict.output.expect("a plan")["node"], "near");
+    let plan = verdict.output.expect("a plan");
+    assert_eq!((&plan["node"], &plan["carrier"]), (&json!("near"), &json!("x")));
 }

@@ -12,6 +12,8 @@ crossdock_plugin::scorer!(score);
 const MODEL: (&str, &str) = ("node-ranking", "1.0.0");
 /// What coverage, cost and speed count for. They add up to 1.
 const WEIGHTS: (f64, f64, f64) = (0.6, 0.25, 0.15);
+/// What is left of the confidence where no carrier has said what the way costs.
+const WITHOUT_QUOTE: f64 = 0.5;
 /// Alternatives that are told.
 const ALTERNATIVES_MAX: usize = 5;
 
@@ -27,6 +29,9 @@ pub struct Input {
 
 #[derive(Debug, Deserialize)]
 struct Order {
+    currency: String,
+    #[serde(default)]
+    shipping_class: String,
     lines: Vec<Line>,
 }
 
@@ -57,12 +62,16 @@ struct OnHand {
 
 #[derive(Debug, Deserialize)]
 struct Quotes {
+    /// Absent if the pipeline's fallback stood in for the carriers with an empty list.
+    #[serde(default)]
     quotes: Vec<Quote>,
 }
 
 #[derive(Clone, Debug, Deserialize)]
 struct Quote {
     node: String,
+    #[serde(default)]
+    carrier: String,
     cost: Money,
     days: u32,
 }
@@ -75,11 +84,13 @@ struct Candidate<'a> {
     coverage: f64,
     /// Pieces that would be left of the scarcest article, as a share of those ordered.
     slack: f64,
-    quote: Option<&'a Quote>,
+    /// The best quote from there, and its place among the quotes.
+    quote: Option<(usize, &'a Quote)>,
     score: f64,
 }
 
-/// Recommends a node, or `none` if no node has everything.
+/// Recommends a node, or `none` if no node has everything. A node without a quote comes after all that have one, and is
+/// recommended with little confidence.
 ///
 /// # Errors
 /// None of its own: an input that fits is always assessed.
@@ -91,16 +102,16 @@ pub fn score(input: Input, _step: &Step) -> Result<Assessment, Failure> {
         .iter()
         .enumerate()
         .filter(|(_, node)| !input.excluded.contains(&node.node))
-        .map(|(index, node)| candidate(index, node, &wanted, &input.quotes))
+        .map(|(index, node)| candidate(index, node, &wanted, best_quote(node, &input)))
         .collect();
-    let cheapest = candidates.iter().filter_map(|one| one.quote).map(|quote| quote.cost.amount).min();
+    let cheapest = candidates.iter().filter_map(|one| one.quote).map(|(_, quote)| quote.cost.amount).min();
     for one in &mut candidates {
         one.score = points(one, cheapest);
     }
     // Equal scores are ordered by name, so that the same input always gives the same answer.
     candidates.sort_by(|a, b| b.score.total_cmp(&a.score).then_with(|| a.node.node.cmp(&b.node.node)));
-    let complete = |one: &&Candidate<'_>| one.coverage >= 1.0 && one.quote.is_some();
-    let Some(best) = candidates.iter().find(complete) else {
+    let complete = candidates.iter().filter(|one| one.coverage >= 1.0);
+    let Some(best) = complete.min_by_key(|one| one.quote.is_none()) else {
         return Ok(nobody(&candidates));
     };
     Ok(recommended(best, &candidates, &wanted))
@@ -115,10 +126,28 @@ fn wanted(order: &Order) -> BTreeMap<&str, u32> {
     wanted
 }
 
-fn candidate<'a>(index: usize, node: &'a Node, wanted: &BTreeMap<&str, u32>, quotes: &'a Quotes) -> Candidate<'a> {
+/// The quote in the order's currency that costs least, or for an express order the one that takes least time.
+fn best_quote<'a>(node: &Node, input: &'a Input) -> Option<(usize, &'a Quote)> {
+    let express = input.order.shipping_class == "express";
+    let quotes = input.quotes.quotes.iter().enumerate();
+    quotes.filter(|(_, quote)| quote.node == node.node && quote.cost.currency == input.order.currency).min_by(
+        |(_, a), (_, b)| {
+            let (cost, days) = (a.cost.amount.cmp(&b.cost.amount), a.days.cmp(&b.days));
+            let order = if express { days.then(cost) } else { cost.then(days) };
+            order.then_with(|| a.carrier.cmp(&b.carrier))
+        },
+    )
+}
+
+fn candidate<'a>(
+    index: usize,
+    node: &'a Node,
+    wanted: &BTreeMap<&str, u32>,
+    quote: Option<(usize, &'a Quote)>,
+) -> Candidate<'a> {
     let on_hand = |sku: &str| node.stock.iter().find(|one| one.sku == sku).map_or(0, |one| one.available);
-    let pieces: u32 = wanted.values().sum();
-    let there: u32 = wanted.iter().map(|(sku, count)| on_hand(sku).min(*count)).sum();
+    let pieces = wanted.values().copied().fold(0, u32::saturating_add);
+    let there = wanted.iter().map(|(sku, count)| on_hand(sku).min(*count)).fold(0, u32::saturating_add);
     let slack = wanted
         .iter()
         .map(|(sku, count)| f64::from(on_hand(sku).saturating_sub(*count)) / f64::from((*count).max(1)))
@@ -128,14 +157,14 @@ fn candidate<'a>(index: usize, node: &'a Node, wanted: &BTreeMap<&str, u32>, quo
         index,
         coverage: if pieces == 0 { 0.0 } else { f64::from(there) / f64::from(pieces) },
         slack: if slack.is_finite() { slack } else { 0.0 },
-        quote: quotes.quotes.iter().find(|quote| quote.node == node.node),
+        quote,
         score: 0.0,
     }
 }
 
 fn points(one: &Candidate<'_>, cheapest: Option<Decimal>) -> f64 {
     let (coverage, cost, speed) = WEIGHTS;
-    let Some(quote) = one.quote else { return coverage * one.coverage };
+    let Some((_, quote)) = one.quote else { return coverage * one.coverage };
     let own = quote.cost.amount.approximate();
     let cheapness = match cheapest {
         Some(cheapest) if own > 0.0 => cheapest.approximate() / own,
@@ -158,18 +187,23 @@ fn recommended(best: &Candidate<'_>, candidates: &[Candidate<'_>], wanted: &BTre
     // Alone is as far ahead as can be.
     let margin = others.clone().map(|one| best.score - one.score).fold(1.0, f64::min).max(0.0);
     // Sure if there is more than is needed and the next best is far; half sure if it takes the last piece.
-    let confidence = (0.5 + 0.3 * best.slack.min(1.0) + 0.2 * (margin * 5.0).min(1.0)).min(1.0);
+    let sure = (0.5 + 0.3 * best.slack.min(1.0) + 0.2 * (margin * 5.0).min(1.0)).min(1.0);
+    let confidence = if best.quote.is_some() { sure } else { sure * WITHOUT_QUOTE };
     let name = if best.node.name.is_empty() { &best.node.node } else { &best.node.name };
     let mut assessment = Assessment::new(MODEL.0, MODEL.1, &best.node.node, best.score.clamp(0.0, 1.0), confidence)
         .because("ranking.coverage", format!("{name} has everything that is ordered"))
         .at(format!("/stock/nodes/{}", best.index));
-    if let Some(quote) = best.quote {
+    if let Some((place, quote)) = best.quote {
         let text = format!("sending costs {} {} and takes {} days", quote.cost.amount, quote.cost.currency, quote.days);
         assessment = assessment
             .because("ranking.delivery", text)
-            .at("/quotes/quotes")
+            .at(format!("/quotes/quotes/{place}"))
+            .saw("carrier", quote.carrier.as_str())
             .saw("cost", quote.cost.amount.approximate())
             .saw("days", quote.days);
+    } else {
+        let text = format!("no carrier quotes the way from {name} in the order's currency");
+        assessment = assessment.because("ranking.no-quote", text).at("/quotes");
     }
     if best.slack < 1.0 {
         assessment = assessment.because("ranking.thin-stock", "little is left there afterwards");
@@ -194,7 +228,7 @@ mod tests {
 
     fn assess(stock: &Value, quotes: &Value, excluded: &Value) -> Assessment {
         let input = json!({
-            "order": {"lines": [{"sku": "A", "quantity": 2}, {"sku": "B", "quantity": 1}]},
+            "order": {"currency": "EUR", "lines": [{"sku": "A", "quantity": 2}, {"sku": "B", "quantity": 1}]},
             "stock": {"nodes": stock}, "quotes": {"quotes": quotes}, "excluded": excluded,
         });
         typed::scorer(score, input.to_string().as_bytes(), step("{}")).expect("assessed")
@@ -215,6 +249,36 @@ mod tests {
         assert_eq!(best.recommendation, "near");
         assert_eq!(best.alternatives.first().map(|one| one.recommendation.as_str()), Some("far"));
         assert!(best.confidence > 0.8 && best.score > 0.9, "{best:?}");
+    }
+
+    #[test]
+    fn of_a_nodes_quotes_the_cheapest_in_the_orders_currency_counts() {
+        let mut quotes = json!([quote("near", "9.00", 1), quote("near", "4.00", 3), quote("near", "1.00", 1)]);
+        quotes[2]["cost"]["currency"] = json!("CHF");
+        let best = assess(&json!([node("near", 9, 9)]), &quotes, &json!([]));
+        assert_eq!((&best.features["cost"], &best.features["days"]), (&json!(4.0), &json!(3)));
+        assert_eq!(best.reasons[1].path.as_deref(), Some("/quotes/quotes/1"));
+    }
+
+    #[test]
+    fn without_carriers_a_node_is_recommended_with_little_confidence() {
+        let stock = json!([node("near", 9, 9), node("far", 9, 9)]);
+        let best = assess(&stock, &json!([quote("far", "90.00", 9)]), &json!([]));
+        assert_eq!(best.recommendation, "far", "a quote counts more than none");
+        let nobody = assess(&stock, &json!([]), &json!([]));
+        assert_eq!(nobody.recommendation, "far", "by name");
+        assert!(nobody.confidence <= 0.5, "{nobody:?}");
+        assert_eq!(nobody.reasons[1].code, "ranking.no-quote");
+    }
+
+    #[test]
+    fn the_pipelines_empty_fallback_for_the_carriers_is_taken() {
+        let input = json!({
+            "order": {"currency": "EUR", "lines": [{"sku": "A", "quantity": 1}]},
+            "stock": {"nodes": [node("near", 9, 9)]}, "quotes": [],
+        });
+        let best = typed::scorer(score, input.to_string().as_bytes(), step("{}")).expect("assessed");
+        assert_eq!(best.recommendation, "near");
     }
 
     #[test]

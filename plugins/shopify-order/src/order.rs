@@ -55,6 +55,9 @@ struct ShippingLine {
     #[serde(default)]
     title: Option<String>,
     price: Decimal,
+    /// What is left of the price after discounts on shipping.
+    #[serde(default)]
+    discounted_price: Option<Decimal>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -64,10 +67,19 @@ struct LineItem {
     title: Option<String>,
     quantity: u32,
     price: Decimal,
+    /// This line's share of every discount, those on the whole order included.
+    #[serde(default)]
+    discount_allocations: Option<Vec<Discount>>,
+    /// Without the shares above: the discounts on this line alone.
     #[serde(default)]
     total_discount: Option<Decimal>,
     #[serde(default)]
     grams: Option<u64>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Discount {
+    amount: Decimal,
 }
 
 /// The canonical order, `retail/order@1`. Money is in the order's currency.
@@ -126,23 +138,31 @@ pub(crate) fn normalized(order: ShopifyOrder) -> Result<Order, Failure> {
     if key.is_empty() {
         return Err(Failure::invalid("order.no-name", "the order's `name` is empty; it is the order's key"));
     }
-    if order.line_items.is_empty() {
-        return Err(Failure::invalid("order.no-lines", format!("order {key} has no `line_items`")));
+    if order.line_items.iter().all(|line| line.quantity == 0) {
+        return Err(Failure::invalid("order.no-lines", format!("order {key} has no `line_items` to deliver")));
     }
     let address = order
         .shipping_address
         .ok_or_else(|| Failure::invalid("order.no-address", format!("order {key} has no `shipping_address`")))?;
     let shipping_class = if order.shipping_lines.iter().any(ShippingLine::is_express) { "express" } else { "standard" };
-    let shipping = order.shipping_lines.iter().map(|line| line.price).sum();
-    let weighed: u64 = order.line_items.iter().map(|line| line.grams.unwrap_or(0) * u64::from(line.quantity)).sum();
+    let shipping = order.shipping_lines.iter().map(|line| line.discounted_price.unwrap_or(line.price)).sum();
+    let weighed = order.line_items.iter().map(LineItem::grams).fold(0, u64::saturating_add);
     let lines = order
         .line_items
         .into_iter()
         .enumerate()
+        // What was taken off the order again stays in it with quantity 0.
+        .filter(|(_, line)| line.quantity > 0)
         .map(|(number, line)| line.normalized(number, &key))
         .collect::<Result<_, _>>()?;
     let customer = order.customer.unwrap_or_default();
     let ship_to = address.normalized();
+    for (field, value) in [("address1", &ship_to.street), ("city", &ship_to.city), ("country_code", &ship_to.country)] {
+        if value.is_empty() {
+            let message = format!("order {key} says no `shipping_address.{field}`");
+            return Err(Failure::invalid("order.address-incomplete", message));
+        }
+    }
     Ok(Order {
         source_id: order.admin_graphql_api_id,
         placed: order.created_at,
@@ -160,7 +180,7 @@ pub(crate) fn normalized(order: ShopifyOrder) -> Result<Order, Failure> {
         shipping,
         tax: order.total_tax.unwrap_or(Decimal::ZERO),
         total: order.total_price,
-        weight_grams: order.total_weight.unwrap_or(weighed),
+        weight_grams: order.total_weight.filter(|grams| *grams > 0).unwrap_or(weighed),
         key,
     })
 }
@@ -172,17 +192,25 @@ impl ShippingLine {
 }
 
 impl LineItem {
+    fn grams(&self) -> u64 {
+        self.grams.unwrap_or(0).saturating_mul(self.quantity.into())
+    }
+
     fn normalized(self, number: usize, order: &str) -> Result<Line, Failure> {
         let sku = self.sku.filter(|sku| !sku.is_empty()).ok_or_else(|| {
             let message = format!("line {} of order {order} has no `sku`: give its variant one in Shopify", number + 1);
             Failure::invalid("order.no-sku", message)
         })?;
+        let discount = match self.discount_allocations {
+            Some(shares) => shares.iter().map(|share| share.amount).sum(),
+            None => self.total_discount.unwrap_or(Decimal::ZERO),
+        };
         Ok(Line {
             sku,
             title: self.title.unwrap_or_default(),
             quantity: self.quantity,
             unit_price: self.price,
-            total: self.price.times(self.quantity) - self.total_discount.unwrap_or(Decimal::ZERO),
+            total: self.price.times(self.quantity) - discount,
         })
     }
 }
