@@ -78,7 +78,7 @@ fn prepare() -> Bench {
     let input = Json::from(golden.get("input").cloned().expect("an input"));
 
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
-    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
     let store = Store::new(Arc::clone(&clock));
     let sandbox = Arc::new(Sandbox::new(&root.join("target/bench-cache")).expect("a sandbox"));
     let installer = Installer {

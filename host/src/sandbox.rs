@@ -38,7 +38,7 @@ pub struct Options {
 impl Default for Options {
     fn default() -> Self {
         Self {
-            clock: Arc::new(SystemClock),
+            clock: Arc::new(SystemClock::default()),
             shop: shop::Options::default(),
             erp: erp::Options::default(),
             warehouse: warehouse::Options::default(),

@@ -1,13 +1,13 @@
 //! Acceptance: an event becomes durable together with what is to become of it, once.
 
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
 
 use futures::future;
 
 use super::{
     calls::EventScope,
     installation::Installation,
-    runner::{self, Shared},
+    runner::{self, RUNS_LIMIT, Shared},
 };
 use crate::{
     model::{
@@ -30,6 +30,12 @@ pub const BATCH_EVENTS_LIMIT: usize = 256;
 /// As [`AcceptError`] says; nothing was accepted then.
 pub async fn external(shared: &Arc<Shared>, events: Vec<Event>) -> Result<Vec<Acceptance>, AcceptError> {
     let installation = shared.installation.load_full();
+    if shared.stopping.is_cancelled() {
+        return Err(AcceptError::Unavailable { reason: "the hub is stopping".to_owned() });
+    }
+    if shared.tasks.len() >= RUNS_LIMIT {
+        return Err(AcceptError::Unavailable { reason: format!("{RUNS_LIMIT} runs are under way; try again later") });
+    }
     let mut prepared = Vec::with_capacity(events.len());
     for (index, event) in events.into_iter().enumerate() {
         event.check().map_err(|source| AcceptError::Invalid { index, source })?;
@@ -38,11 +44,27 @@ pub async fn external(shared: &Arc<Shared>, events: Vec<Event>) -> Result<Vec<Ac
     }
     if prepared.len() > 1 {
         // A contradiction must refuse the batch before anything of it is stored.
+        let mut digests = HashMap::new();
         for accepted in &prepared {
+            let id = accepted.event.acceptance();
+            if *digests.entry(id).or_insert(accepted.digest) != accepted.digest {
+                return Err(contradiction(&accepted.event, id));
+            }
             find(shared, accepted).await?;
         }
     }
-    future::try_join_all(prepared.into_iter().map(|accepted| store(shared, accepted))).await
+    // In tasks of their own: a sender that goes away must not keep what is stored from being started.
+    let stored = prepared.into_iter().map(|accepted| {
+        let shared = Arc::clone(shared);
+        shared.tasks.clone().spawn(async move { store(&shared, accepted).await })
+    });
+    let outcomes = future::join_all(stored).await;
+    outcomes
+        .into_iter()
+        .map(|outcome| {
+            outcome.unwrap_or_else(|error| Err(AcceptError::Unavailable { reason: format!("the hub failed: {error}") }))
+        })
+        .collect()
 }
 
 /// Accepts an event that a run emits.
@@ -70,9 +92,10 @@ fn known(installation: &Installation, event: &Event) -> Result<(), AcceptError> 
         Some(error) => Err(AcceptError::Data {
             id: event.id.clone(),
             problem: format!(
-                "`data{}` does not follow the schema of `{}`: {error}",
+                "`data{}` does not follow the schema of `{}`: {}",
                 error.instance_path(),
-                event.event_type
+                event.event_type,
+                error.masked()
             ),
         }),
     }
@@ -122,9 +145,13 @@ async fn store(shared: &Arc<Shared>, accepted: Accepted) -> Result<Acceptance, A
             }
             Ok(Acceptance { id, duplicate: false, runs })
         }
-        Err(AppendError::Conflict) => find(shared, &accepted).await?.ok_or_else(|| AcceptError::Unavailable {
-            reason: "the journal says that the event is there, and does not find it; try again".to_owned(),
-        }),
+        Err(AppendError::Conflict) => {
+            let again = find(shared, &accepted).await?.ok_or_else(|| AcceptError::Unavailable {
+                reason: "the journal says that the event is there, and does not find it; try again".to_owned(),
+            })?;
+            start_missing(shared, id).await?;
+            Ok(again)
+        }
         Err(error) => Err(AcceptError::Unavailable { reason: error.to_string() }),
     }
 }
@@ -134,15 +161,29 @@ async fn find(shared: &Shared, accepted: &Accepted) -> Result<Option<Acceptance>
     let id = accepted.event.acceptance();
     let Some(first) = first(shared, id).await? else { return Ok(None) };
     if first.digest != accepted.digest {
-        return Err(AcceptError::Contradiction {
-            id: accepted.event.id.clone(),
-            source_uri: accepted.event.source.clone(),
-            first: id,
-        });
+        return Err(contradiction(&accepted.event, id));
     }
     metrics::counter!("crossdock_events_duplicate_total").increment(1);
     let runs = first.starts.iter().map(|start| start.run).collect();
     Ok(Some(Acceptance { id, duplicate: true, runs }))
+}
+
+/// Starts the runs of an acceptance that nobody started: its sender never heard that it was stored.
+async fn start_missing(shared: &Arc<Shared>, id: AcceptanceId) -> Result<(), AcceptError> {
+    let Some(first) = first(shared, id).await? else { return Ok(()) };
+    for start in first.starts.iter().filter(|start| !shared.index.contains(start.run)) {
+        let stream = StreamId::Run(start.run);
+        let begun = shared.facts.read(stream).await.map(|(entries, _)| !entries.is_empty());
+        // Begun, settled, and so long ago that the list no longer shows it.
+        if matches!(begun, Ok(false)) {
+            runner::start(shared, &first, id, start);
+        }
+    }
+    Ok(())
+}
+
+fn contradiction(event: &Event, first: AcceptanceId) -> AcceptError {
+    AcceptError::Contradiction { id: event.id.clone(), source_uri: event.source.clone(), first }
 }
 
 /// The acceptance of this id, if there is one.

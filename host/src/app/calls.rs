@@ -35,8 +35,9 @@ use crate::{
 };
 
 /// Calls a pure plugin: no network, no state, no secrets.
-pub(super) async fn invoke(shared: &Arc<Shared>, run: &Run, invoke: Invoke) -> Answer {
-    let installation = shared.installation.load_full();
+pub(super) async fn invoke(shared: &Arc<Shared>, installation: &Installation, run: &Run, invoke: Invoke) -> Answer {
+    // Closed only when the hub is gone.
+    let _turn = shared.turns.acquire().await.ok();
     let Some(plugin) = installation.by_digest.get(&invoke.plugin.digest) else {
         let message = format!("component {} of `{}` is not installed", invoke.plugin.digest, invoke.plugin.id);
         return refused(invoke.node, Failure::new(FailureKind::Permanent, "plugin.missing", message));
@@ -68,13 +69,12 @@ pub(super) async fn invoke(shared: &Arc<Shared>, run: &Run, invoke: Invoke) -> A
 }
 
 /// Calls a connector's operation, with the authority of its connection and no more.
-pub(super) async fn call(shared: &Arc<Shared>, run: &Run, call: Call) -> Answer {
-    let installation = shared.installation.load_full();
+pub(super) async fn call(shared: &Arc<Shared>, installation: &Installation, run: &Run, call: Call) -> Answer {
     let open = match installation.connection(&run.plan.pipeline.name, &call.connection) {
         Ok(open) => Arc::clone(open),
         Err(problem) => return refused(call.node, Failure::new(FailureKind::Permanent, "binding.missing", problem)),
     };
-    let documents = contract_documents(&installation, run, &call);
+    let documents = contract_documents(installation, run, &call);
     if let Err(failure) = fits(documents.map(|(input, _)| input), &call.input, "input", "contract.input") {
         return refused(call.node, failure);
     }
@@ -82,6 +82,8 @@ pub(super) async fn call(shared: &Arc<Shared>, run: &Run, call: Call) -> Answer 
         Ok(authority) => authority,
         Err(failure) => return refused(call.node, failure),
     };
+    // A remote that hangs holds its own connection's calls and nobody else's.
+    let _permit = open.bulkhead.acquire().await.ok();
     let completed = shared
         .invoker
         .invoke(Invocation {
@@ -104,8 +106,16 @@ pub(super) async fn call(shared: &Arc<Shared>, run: &Run, call: Call) -> Answer 
     let result = match result {
         Err(error) => Err(effect_failure(error, call.read_only)),
         Ok(invoker::Answer::Json(json)) => {
-            fits(documents.map(|(_, output)| output), &Document::new(json.clone()), "output", "contract.output")
-                .map(|()| Output::Json(json))
+            let document = Document::new(json.clone());
+            match fits(documents.map(|(_, output)| output), &document, "output", "contract.output") {
+                Ok(()) => Ok(Output::Json(json)),
+                Err(failure) if call.read_only => Err(failure),
+                // It happened, whatever the connector makes of the answer: the answer is kept as evidence.
+                Err(failure) => {
+                    let detail = (json.as_bytes().len() <= 16 << 10).then_some(json);
+                    Err(Failure { kind: FailureKind::Uncertain, detail, ..failure })
+                }
+            }
         }
         Ok(_) => Err(Failure::new(FailureKind::Permanent, "plugin.contract", "a connector answered with no document")),
     };
@@ -232,7 +242,7 @@ fn fits(schema: Option<&Validator>, document: &Document, what: &str, code: &str)
     } else {
         FailureKind::InvalidInput
     };
-    Err(Failure::new(kind, code, format!("the {what} does not follow its schema at {place}: {error}")))
+    Err(Failure::new(kind, code, format!("the {what} does not follow its schema at {place}: {}", error.masked())))
 }
 
 fn refused(node: crate::flow::plan::NodeId, failure: Failure) -> Answer {
@@ -254,6 +264,10 @@ fn pure_failure(error: CallError) -> Failure {
 /// What a connector's defect means: a write that was cut short may have taken effect, whatever cut it short.
 fn effect_failure(error: CallError, read_only: bool) -> Failure {
     let answered = matches!(error, CallError::Failure(_) | CallError::Unavailable { .. });
+    // Refused before the guest began.
+    if matches!(&error, CallError::Limit(exceeded) if exceeded.limit == Limit::Input) {
+        return Failure { kind: FailureKind::InvalidInput, ..pure_failure(error) };
+    }
     let deadline = matches!(&error, CallError::Limit(exceeded) if exceeded.limit == Limit::Deadline);
     let failure = pure_failure(error);
     let kind = match (answered, read_only) {

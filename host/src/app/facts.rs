@@ -11,12 +11,14 @@ use crate::{
     },
     ports::{
         blobs::{BlobError, Blobs},
-        journal::{Append, AppendError, Journal, Position, ReadError, Record, StreamId, Version},
+        journal::{APPEND_BYTES_LIMIT, Append, AppendError, Journal, Position, ReadError, Record, StreamId, Version},
     },
 };
 
 /// Encoded facts above this are stored as blobs, and the journal holds their digest.
 const INLINE_BYTES_LIMIT: usize = 64 << 10;
+/// A fact that is not larger than this is not worth a blob.
+const SET_ASIDE_BYTES_MIN: usize = 1 << 10;
 /// The first byte of a fact that is stored as a blob; format bytes of entries stay below it.
 const BLOB_MARK: u8 = 0xB1;
 
@@ -84,6 +86,14 @@ impl Facts {
         for entry in entries {
             let bytes = entry.encode();
             encoded.push(if bytes.len() > INLINE_BYTES_LIMIT { self.set_aside(bytes).await? } else { bytes });
+        }
+        // Many facts that are small enough each may be too large together.
+        while encoded.iter().map(Bytes::len).sum::<usize>() > APPEND_BYTES_LIMIT {
+            let Some(largest) = encoded.iter_mut().max_by_key(|bytes| bytes.len()) else { break };
+            if largest.len() <= SET_ASIDE_BYTES_MIN {
+                break;
+            }
+            *largest = self.set_aside(largest.clone()).await?;
         }
         let mut hasher = blake3::Hasher::new();
         encoded.iter().for_each(|bytes| {

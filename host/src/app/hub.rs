@@ -55,6 +55,8 @@ use crate::{
 
 /// How many appends one look at the journal reads at start.
 const TAIL_PAGE: usize = 512;
+/// How often the store's health is looked at, milliseconds.
+const HEALTH_PERIOD_MS: u64 = 250;
 /// How long shutdown waits for runs to reach their next durable point.
 const SHUTDOWN_LIMIT: Duration = Duration::from_secs(10);
 
@@ -139,10 +141,12 @@ pub struct Hub {
     shared: Arc<Shared>,
     installer: Arc<Installer>,
     store: Arc<Store>,
+    clock: Arc<SystemClock>,
 }
 
 impl Hub {
-    /// Opens a data folder, makes everything recorded in it ready, and takes up every run that was cut short.
+    /// Opens a data folder and makes everything recorded in it ready. Runs that were cut short wait for
+    /// [`Hub::take_up`], so that what an operator declares can be applied first.
     ///
     /// # Errors
     /// As [`StartError`] says.
@@ -151,7 +155,8 @@ impl Hub {
             std::fs::create_dir_all(&path).map_err(|source| StartError::Folder { path: path.clone(), source })?;
             Ok(path)
         };
-        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let system_clock = Arc::new(SystemClock::default());
+        let clock: Arc<dyn Clock> = Arc::clone(&system_clock) as _;
         let path = folder(data.join("store"))?;
         let store =
             Arc::new(Store::open(&path, Arc::clone(&clock)).map_err(|source| StartError::Store { path, source })?);
@@ -182,9 +187,7 @@ impl Hub {
             stopping: CancellationToken::new(),
             tasks: TaskTracker::new(),
         });
-        let hub = Self { shared, installer: Arc::new(installer), store };
-        hub.take_up().await?;
-        Ok(hub)
+        Ok(Self { shared, installer: Arc::new(installer), store, clock: system_clock })
     }
 
     /// Installs what an operator declares. What is there already is left as it is.
@@ -236,8 +239,29 @@ impl Hub {
         }
     }
 
+    /// Whether the store takes writes.
+    ///
+    /// # Errors
+    /// What to do if not.
+    pub fn health(&self) -> Result<(), String> {
+        self.shared.facts.health()
+    }
+
+    /// Resolves when the store takes no more writes: the process is to end then, and to be started again.
+    pub async fn failed(&self) -> String {
+        loop {
+            if let Err(reason) = self.shared.facts.health() {
+                return reason;
+            }
+            self.clock.sleep_until(self.clock.now().plus_millis(HEALTH_PERIOD_MS)).await;
+        }
+    }
+
     /// Rebuilds the list of runs from the journal, and takes up those that are not settled.
-    async fn take_up(&self) -> Result<(), StartError> {
+    ///
+    /// # Errors
+    /// If the journal cannot be read.
+    pub async fn take_up(&self) -> Result<(), StartError> {
         let shared = &self.shared;
         let mut accepted = Vec::new();
         let mut after = Position::default();
@@ -246,6 +270,7 @@ impl Hub {
             let Some(last) = page.last() else { break };
             after = last.position;
             for stored in page {
+                stored.entries.iter().filter_map(Entry::time).for_each(|time| self.clock.witness(time));
                 match stored.stream {
                     StreamId::Acceptance(id) => {
                         accepted.extend(stored.entries.into_iter().filter_map(|entry| match entry {
@@ -268,18 +293,28 @@ impl Hub {
         for run in unsettled {
             if let Err(error) = runner::resume(shared, run).await {
                 tracing::error!(%run, error = &error as &dyn std::error::Error, "a run cannot be taken up");
+                shared.index.stuck(run, format!("it cannot be taken up: {error}"));
             }
         }
         for (id, fact) in accepted {
             for start in fact.starts.iter().filter(|start| !shared.index.contains(start.run)) {
-                runner::start(shared, &fact, id, start);
+                // Settled so long ago that the list no longer holds it?
+                if shared.facts.read(StreamId::Run(start.run)).await?.0.is_empty() {
+                    runner::start(shared, &fact, id, start);
+                }
             }
         }
         Ok(())
     }
 
     async fn story(shared: &Shared, id: RunId) -> Option<RunView> {
-        let (entries, _) = shared.facts.read(StreamId::Run(id)).await.ok()?;
+        let (entries, _) = match shared.facts.read(StreamId::Run(id)).await {
+            Ok(read) => read,
+            Err(error) => {
+                tracing::error!(run = %id, error = &error as &dyn std::error::Error, "a run cannot be read");
+                return None;
+            }
+        };
         if !entries.is_empty() {
             return view::story(id, &entries);
         }
@@ -396,7 +431,13 @@ impl HubPort for Hub {
             }
         }
         let ok = || "ok".to_owned();
+        let stuck = self.shared.index.stuck_count();
+        let stuck = if stuck == 0 { ok() } else { format!("{stuck} runs cannot be carried forward: see the log") };
+        let unusable = &installation.unusable;
+        let installed = if unusable.is_empty() { ok() } else { unusable.join("; ") };
         let checks = vec![
+            ("installation".to_owned(), installed),
+            ("runs".to_owned(), stuck),
             ("journal".to_owned(), journal.clone().err().unwrap_or_else(ok)),
             ("bindings".to_owned(), if unbound.is_empty() { ok() } else { unbound.join("; ") }),
             ("lifecycle".to_owned(), if stopping { "the hub is stopping".to_owned() } else { ok() }),
@@ -411,7 +452,8 @@ async fn settled(shared: &Shared, run: RunId) {
     loop {
         let watcher = shared.index.watcher(run);
         let changed = watcher.notified();
-        if shared.index.get(run).is_some_and(|summary| summary.state.is_settled()) {
+        // A run that is not listed was settled long ago.
+        if shared.index.get(run).is_none_or(|summary| summary.state.is_settled()) {
             return;
         }
         changed.await;

@@ -1,7 +1,7 @@
 //! The list of runs, derived from durable facts, and those who wait for a run to change.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{HashMap, HashSet, VecDeque},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -10,7 +10,7 @@ use tokio::sync::Notify;
 use crate::{
     flow::view,
     model::{
-        entry::Entry,
+        entry::{Entry, RunStarted},
         id::RunId,
         run::{RunState, RunSummary},
     },
@@ -31,6 +31,7 @@ struct Inner {
     summaries: HashMap<RunId, RunSummary>,
     settled: VecDeque<RunId>,
     watchers: HashMap<RunId, Arc<Notify>>,
+    stuck: HashSet<RunId>,
 }
 
 /// A change of state that is worth counting.
@@ -77,6 +78,34 @@ impl Index {
         settled
     }
 
+    /// Takes in that a run begins; whether it is new. Whoever hears yes, and nobody else, starts it.
+    pub fn begin(&self, run: RunId, started: &RunStarted) -> bool {
+        let mut inner = self.lock();
+        let new = !inner.summaries.contains_key(&run);
+        inner.summaries.entry(run).or_insert_with(|| view::begin(run, started));
+        new
+    }
+
+    /// Shows a run that this hub cannot carry forward as parked. Nothing is recorded: the next start tries again.
+    pub fn stuck(&self, run: RunId, cause: String) {
+        let mut inner = self.lock();
+        if let Some(summary) = inner.summaries.get_mut(&run) {
+            summary.state = RunState::Parked;
+            summary.cause = Some(cause);
+            inner.stuck.insert(run);
+        }
+        let watcher = inner.watchers.remove(&run);
+        drop(inner);
+        if let Some(watcher) = watcher {
+            watcher.notify_waiters();
+        }
+    }
+
+    /// How many runs this hub cannot carry forward.
+    pub fn stuck_count(&self) -> usize {
+        self.lock().stuck.len()
+    }
+
     /// A run's summary.
     pub fn get(&self, run: RunId) -> Option<RunSummary> {
         self.lock().summaries.get(&run).cloned()
@@ -111,7 +140,8 @@ impl Index {
     /// What is notified when the run changes. Ask for it before looking at the run, so that no change is missed.
     pub fn watcher(&self, run: RunId) -> Arc<Notify> {
         let mut inner = self.lock();
-        if inner.summaries.get(&run).is_some_and(|summary| summary.state.is_settled()) {
+        // Nothing more happens to it, so nobody would ever take the watcher away again.
+        if inner.summaries.get(&run).is_none_or(|summary| summary.state.is_settled()) {
             return Arc::default();
         }
         Arc::clone(inner.watchers.entry(run).or_default())

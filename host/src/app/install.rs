@@ -5,10 +5,11 @@ use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 use bytes::Bytes;
 use semver::Version;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use tokio::sync::Semaphore;
 
 use super::{
     contracts::Library,
-    installation::{Installation, OpenConnection, Pipeline, Plugin},
+    installation::{CALLS_AT_ONCE, Installation, OpenConnection, Pipeline, Plugin},
     package::{Package, Schemas},
 };
 use crate::{
@@ -194,8 +195,10 @@ impl Installer {
         for (key, stored) in self.all("connection/").await? {
             let name = key.trim_start_matches("connection/").to_owned();
             let connection: Connection = read(&key, &stored)?;
-            let open = self.open(&next, &name, connection, stored.revision.0)?;
-            next.connections.insert(name, Arc::new(open));
+            match self.open_with_any(&next, &name, &connection, stored.revision.0) {
+                Ok(open) => drop(next.connections.insert(name, Arc::new(open))),
+                Err(error) => next.unusable.push(error.to_string()),
+            }
         }
         for (key, stored) in self.all("source/").await? {
             next.sources.insert(key.trim_start_matches("source/").to_owned(), read(&key, &stored)?);
@@ -205,7 +208,13 @@ impl Installer {
         }
         for (key, stored) in self.all("pipeline/").await? {
             let record: PipelineRecord = read(&key, &stored)?;
-            let pipeline = self.plan(&next, &key, &record.text)?;
+            let pipeline = match self.plan(&next, &key, &record.text) {
+                Ok(pipeline) => pipeline,
+                Err(error) => {
+                    next.unusable.push(error.to_string());
+                    continue;
+                }
+            };
             next.plans.insert(pipeline.plan.pipeline.digest, Arc::clone(&pipeline.plan));
             let name = pipeline.plan.pipeline.name.clone();
             let active: Option<Version> = match self.records.get(&format!("active/{name}")).await? {
@@ -239,11 +248,11 @@ impl Installer {
         let key = format!("plugin/{}/{}", manifest.id, manifest.version);
         let record = PluginRecord { manifest: manifest_text, digest, schemas: schemas.clone(), assets: assets.clone() };
         let plugin = self.ready(manifest, digest, wasm.clone(), schemas, assets).await?;
-        self.blobs.put(wasm).await?;
-        self.put(&key, &record).await?;
         let mut next = copy(now);
         add_plugin(&mut next, plugin);
-        self.reopen(&mut next)?;
+        self.reopen(&mut next);
+        self.blobs.put(wasm).await?;
+        self.put(&key, &record).await?;
         Ok(Some(next))
     }
 
@@ -432,6 +441,17 @@ impl Installer {
             .latest(&connection.plugin, None)
             .cloned()
             .ok_or_else(|| wrong(format!("plugin `{}` is not installed", connection.plugin)))?;
+        self.open_as(plugin, name, connection, revision)
+    }
+
+    fn open_as(
+        &self,
+        plugin: Arc<Plugin>,
+        name: &str,
+        connection: Connection,
+        revision: u64,
+    ) -> Result<OpenConnection, InstallError> {
+        let wrong = |problem: String| InstallError::Setting { what: format!("connection `{name}`"), problem };
         if plugin.manifest.kind != Kind::Connector {
             return Err(wrong(format!("plugin `{}` is no connector", connection.plugin)));
         }
@@ -459,21 +479,47 @@ impl Installer {
             })
             .collect();
         let used = Plugin::used(&plugin.manifest, plugin.inspection.digest, revision);
-        Ok(OpenConnection { name: name.to_owned(), connection, revision, plugin, used, outlets })
+        let bulkhead = Arc::new(Semaphore::new(CALLS_AT_ONCE));
+        Ok(OpenConnection { name: name.to_owned(), connection, revision, plugin, used, bulkhead, outlets })
     }
 
-    /// After a plugin has come: connections are served by the latest version of their plugin.
-    fn reopen(&self, next: &mut Installation) -> Result<(), InstallError> {
+    /// The connection with the latest version of its plugin that its settings suit.
+    fn open_with_any(
+        &self,
+        now: &Installation,
+        name: &str,
+        connection: &Connection,
+        revision: u64,
+    ) -> Result<OpenConnection, InstallError> {
+        let latest = self.open(now, name, connection.clone(), revision);
+        let older = now.plugins.get(&connection.plugin).into_iter().flat_map(BTreeMap::values).rev().skip(1);
+        match latest {
+            Ok(open) => Ok(open),
+            Err(error) => older
+                .filter_map(|plugin| self.open_as(Arc::clone(plugin), name, connection.clone(), revision).ok())
+                .next()
+                .ok_or(error),
+        }
+    }
+
+    /// After a plugin has come: connections are served by the latest version of their plugin that their settings suit.
+    fn reopen(&self, next: &mut Installation) {
         let names: Vec<String> = next.connections.keys().cloned().collect();
         for name in names {
             let Some(old) = next.connections.get(&name).cloned() else { continue };
             let latest = next.latest(&old.connection.plugin, None).map(|plugin| plugin.inspection.digest);
-            if latest.is_some_and(|digest| digest != old.plugin.inspection.digest) {
-                let open = self.open(next, &name, old.connection.clone(), old.revision)?;
-                next.connections.insert(name, Arc::new(open));
+            if latest.is_none_or(|digest| digest == old.plugin.inspection.digest) {
+                continue;
+            }
+            match self.open(next, &name, old.connection.clone(), old.revision) {
+                Ok(open) => drop(next.connections.insert(name, Arc::new(open))),
+                Err(error) => tracing::warn!(
+                    connection = name,
+                    reason = %error,
+                    "the connection stays with the older version of its plugin until its settings suit the new one"
+                ),
             }
         }
-        Ok(())
     }
 
     async fn all(&self, prefix: &str) -> Result<Vec<(String, Stored)>, InstallError> {
@@ -510,6 +556,7 @@ fn copy(now: &Installation) -> Installation {
         connections: now.connections.clone(),
         bindings: now.bindings.clone(),
         sources: now.sources.clone(),
+        unusable: now.unusable.clone(),
     }
 }
 

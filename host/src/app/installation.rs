@@ -8,6 +8,7 @@ use std::{
 
 use jsonschema::Validator;
 use semver::Version;
+use tokio::sync::Semaphore;
 
 use super::package::Schemas;
 use crate::{
@@ -51,7 +52,12 @@ pub struct Installation {
     pub bindings: BTreeMap<String, BTreeMap<String, String>>,
     /// Webhook sources by name.
     pub sources: BTreeMap<String, WebhookSource>,
+    /// What is recorded and cannot be used, and why.
+    pub unusable: Vec<String>,
 }
+
+/// Calls of one connection at the same time; others wait.
+pub const CALLS_AT_ONCE: usize = 32;
 
 /// An installed plugin version.
 pub struct Plugin {
@@ -95,6 +101,8 @@ pub struct OpenConnection {
     pub plugin: Arc<Plugin>,
     /// How records name the plugin under this connection's grant.
     pub used: Arc<PluginUse>,
+    /// Its calls at the same time.
+    pub bulkhead: Arc<Semaphore>,
     /// The way out, by operation.
     pub outlets: HashMap<String, Arc<dyn Egress>>,
 }

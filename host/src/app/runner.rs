@@ -1,8 +1,9 @@
 //! Carries runs forward: takes what `flow` decided, does it, and tells what came of it. One task a run.
 
-use std::sync::Arc;
+use std::{panic::AssertUnwindSafe, sync::Arc};
 
 use arc_swap::ArcSwap;
+use futures::FutureExt as _;
 use tokio::sync::Semaphore;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -30,6 +31,7 @@ use crate::{
     },
     ports::{
         clock::Clock,
+        hub::AcceptError,
         invoker::Invoker,
         journal::{AppendError, StreamId, Version},
         records::Records,
@@ -37,8 +39,11 @@ use crate::{
     },
 };
 
-/// Runs that are worked on at the same time; others wait for their turn. Those that sleep until a time do not count.
-const RUNS_AT_ONCE: usize = 1_024;
+/// Pure calls at the same time; others wait for their turn. Calls of connectors are bounded for each connection, so that
+/// a remote that hangs takes nobody else's.
+const PURE_CALLS_AT_ONCE: usize = 128;
+/// Runs that are not settled, above which no event is accepted.
+pub const RUNS_LIMIT: usize = 50_000;
 /// The wait before an append that the journal did not take is tried again, and the longest such wait, milliseconds.
 const APPEND_RETRY_MS: (u64, u64) = (50, 5_000);
 
@@ -60,7 +65,7 @@ pub struct Shared {
     pub installation: ArcSwap<Installation>,
     /// The list of runs.
     pub index: Index,
-    /// Turns of work.
+    /// Turns for pure calls.
     pub turns: Semaphore,
     /// Told when the hub shuts down; runs stop at their next effect and are resumed at the next start.
     pub stopping: CancellationToken,
@@ -69,10 +74,10 @@ pub struct Shared {
 }
 
 impl Shared {
-    /// Turns of work for a new hub.
+    /// Turns for the pure calls of a new hub.
     #[must_use]
     pub fn turns() -> Semaphore {
-        Semaphore::new(RUNS_AT_ONCE)
+        Semaphore::new(PURE_CALLS_AT_ONCE)
     }
 }
 
@@ -84,9 +89,11 @@ pub fn start(shared: &Arc<Shared>, accepted: &Accepted, acceptance: AcceptanceId
         return;
     };
     let started = started(plan, accepted, acceptance, start);
-    let (run, entry) = Run::start(start.run, Arc::clone(plan), Arc::clone(&shared.hub), started);
     // The acceptance is durable, and with it that there is this run: it may be seen at once.
-    shared.index.add(start.run, std::slice::from_ref(&entry));
+    if !shared.index.begin(start.run, &started) {
+        return;
+    }
+    let (run, entry) = Run::start(start.run, Arc::clone(plan), Arc::clone(&shared.hub), started);
     spawn(shared, Drive { run, version: Version::default(), buffer: vec![entry] });
 }
 
@@ -165,9 +172,15 @@ fn spawn(shared: &Arc<Shared>, drive: Drive) {
     let tasks = shared.tasks.clone();
     tasks.spawn(async move {
         let id = drive.run.id;
-        match drive.forward(&shared).await {
-            Ok(()) | Err(Stop::Stopping) => {}
-            Err(Stop::Taken) => tracing::warn!(run = %id, "somebody else carries this run forward; leaving it to them"),
+        match AssertUnwindSafe(drive.forward(&shared)).catch_unwind().await {
+            Ok(Ok(()) | Err(Stop::Stopping)) => {}
+            Ok(Err(Stop::Taken)) => {
+                tracing::warn!(run = %id, "somebody else carries this run forward; leaving it to them");
+            }
+            Err(_) => {
+                tracing::error!(run = %id, "the hub failed at this run, which is a defect of the hub");
+                shared.index.stuck(id, "the hub failed at it; the next start takes it up again".to_owned());
+            }
         }
     });
 }
@@ -176,22 +189,17 @@ impl Drive {
     async fn forward(mut self, shared: &Arc<Shared>) -> Result<(), Stop> {
         let mut input = Input::Resume;
         loop {
-            let turn = shared.turns.acquire().await.map_err(|_| Stop::Stopping)?;
-            metrics::gauge!("crossdock_runs_active").set(active(shared));
+            metrics::gauge!("crossdock_runs_active").increment(1);
             let mut then = Some(input);
             let mut due = None;
             while let Some(happened) = then.take() {
-                if shared.stopping.is_cancelled() {
-                    return Err(Stop::Stopping);
-                }
                 match self.turn(happened, shared).await? {
                     Next::Answer(answer) => then = Some(Input::Answer(answer)),
                     Next::Sleep(time) => due = Some(time),
                     Next::Nothing => {}
                 }
             }
-            drop(turn);
-            metrics::gauge!("crossdock_runs_active").set(active(shared));
+            metrics::gauge!("crossdock_runs_active").decrement(1);
             self.commit(shared).await?;
             let Some(due) = due else { return Ok(()) };
             tokio::select! {
@@ -204,18 +212,37 @@ impl Drive {
 
     /// One decision, carried out.
     async fn turn(&mut self, input: Input, shared: &Arc<Shared>) -> Result<Next, Stop> {
-        let effects = {
-            let installation = shared.installation.load();
-            let pipeline = self.run.plan.pipeline.name.clone();
-            self.run.decide(input, shared.clock.now(), &installation.bound(&pipeline))
+        let stopping = shared.stopping.is_cancelled();
+        let input = match input {
+            // An answer is never thrown away: what it tells may be all that is known of an effect.
+            Input::Answer(answer) if stopping => Input::Last(answer),
+            _ if stopping => return Err(Stop::Stopping),
+            input => input,
         };
+        // One picture for the whole turn: what is recorded is what is called, whatever is installed meanwhile.
+        let installation = shared.installation.load_full();
+        let plan = Arc::clone(&self.run.plan);
+        let bindings = installation.bound(&plan.pipeline.name);
+        let effects = self.run.decide(input, shared.clock.now(), &bindings);
+        if stopping {
+            self.buffer.extend(effects.into_iter().filter_map(|effect| match effect {
+                Effect::Record(entry) => Some(entry),
+                _ => None,
+            }));
+            self.commit(shared).await?;
+            return Err(Stop::Stopping);
+        }
         let mut next = Next::Nothing;
         for effect in effects {
             match effect {
                 Effect::Record(entry) => self.buffer.push(entry),
                 Effect::Commit => self.commit(shared).await?,
-                Effect::Invoke(invoke) => next = Next::Answer(Box::new(calls::invoke(shared, &self.run, invoke).await)),
-                Effect::Call(call) => next = Next::Answer(Box::new(calls::call(shared, &self.run, call).await)),
+                Effect::Invoke(invoke) => {
+                    next = Next::Answer(Box::new(calls::invoke(shared, &installation, &self.run, invoke).await))
+                }
+                Effect::Call(call) => {
+                    next = Next::Answer(Box::new(calls::call(shared, &installation, &self.run, call).await))
+                }
                 Effect::Emit(emit) => next = Next::Answer(Box::new(self.emit(shared, emit).await)),
                 Effect::Sleep(due) => next = Next::Sleep(due),
             }
@@ -228,7 +255,11 @@ impl Drive {
         let id = event.acceptance();
         let result = match accept::internal(shared, event).await {
             Ok(_) => Ok(Output::Json(Json::from(serde_json::json!({ "event": id })))),
-            Err(error) => Err(Failure::new(FailureKind::Retryable, "hub.emit", error.to_string())),
+            Err(error) => {
+                let passing = matches!(error, AcceptError::Unavailable { .. });
+                let kind = if passing { FailureKind::Retryable } else { FailureKind::Permanent };
+                Err(Failure::new(kind, "hub.emit", error.to_string()))
+            }
         };
         Answer { node, result, usage: Usage::default(), log: Vec::new(), annotations: Vec::new() }
     }
@@ -264,12 +295,6 @@ impl Drive {
         self.buffer.clear();
         Ok(())
     }
-}
-
-/// Runs that are being worked on now.
-#[expect(clippy::cast_precision_loss, reason = "a gauge works in floating point; there are at most a thousand")]
-fn active(shared: &Shared) -> f64 {
-    RUNS_AT_ONCE.saturating_sub(shared.turns.available_permits()) as f64
 }
 
 /// What a turn leads to.

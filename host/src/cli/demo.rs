@@ -50,6 +50,7 @@ impl Demo {
         let hub = Hub::open(&data).await?;
         let setting = Setting::prepare(&data, &retailer, packages)?;
         hub.apply(&setting.config).await?;
+        hub.take_up().await?;
 
         let listener = server::listen(([127, 0, 0, 1], 0).into()).await?;
         let url = format!("http://{}", listener.local_addr()?);

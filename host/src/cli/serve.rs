@@ -40,6 +40,7 @@ impl Serve {
         if let Some(path) = config {
             hub.apply(&Config::read(&path)?).await?;
         }
+        hub.take_up().await?;
         let address = listener.local_addr()?;
         if out.is_json() {
             out.value(&serde_json::json!({ "listening": format!("http://{address}"), "data": self.data }));
@@ -47,11 +48,24 @@ impl Serve {
             out.say(format!("listening on http://{address}, data in {}", self.data.display()));
         }
         let options = server::Options { metrics: Some(metrics), ..server::Options::default() };
-        let served = server::serve(listener, Arc::new(hub.clone()), options, asked_to_stop()).await;
+        let served = server::serve(listener, Arc::new(hub.clone()), options, ending(&hub)).await;
+        let failed = hub.health().err();
         hub.stop().await;
         served?;
+        if let Some(reason) = failed {
+            return Err(reason.into());
+        }
         out.say("stopped");
         Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// Resolves when the hub is asked to stop, or cannot go on: whoever supervises the process starts it again then, and
+/// the store is checked at its opening.
+async fn ending(hub: &Hub) {
+    tokio::select! {
+        () = asked_to_stop() => {}
+        reason = hub.failed() => tracing::error!(reason, "the hub cannot go on"),
     }
 }
 

@@ -62,6 +62,8 @@ struct State {
     /// Attempts of the operation itself begun, and of asking whether one took effect.
     attempts: u32,
     finds: u32,
+    /// Attempts that failed.
+    failures: u32,
     /// Whether an attempt may have taken effect, and whether the one in flight only asks.
     in_doubt: bool,
     resolving: bool,
@@ -164,6 +166,10 @@ impl Run {
             Input::Resume => turn.recover(),
             Input::Wake => {}
             Input::Answer(answer) => turn.answer(*answer),
+            Input::Last(answer) => {
+                turn.take(*answer);
+                return turn.effects;
+            }
         }
         turn.go_on();
         turn.effects
@@ -211,6 +217,8 @@ impl Run {
                 self.recorded = self.recorded.max(intent.time);
                 let state = self.change(&intent.step)?;
                 state.phase = Phase::Running;
+                // The remote was asked, and nothing had taken effect: this attempt begins without doubt.
+                state.in_doubt &= intent.resolving || !state.resolving;
                 state.resolving = intent.resolving;
                 if intent.resolving {
                     state.finds += 1;
@@ -227,9 +235,18 @@ impl Run {
                 self.recorded = self.recorded.max(failed.time);
                 let state = self.change(&failed.step)?;
                 state.phase = failed.next.map_or(Phase::Failed, Phase::Waiting);
+                state.failures += 1;
                 state.in_doubt |= failed.failure.kind == FailureKind::Uncertain;
             }
             Entry::BranchTaken { step, branch } => self.apply_branch(step, branch.as_deref())?,
+            Entry::BranchClosed { step, output } => {
+                let state = self.change(step)?;
+                state.branch = None;
+                state.closed = true;
+                if let Some(output) = output {
+                    state.output = Some(Document::new(output.clone()));
+                }
+            }
             Entry::RunEnded { time, .. } | Entry::RunParked { time, .. } => {
                 self.recorded = self.recorded.max(*time);
                 self.settled = true;

@@ -31,7 +31,11 @@ pub fn begin(id: RunId, started: &RunStarted) -> RunSummary {
 /// Takes one more fact into a summary.
 pub fn summarize(summary: &mut RunSummary, entry: &Entry) {
     match entry {
-        Entry::Accepted(_) | Entry::RunStarted(_) | Entry::StepSkipped { .. } | Entry::BranchTaken { .. } => {}
+        Entry::Accepted(_)
+        | Entry::RunStarted(_)
+        | Entry::StepSkipped { .. }
+        | Entry::BranchTaken { .. }
+        | Entry::BranchClosed { .. } => {}
         Entry::StepStarted(started) => at(summary, &started.step, started.time),
         Entry::Intent(intent) => at(summary, &intent.step, intent.time),
         Entry::StepDone(done) => {
@@ -110,7 +114,7 @@ pub fn story(id: RunId, entries: &[Entry]) -> Option<RunView> {
 
 fn tell(steps: &mut Vec<StepView>, entry: &Entry) {
     match entry {
-        Entry::Accepted(_) | Entry::RunStarted(_) | Entry::RunEnded { .. } => {}
+        Entry::Accepted(_) | Entry::RunStarted(_) | Entry::BranchClosed { .. } | Entry::RunEnded { .. } => {}
         Entry::StepSkipped { step } => {
             let time = steps.last().map_or(Timestamp::default(), |step| step.started);
             let step = find(steps, step, time);

@@ -50,6 +50,13 @@ pub enum Entry {
         /// The branch: a route's name, a case's number or `otherwise`; absent: none matched.
         branch: Option<String>,
     },
+    /// The branch that a step chose came to its end.
+    BranchClosed {
+        /// The step that chose.
+        step: String,
+        /// What leaves the branch, and is the step's output from now on; absent: its output stays.
+        output: Option<Json>,
+    },
     /// The run ended.
     RunEnded {
         /// When.
@@ -257,6 +264,21 @@ pub enum EntryError {
 }
 
 impl Entry {
+    /// When it was recorded, if it says so.
+    #[must_use]
+    pub fn time(&self) -> Option<Timestamp> {
+        match self {
+            Self::Accepted(accepted) => Some(accepted.time),
+            Self::RunStarted(started) => Some(started.time),
+            Self::StepStarted(started) => Some(started.time),
+            Self::Intent(intent) => Some(intent.time),
+            Self::StepDone(done) => Some(done.time),
+            Self::AttemptFailed(failed) => Some(failed.time),
+            Self::RunEnded { time, .. } | Self::RunParked { time, .. } => Some(*time),
+            Self::StepSkipped { .. } | Self::BranchTaken { .. } | Self::BranchClosed { .. } => None,
+        }
+    }
+
     /// Its stored form.
     #[must_use]
     pub fn encode(&self) -> Bytes {

@@ -6,6 +6,9 @@ use serde::{Deserialize, Serialize};
 
 use super::json::Json;
 
+/// Longest message of a failure, bytes; the contract's bound.
+pub const MESSAGE_BYTES_LIMIT: usize = 1 << 10;
+
 /// What the hub should do about a failure. The five of the contract; there is no sixth in 1.x.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -52,10 +55,16 @@ pub struct Failure {
 }
 
 impl Failure {
-    /// A failure without retry time or detail.
+    /// A failure without retry time or detail. A message beyond [`MESSAGE_BYTES_LIMIT`] is cut.
     #[must_use]
     pub fn new(kind: FailureKind, code: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { kind, code: code.into(), message: message.into(), retry_after_ms: None, detail: None }
+        let mut message = message.into();
+        if message.len() > MESSAGE_BYTES_LIMIT {
+            let end = (0..=MESSAGE_BYTES_LIMIT - 3).rev().find(|at| message.is_char_boundary(*at)).unwrap_or(0);
+            message.truncate(end);
+            message.push('…');
+        }
+        Self { kind, code: code.into(), message, retry_after_ms: None, detail: None }
     }
 }
 

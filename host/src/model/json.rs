@@ -24,13 +24,18 @@ impl Json {
         Self(Bytes::from_static(b"{}"))
     }
 
-    /// Takes bytes after checking that they are one JSON value.
+    /// Takes bytes after checking that they are one JSON value that everybody can read: nested at most
+    /// [`NESTING_LIMIT`] deep, and without numbers beyond a double.
     ///
     /// # Errors
     /// Where and why they are not.
     pub fn parse(bytes: impl Into<Bytes>) -> Result<Self, serde_json::Error> {
         let bytes = bytes.into();
         serde_json::from_slice::<&RawValue>(&bytes)?;
+        if is_suspicious(&bytes) {
+            // Rare, so that it may cost: it is refused exactly if it cannot be parsed.
+            serde_json::from_slice::<serde_json::Value>(&bytes)?;
+        }
         Ok(Self(bytes))
     }
 
@@ -65,7 +70,7 @@ impl Json {
     /// The parsed value.
     #[must_use]
     pub fn to_value(&self) -> serde_json::Value {
-        // INVARIANT: the bytes were checked when `self` was made. Only a number beyond f64 could still fail.
+        // INVARIANT: the bytes were checked when `self` was made.
         serde_json::from_slice(&self.0).unwrap_or(serde_json::Value::Null)
     }
 
@@ -74,6 +79,37 @@ impl Json {
     pub fn is_null(&self) -> bool {
         self.0.trim_ascii() == b"null"
     }
+}
+
+/// Deepest nesting of a document; what the parser takes.
+pub const NESTING_LIMIT: usize = 127;
+
+/// Whether valid JSON may be more than a parsed value holds: deep, or with a number that has an exponent or is long.
+fn is_suspicious(bytes: &[u8]) -> bool {
+    let (mut depth, mut digits, mut in_text, mut escaped) = (0_usize, 0_usize, false, false);
+    for byte in bytes {
+        if in_text {
+            match byte {
+                _ if escaped => escaped = false,
+                b'\\' => escaped = true,
+                b'"' => in_text = false,
+                _ => {}
+            }
+            continue;
+        }
+        match byte {
+            b'"' => in_text = true,
+            b'{' | b'[' => depth += 1,
+            b'}' | b']' => depth = depth.saturating_sub(1),
+            b'e' | b'E' if digits > 0 => return true,
+            _ => {}
+        }
+        digits = if byte.is_ascii_digit() || *byte == b'.' { digits + 1 } else { 0 };
+        if depth > NESTING_LIMIT || digits > 300 {
+            return true;
+        }
+    }
+    false
 }
 
 impl From<serde_json::Value> for Json {
@@ -120,6 +156,16 @@ mod tests {
         assert_eq!(json.as_ref().map(Json::as_bytes), Some(&b"{\"b\": 1, \"a\":\"1.10\"}"[..]));
         let stored = rmp_serde::to_vec(&json).unwrap_or_default();
         assert_eq!(rmp_serde::from_slice::<Option<Json>>(&stored).ok(), Some(json));
+    }
+
+    #[test]
+    fn what_not_everybody_can_read_is_refused() {
+        let deep = |levels: usize| format!("{}{}", "[".repeat(levels), "]".repeat(levels));
+        assert!(Json::parse(deep(120)).is_ok());
+        assert!(Json::parse(deep(200)).is_err());
+        assert!(Json::parse("1e999").is_err());
+        assert!(Json::parse("[1e9, \"1e999\", 1.5]").is_ok());
+        assert!(Json::parse("9".repeat(400)).is_err());
     }
 
     #[test]

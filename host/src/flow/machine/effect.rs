@@ -94,6 +94,8 @@ pub enum Input {
     Wake,
     /// An [`Effect::Invoke`], [`Effect::Call`] or [`Effect::Emit`] has ended.
     Answer(Box<Answer>),
+    /// The same, and the hub is stopping: it is recorded, and nothing new is begun.
+    Last(Box<Answer>),
 }
 
 /// How an effect ended.

@@ -69,7 +69,8 @@ fn used() -> Arc<PluginUse> {
     })
 }
 
-struct Installed(Doubt);
+/// How doubt is resolved, and the revision of the connection.
+struct Installed(Doubt, u64);
 
 impl Bindings for Installed {
     fn plugin(&self, _: &PluginRange) -> Result<Arc<PluginUse>, String> {
@@ -77,7 +78,8 @@ impl Bindings for Installed {
     }
 
     fn operation(&self, _: &str, _: &str) -> Result<OperationUse, String> {
-        Ok(OperationUse { plugin: used(), doubt: self.0.clone() })
+        let plugin = Arc::new(PluginUse { grant: self.1, ..(*used()).clone() });
+        Ok(OperationUse { plugin, doubt: self.0.clone() })
     }
 }
 
@@ -86,6 +88,8 @@ impl Bindings for Installed {
 struct World {
     /// Answers of pure steps by plugin input's `step` or in order of calls.
     verdicts: RefCell<Vec<Verdict>>,
+    /// How many pure calls and emits fail, and may pass.
+    passing: RefCell<u32>,
     /// How each call of a write ends, in order; then well.
     script: RefCell<Vec<Ending>>,
     honours_keys: bool,
@@ -110,11 +114,16 @@ impl World {
             Effect::Invoke(invoke) => {
                 self.calls.borrow_mut().push(format!("invoke {}", invoke.input.value()));
                 let verdict = self.verdicts.borrow_mut().pop();
-                (invoke.node, Ok(verdict.map_or_else(|| Output::Json(invoke.input.json().clone()), Output::Verdict)))
+                (
+                    invoke.node,
+                    self.fails()
+                        .map_or(Ok(()), Err)
+                        .and(Ok(verdict.map_or_else(|| Output::Json(invoke.input.json().clone()), Output::Verdict))),
+                )
             }
             Effect::Emit(emit) => {
                 self.emitted.borrow_mut().push(emit.event.id.clone());
-                (emit.node, Ok(Output::Json(Json::null())))
+                (emit.node, self.fails().map_or(Ok(Output::Json(Json::null())), Err))
             }
             Effect::Call(call) => {
                 self.calls.borrow_mut().push(format!("{} #{}", call.operation, call.attempt));
@@ -123,6 +132,12 @@ impl World {
         };
         let answer = Answer { node, result, usage: Usage::default(), log: Vec::new(), annotations: Vec::new() };
         Some(Input::Answer(Box::new(answer)))
+    }
+
+    fn fails(&self) -> Option<Failure> {
+        let mut left = self.passing.borrow_mut();
+        *left = left.checked_sub(1)?;
+        Some(Failure::new(FailureKind::Retryable, "busy", "busy"))
     }
 
     fn call(&self, operation: &str, key: IdempotencyKey) -> Result<Output, Failure> {
@@ -182,7 +197,12 @@ fn begun() -> RunStarted {
 
 impl Simulation {
     fn new(steps: &str, doubt: Doubt) -> Self {
-        Self { plan: plan(steps), bindings: Installed(doubt), journal: Vec::new(), now: Timestamp::from_millis(2_000) }
+        Self {
+            plan: plan(steps),
+            bindings: Installed(doubt, 1),
+            journal: Vec::new(),
+            now: Timestamp::from_millis(2_000),
+        }
     }
 
     /// One life of the hub: until the run is settled (true), or until the crash.
@@ -272,6 +292,59 @@ fn attempts_end_in_a_parked_run_with_its_cause() {
     assert_eq!(world.calls.borrow().len(), 1 + 3);
     let cause = view::story(id(), &simulation.journal).expect("story").summary.cause.expect("cause");
     assert!(cause.contains("erp.locked"), "{cause}");
+}
+
+#[test]
+fn a_pure_step_that_keeps_failing_is_given_up() {
+    let steps = r#"
+  - { id: it, transform: test/x@^1, with: {}, retry: { on: retryable, attempts: 3, first: 1s, factor: 2, max: 10s } }
+"#;
+    let failing = |times| World { passing: RefCell::new(times), ..World::default() };
+    assert_eq!(Simulation::new(steps, natural()).run(&failing(2)), RunState::Completed);
+    let mut simulation = Simulation::new(steps, natural());
+    assert_eq!(simulation.run(&failing(99)), RunState::Parked);
+    assert_eq!(simulation.count(|entry| matches!(entry, Entry::AttemptFailed(_))), 3);
+}
+
+#[test]
+fn what_is_read_back_has_the_outputs_that_were_there() {
+    let steps = r#"
+  - id: chosen
+    switch:
+      - { when: event.data.total > 1, steps: [{ id: few, call: erp#read, with: {} }] }
+    output: { few: "${ steps.few }" }
+  - id: ruled
+    rule: test/x@^1
+    with: { given: "${ steps.chosen }" }
+    outcomes:
+      route: { short: [{ id: wrote, call: erp#create, with: {} }], output: { made: "${ steps.wrote }" } }
+  - { id: plain, rule: test/x@^1, with: "${ steps.ruled }" }
+  - { id: last, transform: test/x@^1, with: "${ steps.plain }" }
+"#;
+    let verdicts = vec![verdict(Outcome::Proceed, None), verdict(Outcome::Route, Some("short"))];
+    let world = World { verdicts: verdicts.into(), ..World::default() };
+    let mut simulation = Simulation::new(steps, natural());
+    assert_eq!(simulation.run(&world), RunState::Completed);
+    let calls = world.calls.borrow();
+    let given = r#"{"given":{"few":{"id":"1"}},"made":{"id":"1"}}"#;
+    assert_eq!(calls.last().map(String::as_str), Some(format!("invoke {given}").as_str()));
+    let replayed = Run::replay(id(), Arc::clone(&simulation.plan), "hub".into(), &simulation.journal).expect("replays");
+    let plain = simulation.plan.find("plain").expect("a step");
+    let output = replayed.state(plain).output.as_ref().expect("an output").value().to_string();
+    assert_eq!(output, given);
+}
+
+#[test]
+fn a_write_in_doubt_is_not_repeated_at_another_remote() {
+    let world = World { script: vec![Ending::LostAfter].into(), ..World::default() };
+    let mut simulation = Simulation::new(ORDER, natural());
+    // The first life ends while the remote is given time to settle; then the connection is changed.
+    assert!(!simulation.live(&world, 9));
+    simulation.bindings.1 = 2;
+    assert_eq!(simulation.run(&world), RunState::Parked);
+    assert_eq!(world.effects.borrow().len(), 1);
+    let cause = view::story(id(), &simulation.journal).expect("story").summary.cause.expect("cause");
+    assert!(cause.contains("was changed"), "{cause}");
 }
 
 #[test]

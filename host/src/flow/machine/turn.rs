@@ -88,6 +88,29 @@ impl Turn<'_> {
             }
             return;
         }
+        self.done(node, output, usage, log, annotations);
+    }
+
+    /// Takes in how an effect ended, and begins nothing.
+    pub(super) fn take(&mut self, answer: Answer) {
+        let Answer { node, result, usage, log, annotations } = answer;
+        let told_nothing = matches!(&result, Ok(Output::Json(json)) if json.is_null());
+        match result {
+            Err(failure) => self.failed(node, failure, usage, log),
+            // That nothing took effect is asked again after the start.
+            Ok(_) if self.run.state(node).resolving && told_nothing => {}
+            Ok(output) => self.done(node, output, usage, log, annotations),
+        }
+    }
+
+    fn done(
+        &mut self,
+        node: NodeId,
+        output: Output,
+        usage: Usage,
+        log: Vec<LogLine>,
+        annotations: Vec<(String, String)>,
+    ) {
         let step = self.run.plan.node(node).id.clone();
         self.record(Entry::StepDone(Box::new(StepDone { step, time: self.now, output, usage, log, annotations })));
     }
@@ -203,13 +226,8 @@ impl Turn<'_> {
                 Walk::Busy
             }
             Ok(output) => {
-                if let Some(state) = self.run.states.get_mut(id.0) {
-                    state.branch = None;
-                    state.closed = true;
-                    if let Some(output) = output {
-                        state.output = Some(output);
-                    }
-                }
+                let output = output.map(|output| output.json().clone());
+                self.record(Entry::BranchClosed { step: node.id.clone(), output });
                 Walk::Done
             }
         }
@@ -310,6 +328,16 @@ impl Turn<'_> {
         let Action::Call { connection, operation, effect, with } = &node.action else { return Ok(()) };
         let input = self.render(node, with)?;
         let served = self.bindings.operation(connection, operation)?;
+        let state = self.run.state(id);
+        if state.in_doubt && state.plugin.as_ref().is_some_and(|before| before.grant != served.plugin.grant) {
+            // Another remote cannot say what the first one did.
+            let key = IdempotencyKey::of(&self.run.hub, self.run.id, &node.id, 0);
+            let message = format!(
+                "the connection behind `{connection}` was changed while a write may have taken effect; look at the \
+                 remote of before for key `{key}`"
+            );
+            return Err(Stuck(Failure::new(FailureKind::Uncertain, "effect.in-doubt", message)));
+        }
         let called = match (&served.doubt, asks_first) {
             (Doubt::NaturalKey { find, .. }, true) => find.clone(),
             _ => operation.clone(),
@@ -383,7 +411,7 @@ impl Turn<'_> {
         let node = plan.node(id);
         let next = self.next_attempt(id, node, &failure);
         let state = self.run.state(id);
-        let attempt = if state.resolving { state.finds } else { state.attempts.max(1) };
+        let attempt = if state.resolving { state.finds } else { self.attempt_of(id) };
         let parked_with = next.is_none().then(|| self.final_failure(id, node, &failure));
         self.record(Entry::AttemptFailed(Box::new(AttemptFailed {
             step: node.id.clone(),
@@ -400,6 +428,15 @@ impl Turn<'_> {
         }
     }
 
+    /// The attempt that is in flight, from 1. A pure step or an emit is simply done again, so its failures count.
+    fn attempt_of(&self, id: NodeId) -> u32 {
+        let state = self.run.state(id);
+        match &self.run.plan.node(id).action {
+            Action::Call { .. } => state.attempts.max(1),
+            _ => state.failures + 1,
+        }
+    }
+
     fn next_attempt(&self, id: NodeId, node: &Node, failure: &Failure) -> Option<Timestamp> {
         let state = self.run.state(id);
         let in_doubt =
@@ -408,7 +445,7 @@ impl Turn<'_> {
             // A read or a pure step that may have happened has not: nothing was changed by it.
             let retryable = Failure { kind: FailureKind::Retryable, ..failure.clone() };
             let counted = if failure.kind == FailureKind::Uncertain { &retryable } else { failure };
-            let attempt = state.attempts.max(1);
+            let attempt = self.attempt_of(id);
             let delay_ms = node.retry.delay_ms(counted, attempt, self.run.id, &node.id);
             return node.retry.allows(counted, attempt).then(|| self.now.plus_millis(delay_ms));
         }
