@@ -41,6 +41,10 @@ use crossdock::{
 };
 use tokio::runtime::Runtime;
 
+/// As in the binary.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Steps of one run, so that its beginning and end weigh nothing.
 const STEPS: usize = 200;
 

@@ -45,7 +45,7 @@ pub(super) async fn invoke(shared: &Arc<Shared>, run: &Run, invoke: Invoke) -> A
         return refused(invoke.node, failure);
     }
     let step = context(run, &run.plan.node(invoke.node).id, Json::empty_object());
-    let input = invoke.input;
+    let input = invoke.input.json().clone();
     let work = match invoke.kind {
         PureKind::Transform => Work::Transform { input, step },
         PureKind::Rule => Work::Rule { input, step },
@@ -88,7 +88,7 @@ pub(super) async fn call(shared: &Arc<Shared>, run: &Run, call: Call) -> Answer 
             component: open.plugin.inspection.digest,
             work: Work::Invoke {
                 operation: call.operation.clone(),
-                input: call.input.clone(),
+                input: call.input.json().clone(),
                 idempotency_key: call.key.to_string(),
                 attempt: call.attempt,
                 read_only: call.read_only,
@@ -104,7 +104,8 @@ pub(super) async fn call(shared: &Arc<Shared>, run: &Run, call: Call) -> Answer 
     let result = match result {
         Err(error) => Err(effect_failure(error, call.read_only)),
         Ok(invoker::Answer::Json(json)) => {
-            fits(documents.map(|(_, output)| output), &json, "output", "contract.output").map(|()| Output::Json(json))
+            fits(documents.map(|(_, output)| output), &Document::new(json.clone()), "output", "contract.output")
+                .map(|()| Output::Json(json))
         }
         Ok(_) => Err(Failure::new(FailureKind::Permanent, "plugin.contract", "a connector answered with no document")),
     };
@@ -199,11 +200,12 @@ fn bounded(plugin: &Plugin, timeout_ms: Option<u64>) -> Limits {
 fn pure_output(plugin: &Plugin, answer: invoker::Answer) -> Result<Output, Failure> {
     match answer {
         invoker::Answer::Json(json) => {
-            fits(plugin.output.as_ref(), &json, "output", "plugin.output").map(|()| Output::Json(json))
+            fits(plugin.output.as_ref(), &Document::new(json.clone()), "output", "plugin.output")
+                .map(|()| Output::Json(json))
         }
         invoker::Answer::Verdict(verdict) => {
             if let Some(output) = &verdict.output {
-                fits(plugin.output.as_ref(), output, "output", "plugin.output")?;
+                fits(plugin.output.as_ref(), &Document::new(output.clone()), "output", "plugin.output")?;
             }
             Ok(Output::Verdict(verdict))
         }
@@ -215,10 +217,14 @@ fn pure_output(plugin: &Plugin, answer: invoker::Answer) -> Result<Output, Failu
 }
 
 /// A document against a schema; without one, everything fits.
-fn fits(schema: Option<&Validator>, document: &Json, what: &str, code: &str) -> Result<(), Failure> {
+fn fits(schema: Option<&Validator>, document: &Document, what: &str, code: &str) -> Result<(), Failure> {
     let Some(schema) = schema else { return Ok(()) };
-    let value = document.to_value();
-    let Some(error) = schema.iter_errors(&value).next() else { return Ok(()) };
+    let value = document.value();
+    if schema.is_valid(value) {
+        return Ok(());
+    }
+    // Only a document that does not fit pays for being told where.
+    let Some(error) = schema.iter_errors(value).next() else { return Ok(()) };
     let path = error.instance_path().to_string();
     let place = if path.is_empty() { "the document".to_owned() } else { format!("`{path}`") };
     let kind = if code == "contract.output" || code == "plugin.output" {

@@ -410,6 +410,7 @@ impl Installer {
             schema.map(|schema| self.library.validator(schema)).transpose().map_err(wrong)
         };
         Ok(Plugin {
+            pure: Plugin::used(&manifest, inspection.digest, 0),
             limits: manifest.limits.capped(&Limits::CEILING),
             input: validator(schemas.input.as_ref())?,
             output: validator(schemas.output.as_ref())?,
@@ -457,7 +458,8 @@ impl Installer {
                 (operation.clone(), self.gateway.open(scope))
             })
             .collect();
-        Ok(OpenConnection { name: name.to_owned(), connection, revision, plugin, outlets })
+        let used = Plugin::used(&plugin.manifest, plugin.inspection.digest, revision);
+        Ok(OpenConnection { name: name.to_owned(), connection, revision, plugin, used, outlets })
     }
 
     /// After a plugin has come: connections are served by the latest version of their plugin.

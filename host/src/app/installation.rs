@@ -61,6 +61,8 @@ pub struct Plugin {
     pub inspection: Inspection,
     /// Its schemas.
     pub schemas: Schemas,
+    /// How records name it in a pure step.
+    pub pure: Arc<PluginUse>,
     /// The bounds of its calls: what it asks for, within the hub's ceiling.
     pub limits: Limits,
     /// Validators of its own documents.
@@ -91,21 +93,23 @@ pub struct OpenConnection {
     pub revision: u64,
     /// The plugin that serves it.
     pub plugin: Arc<Plugin>,
+    /// How records name the plugin under this connection's grant.
+    pub used: Arc<PluginUse>,
     /// The way out, by operation.
     pub outlets: HashMap<String, Arc<dyn Egress>>,
 }
 
 impl Plugin {
-    /// How records name it.
+    /// How records name it, under a grant; 0 for pure steps.
     #[must_use]
-    pub fn used(&self, grant: u64) -> PluginUse {
-        PluginUse {
-            id: self.manifest.id.clone(),
-            version: self.manifest.version.to_string(),
-            digest: self.inspection.digest,
-            contract: self.manifest.contract.to_string(),
+    pub fn used(manifest: &Manifest, digest: Digest, grant: u64) -> Arc<PluginUse> {
+        Arc::new(PluginUse {
+            id: manifest.id.clone(),
+            version: manifest.version.to_string(),
+            digest,
+            contract: manifest.contract.to_string(),
             grant,
-        }
+        })
     }
 }
 
@@ -179,10 +183,10 @@ pub struct Bound<'a> {
 }
 
 impl Bindings for Bound<'_> {
-    fn plugin(&self, range: &PluginRange) -> Result<PluginUse, String> {
-        self.installation.latest(&range.id, Some(&range.range)).map(|plugin| plugin.used(0)).ok_or_else(|| {
-            format!("no installed version of plugin `{}` matches `{}`: install one", range.id, range.range)
-        })
+    fn plugin(&self, range: &PluginRange) -> Result<Arc<PluginUse>, String> {
+        self.installation.latest(&range.id, Some(&range.range)).map(|plugin| Arc::clone(&plugin.pure)).ok_or_else(
+            || format!("no installed version of plugin `{}` matches `{}`: install one", range.id, range.range),
+        )
     }
 
     fn operation(&self, connection: &str, operation: &str) -> Result<OperationUse, String> {
@@ -195,6 +199,6 @@ impl Bindings for Bound<'_> {
             Doubt::NaturalKey { find, .. } if !open.plugin.manifest.operations.contains_key(find) => Doubt::None,
             other => other.clone(),
         };
-        Ok(OperationUse { plugin: open.plugin.used(open.revision), doubt })
+        Ok(OperationUse { plugin: Arc::clone(&open.used), doubt })
     }
 }

@@ -36,6 +36,12 @@ impl Document {
     }
 }
 
+impl PartialEq for Document {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.json == other.0.json
+    }
+}
+
 impl From<Value> for Document {
     fn from(value: Value) -> Self {
         Self(Arc::new(Inner { json: Json::from(value.clone()), value: OnceLock::from(value) }))

@@ -66,7 +66,7 @@ struct State {
     in_doubt: bool,
     resolving: bool,
     started: Timestamp,
-    plugin: Option<PluginUse>,
+    plugin: Option<Arc<PluginUse>>,
     output: Option<Document>,
     verdict: Option<Verdict>,
     /// The branch that was taken, until it is done; then the step is closed.

@@ -3,6 +3,8 @@
 //! An entry is stored as one format byte, then MessagePack with field names, so that a field can be added without
 //! breaking what is already on disk. Every format version that was ever written stays readable.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
@@ -139,7 +141,7 @@ pub struct StepStarted {
     /// Which attempt, from 1.
     pub attempt: u32,
     /// What runs; absent for `emit`.
-    pub plugin: Option<PluginUse>,
+    pub plugin: Option<Arc<PluginUse>>,
     /// For a read: `connection#operation`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub operation: Option<String>,
@@ -155,7 +157,7 @@ pub struct Intent {
     /// Which attempt, from 1.
     pub attempt: u32,
     /// What runs.
-    pub plugin: PluginUse,
+    pub plugin: Arc<PluginUse>,
     /// `connection#operation`.
     pub operation: String,
     /// The key that the remote is given.

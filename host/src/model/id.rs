@@ -35,11 +35,11 @@ macro_rules! hash_id {
 
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str($prefix)?;
-                for byte in self.0 {
-                    write!(f, "{byte:02x}")?;
-                }
-                Ok(())
+                let mut text = [0_u8; $prefix.len() + 2 * $len];
+                text.iter_mut().zip($prefix.bytes()).for_each(|(to, from)| *to = from);
+                let digits = self.0.iter().flat_map(|byte| [byte >> 4, byte & 15]);
+                text.iter_mut().skip($prefix.len()).zip(digits).for_each(|(to, digit)| *to = hex_digit(digit));
+                f.write_str(std::str::from_utf8(&text).unwrap_or_default())
             }
         }
 
@@ -173,6 +173,11 @@ fn hash16(domain: &str, parts: &[&[u8]]) -> [u8; 16] {
     let mut short = [0; 16];
     short.iter_mut().zip(hash32(domain, parts)).for_each(|(to, from)| *to = from);
     short
+}
+
+/// Ids are printed on the hot path, for each call that a run makes: digit by digit through the formatter is slow.
+const fn hex_digit(value: u8) -> u8 {
+    if value < 10 { b'0' + value } else { b'a' + value - 10 }
 }
 
 fn unhex(text: &str, into: &mut [u8]) -> Option<()> {

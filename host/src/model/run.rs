@@ -1,5 +1,7 @@
 //! Runs, as people and programs see them: derived from the journal, never stored.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -136,7 +138,7 @@ pub struct StepView {
     pub state: StepState,
     /// What ran: plugin, version, digest, grant revision.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub plugin: Option<PluginUse>,
+    pub plugin: Option<Arc<PluginUse>>,
     /// For a call: `connection#operation`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub operation: Option<String>,

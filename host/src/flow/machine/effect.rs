@@ -1,13 +1,15 @@
 //! What the state machine asks of the runner, and what the runner tells it.
 
+use std::sync::Arc;
+
 use crate::{
+    flow::document::Document,
     flow::plan::{NodeId, PluginRange, PureKind},
     model::{
         entry::{Entry, Output, PluginUse},
         event::Event,
         failure::Failure,
         id::IdempotencyKey,
-        json::Json,
         limits::Usage,
         log::LogLine,
         manifest::Doubt,
@@ -40,9 +42,9 @@ pub struct Invoke {
     /// Which interface.
     pub kind: PureKind,
     /// Exactly what runs.
-    pub plugin: PluginUse,
+    pub plugin: Arc<PluginUse>,
     /// Its input.
-    pub input: Json,
+    pub input: Document,
     /// What its clock shows.
     pub time: Timestamp,
     /// What its randomness comes from.
@@ -61,9 +63,9 @@ pub struct Call {
     /// The operation: the step's, or the one that finds out whether it took effect.
     pub operation: String,
     /// Exactly what runs.
-    pub plugin: PluginUse,
+    pub plugin: Arc<PluginUse>,
     /// Its input.
-    pub input: Json,
+    pub input: Document,
     /// The key of the intended effect.
     pub key: IdempotencyKey,
     /// From 1.
@@ -115,7 +117,7 @@ pub trait Bindings {
     ///
     /// # Errors
     /// What is missing, and what to do about it.
-    fn plugin(&self, range: &PluginRange) -> Result<PluginUse, String>;
+    fn plugin(&self, range: &PluginRange) -> Result<Arc<PluginUse>, String>;
 
     /// The connector that serves an operation of a name in `uses` now.
     ///
@@ -128,7 +130,7 @@ pub trait Bindings {
 #[derive(Clone, Debug, PartialEq)]
 pub struct OperationUse {
     /// Exactly what runs.
-    pub plugin: PluginUse,
+    pub plugin: Arc<PluginUse>,
     /// How doubt about a lost answer is resolved.
     pub doubt: Doubt,
 }

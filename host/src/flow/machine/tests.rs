@@ -59,20 +59,20 @@ fn plan(steps: &str) -> Arc<Plan> {
     Arc::new(compile::compile(&definition, &text, &contracts()).expect("compiles"))
 }
 
-fn used() -> PluginUse {
-    PluginUse {
+fn used() -> Arc<PluginUse> {
+    Arc::new(PluginUse {
         id: "test/x".parse().expect("id"),
         version: "1.0.0".into(),
         digest: Digest::of(b"x"),
         contract: "1.0.0".into(),
         grant: 1,
-    }
+    })
 }
 
 struct Installed(Doubt);
 
 impl Bindings for Installed {
-    fn plugin(&self, _: &PluginRange) -> Result<PluginUse, String> {
+    fn plugin(&self, _: &PluginRange) -> Result<Arc<PluginUse>, String> {
         Ok(used())
     }
 
@@ -108,9 +108,9 @@ impl World {
         let (node, result) = match effect {
             Effect::Record(_) | Effect::Commit | Effect::Sleep(_) => return None,
             Effect::Invoke(invoke) => {
-                self.calls.borrow_mut().push(format!("invoke {}", invoke.input.to_value()));
+                self.calls.borrow_mut().push(format!("invoke {}", invoke.input.value()));
                 let verdict = self.verdicts.borrow_mut().pop();
-                (invoke.node, Ok(verdict.map_or_else(|| Output::Json(invoke.input.clone()), Output::Verdict)))
+                (invoke.node, Ok(verdict.map_or_else(|| Output::Json(invoke.input.json().clone()), Output::Verdict)))
             }
             Effect::Emit(emit) => {
                 self.emitted.borrow_mut().push(emit.event.id.clone());

@@ -288,7 +288,7 @@ impl Turn<'_> {
         let plan = Arc::clone(&self.run.plan);
         let node = plan.node(id);
         let Action::Pure { kind, with, .. } = &node.action else { return Ok(()) };
-        let input = self.render(node, with)?.json().clone();
+        let input = self.render(node, with)?;
         let state = self.run.state(id);
         let (Some(plugin), time) = (state.plugin.clone(), state.started) else { return Ok(()) };
         self.effects.push(Effect::Invoke(Invoke {
@@ -308,7 +308,7 @@ impl Turn<'_> {
         let plan = Arc::clone(&self.run.plan);
         let node = plan.node(id);
         let Action::Call { connection, operation, effect, with } = &node.action else { return Ok(()) };
-        let input = self.render(node, with)?.json().clone();
+        let input = self.render(node, with)?;
         let served = self.bindings.operation(connection, operation)?;
         let called = match (&served.doubt, asks_first) {
             (Doubt::NaturalKey { find, .. }, true) => find.clone(),
@@ -327,7 +327,7 @@ impl Turn<'_> {
                 plugin: served.plugin.clone(),
                 operation: full_name,
                 key,
-                input: Digest::of(input.as_bytes()),
+                input: Digest::of(input.json().as_bytes()),
                 resolving: asks_first,
             }));
             self.commit();
