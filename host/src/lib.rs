@@ -10,6 +10,7 @@
 //! | L2 | [`policy`], [`flow`] | pure decisions, no I/O, no clock |
 //! | L3 | [`wasm`], [`store`], [`net`], [`telemetry`] | one technology each |
 //! | L4 | [`app`], [`cli`] | configuration, wiring, the runner |
+//! | L4 | [`sandbox`] | the small retailer that the demo talks to |
 
 pub mod app;
 pub mod cli;

@@ -20,6 +20,9 @@ pub mod server;
 pub mod shop;
 pub mod warehouse;
 
+#[cfg(test)]
+mod tests;
+
 /// How the retailer is set up. The defaults are those of the demo; the secrets among them guard nothing.
 #[derive(Clone)]
 pub struct Options {

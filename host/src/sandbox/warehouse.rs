@@ -185,7 +185,7 @@ impl State {
         let key = request.header("idempotency-key").map(str::to_owned);
         if let Some((body, id)) = key.as_ref().and_then(|key| self.keys.get(key)) {
             return if *body == request.body {
-                created(id)
+                self.held(id).map_or_else(|| no_pick(id), created)
             } else {
                 failure(
                     StatusCode::UNPROCESSABLE_ENTITY,
@@ -220,17 +220,23 @@ impl State {
         }
         let id = format!("PICK-{:05}", self.picks.len() + 1);
         let pick = Pick { id: id.clone(), request: raw, cancelled: false };
-        self.picks.push(Held { pick, node: wanted.node, lines: wanted.lines });
+        let held = Held { pick, node: wanted.node, lines: wanted.lines };
+        let response = created(&held);
+        self.picks.push(held);
         if let Some(key) = key {
-            self.keys.insert(key, (request.body.clone(), id.clone()));
+            self.keys.insert(key, (request.body.clone(), id));
         }
-        created(&id)
+        response
     }
 
     fn read(&self, id: &str) -> Response<Bytes> {
-        let Some(held) = self.picks.iter().find(|held| held.pick.id == id) else { return no_pick(id) };
+        let Some(held) = self.held(id) else { return no_pick(id) };
         let status = if held.pick.cancelled { "cancelled" } else { "open" };
         json(StatusCode::OK, &json!({ "id": id, "status": status, "node": held.node, "request": held.pick.request }))
+    }
+
+    fn held(&self, id: &str) -> Option<&Held> {
+        self.picks.iter().find(|held| held.pick.id == id)
     }
 
     /// Cancelling again changes nothing and is answered the same.
@@ -243,9 +249,7 @@ impl State {
                 *on_hand = on_hand.saturating_add(line.quantity);
             }
         }
-        let mut response = Response::new(Bytes::new());
-        *response.status_mut() = StatusCode::NO_CONTENT;
-        response
+        json(StatusCode::OK, &json!({ "id": id, "status": "cancelled" }))
     }
 }
 
@@ -261,8 +265,10 @@ fn pick_request(body: &[u8]) -> Result<(PickRequest, Value), String> {
     Ok((wanted, raw))
 }
 
-fn created(id: &str) -> Response<Bytes> {
-    let mut response = json(StatusCode::CREATED, &json!({ "id": id }));
+/// The answer to whoever made a pick, the first time and when they repeat it.
+fn created(held: &Held) -> Response<Bytes> {
+    let id = &held.pick.id;
+    let mut response = json(StatusCode::CREATED, &json!({ "id": id, "node": held.node, "status": "open" }));
     if let Ok(location) = format!("/picks/{id}").parse() {
         response.headers_mut().insert(http::header::LOCATION, location);
     }

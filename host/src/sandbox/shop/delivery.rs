@@ -15,7 +15,7 @@ use tokio::time::timeout;
 use super::{API_VERSION, Shop, Webhook};
 
 /// How long Shopify waits for an answer.
-const ANSWER_WAIT: Duration = Duration::from_secs(5);
+const ANSWER_WAIT_MS: u64 = 5_000;
 /// How often Shopify tries again.
 const RETRIES: u32 = 8;
 /// The first pause, such that eight pauses, each twice the one before, make four hours: 14400 s ÷ 255.
@@ -39,12 +39,14 @@ pub struct DeliveryOptions {
     pub source: String,
     /// The pauses before each retry; none for a single attempt.
     pub pauses_ms: Vec<u64>,
+    /// How long to wait for an answer to each attempt; Shopify waits five seconds.
+    pub answer_wait_ms: u64,
 }
 
 impl Default for DeliveryOptions {
     /// One attempt, to the source `shop`.
     fn default() -> Self {
-        Self { source: "shop".into(), pauses_ms: Vec::new() }
+        Self { source: "shop".into(), pauses_ms: Vec::new(), answer_wait_ms: ANSWER_WAIT_MS }
     }
 }
 
@@ -86,7 +88,7 @@ pub enum DeliveryError {
         source: http::Error,
     },
     /// No attempt was answered.
-    #[error("no answer to {attempts} attempts, the last: {reason}")]
+    #[error("no answer after {attempts} attempt(s): {reason}")]
     NoAnswer {
         /// How many attempts were made.
         attempts: u32,
@@ -130,9 +132,9 @@ impl Shop {
             let request = self.request(&url, webhook);
             let request = request.map_err(|source| DeliveryError::Address { url: url.clone(), source })?;
             attempts += 1;
-            let outcome = match timeout(ANSWER_WAIT, send(request)).await {
+            let outcome = match timeout(Duration::from_millis(options.answer_wait_ms), send(request)).await {
                 Ok(outcome) => outcome,
-                Err(_) => Err(format!("no answer within {} s", ANSWER_WAIT.as_secs())),
+                Err(_) => Err(format!("no answer within {} ms", options.answer_wait_ms)),
             };
             let pause = match &outcome {
                 Ok(response) if response.status().is_success() => None,
