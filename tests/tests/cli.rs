@@ -177,6 +177,25 @@ fn a_configuration_with_a_mistake_is_refused_with_its_place() {
 }
 
 #[test]
+fn the_sample_configuration_starts_a_hub() {
+    // The packages that it names are built.
+    packages::PLUGINS.iter().for_each(|name| drop(packages::package(name)));
+    let folder = tempfile::tempdir().expect("folder");
+    let sample = packages::workspace().join("host/demo/hub.toml");
+    let hub = crossdock_tests::hub::Hub::start(BINARY, &folder.path().join("data"), Some(&sample));
+    let said = run(&["--json", "pipeline", "list", "--hub", &hub.url], folder.path());
+    assert_eq!(json(&said)["pipelines"][0]["name"], "retail/order-fulfilment", "{}", said.out);
+    // Its secrets are not set here: that is said before the first order needs them.
+    let log = fs::read_to_string(folder.path().join("data.log")).expect("a log");
+    assert!(log.contains("ERP_PASSWORD"), "{log}");
+    // Nothing answers where it says that the systems are: the order is parked, and the exit code says so.
+    let order = packages::workspace().join("host/demo/order.json").display().to_string();
+    let said = run(&["event", "send", &order, "--wait", "30s", "--hub", &hub.url], folder.path());
+    assert_eq!(said.code, Some(1), "{}{}", said.out, said.err);
+    assert!(said.out.contains("parked"), "{}{}", said.out, said.err);
+}
+
+#[test]
 fn help_completions_and_doctor_answer() {
     let folder = tempfile::tempdir().expect("folder");
     let help = run(&["--help"], folder.path());

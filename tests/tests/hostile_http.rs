@@ -120,7 +120,8 @@ async fn without_an_egress_no_request_leaves_and_the_log_says_why() {
     let done = connect("http", request(), Authority::default()).await;
     assert_eq!(output(&done)["error"], "ErrorCode::HttpRequestDenied");
     let told = done.log.iter().any(|line| {
-        line.level == LogLevel::Warn && line.message.contains("https://erp.example/orders: this call has no outbound")
+        line.level == LogLevel::Warn
+            && line.message.contains("https://erp.example:8443/orders: this call has no outbound")
     });
     assert!(told, "{:?}", done.log);
 }

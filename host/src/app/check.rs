@@ -137,7 +137,13 @@ pub async fn check(folder: &Path, invoker: &dyn Invoker, library: &Library) -> R
         let total = report.golden.len();
         report.add(
             "golden.pass",
-            if failed == 0 { Ok(format!("{total} passed")) } else { Err(format!("{failed} of {total} failed")) },
+            if total == 0 {
+                Ok("there is none: add `golden/NAME.json` with `input` and `expected`".to_owned())
+            } else if failed == 0 {
+                Ok(format!("{total} passed"))
+            } else {
+                Err(format!("{failed} of {total} failed"))
+            },
         );
     }
     report.imports = Some(inspection.imports);

@@ -80,16 +80,21 @@ fn limit_of_files() -> Finding {
 }
 
 fn folder(data: &Path) -> Finding {
-    let result = fs::create_dir_all(data).map_err(|error| error.to_string()).and_then(|()| {
-        let probe = data.join(".crossdock-probe");
-        fs::write(&probe, b"x").and_then(|()| fs::remove_file(&probe)).map_err(|error| error.to_string())?;
-        match free_bytes(data) {
-            Some(free) if free < FREE_BYTES_MIN => Err(format!("only {} MiB free: make room", free >> 20)),
-            Some(free) => Ok(format!("{} can be written, {} MiB free", data.display(), free >> 20)),
-            None => Ok(format!("{} can be written", data.display())),
-        }
-    });
-    finding("data folder", result)
+    if !data.is_dir() {
+        let detail = format!("{} is not there; `crossdock serve` would make it", data.display());
+        return finding("data folder", Ok(detail));
+    }
+    finding("data folder", writable(data))
+}
+
+fn writable(data: &Path) -> Result<String, String> {
+    let probe = data.join(".crossdock-probe");
+    fs::write(&probe, b"x").and_then(|()| fs::remove_file(&probe)).map_err(|error| error.to_string())?;
+    match free_bytes(data) {
+        Some(free) if free < FREE_BYTES_MIN => Err(format!("only {} MiB free: make room", free >> 20)),
+        Some(free) => Ok(format!("{} can be written, {} MiB free", data.display(), free >> 20)),
+        None => Ok(format!("{} can be written", data.display())),
+    }
 }
 
 /// What `df` says; absent where there is none.

@@ -98,19 +98,11 @@ pub enum StartError {
         problem: String,
     },
     /// Something declared or recorded cannot be installed.
-    #[error("cannot be installed")]
-    Install {
-        /// Why.
-        #[from]
-        source: InstallError,
-    },
+    #[error(transparent)]
+    Install(#[from] InstallError),
     /// A package that the configuration names cannot be read.
-    #[error("a plugin package cannot be read")]
-    Package {
-        /// Why.
-        #[from]
-        source: PackageError,
-    },
+    #[error(transparent)]
+    Package(#[from] PackageError),
     /// A pipeline's file cannot be read.
     #[error("cannot read pipeline `{path}`")]
     Pipeline {
@@ -257,11 +249,23 @@ impl Hub {
         }
     }
 
+    /// Secrets that cannot be read now, with what needs them.
+    fn missing_secrets(&self) -> Vec<String> {
+        let installation = self.shared.installation.load();
+        let missing = installation.secrets().filter_map(|(whose, secret)| {
+            self.shared.secrets.resolve(secret).err().map(|error| format!("{whose}: {error}"))
+        });
+        missing.collect()
+    }
+
     /// Rebuilds the list of runs from the journal, and takes up those that are not settled.
     ///
     /// # Errors
     /// If the journal cannot be read.
     pub async fn take_up(&self) -> Result<(), StartError> {
+        for problem in self.missing_secrets() {
+            tracing::warn!(problem, "a secret cannot be read: what needs it will fail");
+        }
         let shared = &self.shared;
         let mut accepted = Vec::new();
         let mut after = Position::default();
@@ -433,10 +437,15 @@ impl HubPort for Hub {
         let ok = || "ok".to_owned();
         let stuck = self.shared.index.stuck_count();
         let stuck = if stuck == 0 { ok() } else { format!("{stuck} runs cannot be carried forward: see the log") };
+        // Readiness may be asked by anybody: it says how many, the log says which.
+        let secrets = self.missing_secrets().len();
+        let secrets =
+            if secrets == 0 { ok() } else { format!("{secrets} secrets cannot be read: see the log of the start") };
         let unusable = &installation.unusable;
         let installed = if unusable.is_empty() { ok() } else { unusable.join("; ") };
         let checks = vec![
             ("installation".to_owned(), installed),
+            ("secrets".to_owned(), secrets),
             ("runs".to_owned(), stuck),
             ("journal".to_owned(), journal.clone().err().unwrap_or_else(ok)),
             ("bindings".to_owned(), if unbound.is_empty() { ok() } else { unbound.join("; ") }),

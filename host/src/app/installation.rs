@@ -18,7 +18,7 @@ use crate::{
         plan::{Plan, PluginRange},
     },
     model::{
-        connection::{Connection, WebhookSource},
+        connection::{Auth, Connection, SecretRef, WebhookSource},
         contract::OperationContract,
         entry::PluginUse,
         id::{ContractId, Digest, PluginId},
@@ -175,6 +175,22 @@ impl Installation {
             .flat_map(|pipeline| pipeline.plan.triggers.iter().map(|trigger| trigger.event_type.as_str()))
             .chain(self.events.keys().map(String::as_str))
             .collect()
+    }
+
+    /// Every secret that is referred to, with what refers to it.
+    pub fn secrets(&self) -> impl Iterator<Item = (String, &SecretRef)> {
+        let connections = self.connections.values().flat_map(|open| {
+            let named = open.connection.secrets.values();
+            let auth = match &open.connection.auth {
+                Auth::None => None,
+                Auth::Basic { password: secret, .. }
+                | Auth::Bearer { token: secret }
+                | Auth::OAuth2ClientCredentials { client_secret: secret, .. } => Some(secret),
+            };
+            named.chain(auth).map(|secret| (format!("connection `{}`", open.name), secret))
+        });
+        let sources = self.sources.iter().map(|(name, source)| (format!("webhook source `{name}`"), &source.secret));
+        connections.chain(sources)
     }
 
     /// The look-ups of a run of this pipeline.

@@ -7,7 +7,7 @@ use crate::{
     model::{failure::FailureKind, id::hash32},
     policy::signature,
     ports::{
-        hub::{Delivered, WebhookError},
+        hub::{AcceptError, Delivered, WebhookError},
         invoker::{Answer, Authority, CallError, Delivery, Feed, Invocation, Work},
     },
 };
@@ -29,7 +29,12 @@ pub(super) async fn deliver(shared: &Arc<Shared>, name: &str, delivery: Delivery
         .webhook
         .as_ref()
         .ok_or_else(|| broken(format!("plugin `{}` declares no `[webhook]`", source.plugin)))?;
-    let secret = shared.secrets.resolve(&source.secret).map_err(|error| broken(error.to_string()))?;
+    let secret = shared.secrets.resolve(&source.secret).map_err(|error| {
+        // Where the secret is kept is the operator's business and not the sender's.
+        tracing::error!(source = name, %error, "a webhook source's secret cannot be read");
+        let reason = "the source is not set up; the hub's operator is told".to_owned();
+        WebhookError::Accept { source: AcceptError::Unavailable { reason } }
+    })?;
     let now = shared.clock.now();
     signature::verify(scheme, &delivery.headers, &delivery.body, secret.expose(), now)
         .map_err(|error| WebhookError::Signature { problem: error.to_string() })?;

@@ -86,7 +86,7 @@ impl Demo {
         out.say(out.green("\nEverything came out as it should."));
         out.say("\nWhat to try next:");
         if self.data.is_some() {
-            out.say(format!("  crossdock serve --data {}         open what was just recorded", data.display()));
+            out.say(format!("  crossdock serve --data {}         open what was just recorded; the systems have stopped, so new orders park", data.display()));
             out.say("  crossdock run list                  and, in another terminal, look at it");
         } else {
             out.say("  crossdock demo --data demo-data     keep the data; then `crossdock serve --data demo-data`");

@@ -32,7 +32,7 @@ pub(super) struct Send {
     /// With `--type`: what it happened to.
     #[arg(long, requires = "event_type")]
     subject: Option<String>,
-    /// Wait until its runs are settled, at most so long, such as `5s`.
+    /// Wait until its runs are settled, at most so long, such as `5s`. Exits with 1 if one ends parked or rejected.
     #[arg(long, value_name = "DURATION")]
     wait: Option<String>,
     #[command(flatten)]
@@ -62,9 +62,13 @@ impl Event {
         let answer: Value = client
             .post(&format!("/v1/events{query}"), "application/cloudevents+json", serde_json::to_vec(&event)?)
             .await?;
+        let ended_badly = answer.to_string();
+        let ended_badly =
+            ["parked", "rejected"].iter().any(|state| ended_badly.contains(&format!("\"state\":\"{state}\"")));
+        let code = if ended_badly { ExitCode::FAILURE } else { ExitCode::SUCCESS };
         if out.is_json() {
             out.value(&answer);
-            return Ok(ExitCode::SUCCESS);
+            return Ok(code);
         }
         for event in answer.get("events").and_then(Value::as_array).into_iter().flatten() {
             let text = |name: &str| event.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
@@ -73,13 +77,15 @@ impl Event {
             let runs = event.get("runs").and_then(Value::as_array).cloned().unwrap_or_default();
             for run in &runs {
                 let field = |name: &str| run.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
-                out.say(format!("  run {} {}", field("id"), field("state")));
+                let cause = field("cause");
+                let cause = if cause.is_empty() { cause } else { format!(": {cause}") };
+                out.say(format!("  run {} {}{cause}", field("id"), field("state")));
             }
             if runs.is_empty() {
                 out.say("  no pipeline listens to it; it is kept as unmatched");
             }
         }
-        Ok(ExitCode::SUCCESS)
+        Ok(code)
     }
 }
 

@@ -8,6 +8,8 @@ use std::{
 use comfy_table::{ContentArrangement, Table, presets::NOTHING};
 use serde::Serialize;
 
+use crate::net::client::ClientError;
+
 /// Standard output.
 pub(super) struct Out {
     json: bool,
@@ -59,7 +61,7 @@ impl Out {
     }
 
     /// Prints an error and its causes; the exit code of a failure.
-    pub(super) fn failed(&self, error: &dyn std::error::Error) -> ExitCode {
+    pub(super) fn failed(&self, error: &(dyn std::error::Error + 'static)) -> ExitCode {
         let mut causes = Vec::new();
         let mut source = error.source();
         while let Some(cause) = source {
@@ -67,7 +69,17 @@ impl Out {
             source = cause.source();
         }
         if self.json {
-            self.value(&serde_json::json!({ "error": error.to_string(), "causes": causes }));
+            let mut value = serde_json::json!({ "error": error.to_string(), "causes": causes });
+            // What a hub says comes with a code, so that a program need not read prose.
+            if let (Some(ClientError::Refused { status, problem }), Some(fields)) =
+                (error.downcast_ref::<ClientError>(), value.as_object_mut())
+            {
+                fields.insert("status".to_owned(), status.as_u16().into());
+                fields.insert("code".to_owned(), problem.code.clone().into());
+                fields.insert("detail".to_owned(), problem.detail.clone().into());
+                fields.insert("advice".to_owned(), problem.advice.clone().into());
+            }
+            self.value(&value);
         } else {
             let mut text = format!("{} {error}", self.red("error:"));
             for cause in causes {

@@ -140,6 +140,9 @@ impl Graph {
         let text = read(&self.file)?;
         match language::parse(&text) {
             Err(diagnostics) => {
+                if out.is_json() {
+                    out.value(&json!({ "file": self.file, "accepted": false, "diagnostics": diagnostics }));
+                }
                 tell(out, &self.file, &text, &diagnostics);
                 Ok(ExitCode::FAILURE)
             }

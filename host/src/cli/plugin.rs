@@ -118,7 +118,8 @@ fn tell(out: &Out, report: &Report) {
     for golden in &report.golden {
         let sign = if golden.passed { out.green("✓") } else { out.red("✗") };
         let share = (golden.usage.fuel * 100).checked_div(golden.fuel_limit).unwrap_or_default();
-        let used = format!("{} fuel, {share} % of its limit", grouped(golden.usage.fuel));
+        let percent = if share == 0 { "less than 1".to_owned() } else { share.to_string() };
+        let used = format!("{} fuel, {percent} % of its limit", grouped(golden.usage.fuel));
         // An author should see a limit coming before a bigger cart runs into it.
         let used = if share >= 50 { out.red(&used) } else { out.dim(&used) };
         out.say(format!("    {sign} golden {:<24} {used}", golden.name));

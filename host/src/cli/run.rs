@@ -12,7 +12,7 @@ use super::{
     story::{self, duration},
 };
 use crate::{
-    model::run::{RunSummary, RunView},
+    model::run::{RunState, RunSummary, RunView},
     net::client::Client,
 };
 
@@ -23,7 +23,7 @@ pub(super) enum Run {
     List(List),
     /// Tell the whole story of a run.
     Show(Show),
-    /// Follow a run until it is settled.
+    /// Follow a run until it is settled. Exits with 1 if it ends parked or rejected.
     Watch(Show),
 }
 
@@ -49,7 +49,7 @@ pub(super) struct List {
 /// Which run.
 #[derive(Args, Debug)]
 pub(super) struct Show {
-    /// Its id, or enough of it to be the only one.
+    /// Its id, or at least the first 8 digits of it.
     id: String,
     #[command(flatten)]
     address: HubAddress,
@@ -88,7 +88,7 @@ impl List {
         query.extend(self.key.map(|key| ("key", key)));
         let Runs { runs } = client.get_with("/v1/runs", &query).await?;
         if out.is_json() {
-            out.value(&runs);
+            out.value(&serde_json::json!({ "runs": runs }));
             return Ok(ExitCode::SUCCESS);
         }
         let rows = runs
@@ -124,7 +124,12 @@ impl Show {
             last = Some(view);
         }
         match last {
-            Some(view) => out.say(format!("  {}", story::ending(out, &view))),
+            Some(view) => {
+                out.say(format!("  {}", story::ending(out, &view)));
+                if matches!(view.summary.state, RunState::Parked | RunState::Rejected) {
+                    return Ok(ExitCode::FAILURE);
+                }
+            }
             None => return Err("the hub ended the stream without a word; is it stopping?".into()),
         }
         Ok(ExitCode::SUCCESS)

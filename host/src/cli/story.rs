@@ -33,6 +33,10 @@ pub(super) fn tell(out: &Out, run: &RunView) {
         tell_step(out, step, summary.started, 0);
     }
     out.say(format!("  {} {}", mark(out, summary.state), ending(out, run)));
+    if summary.state == RunState::Parked {
+        out.say("    next: nothing after this step was done, and this release does not resume a parked run: mend the cause,");
+        out.say("    then send the event again under another id. `--json` shows everything that is recorded.");
+    }
 }
 
 /// One line for a run.
@@ -42,7 +46,7 @@ pub(super) fn ending(out: &Out, run: &RunView) -> String {
     let state = match summary.state {
         RunState::Completed => out.green("completed"),
         RunState::Rejected => out.yellow("rejected"),
-        RunState::Parked => out.yellow("parked for people"),
+        RunState::Parked => out.yellow("parked"),
         RunState::Waiting => out.yellow("waiting"),
         RunState::Running => "running".to_owned(),
     };
@@ -98,7 +102,8 @@ fn tell_step(out: &Out, step: &StepView, started: Timestamp, failures_from: usiz
         .map(|plugin| format!("{} {} {}", plugin.id, plugin.version, out.dim(&plugin.digest.short())))
         .unwrap_or_default();
     let used = if step.usage.elapsed_us > 0 {
-        format!("{}, {} fuel", duration(step.usage.elapsed_us), grouped(step.usage.fuel))
+        let attempts = if step.attempts > 1 { format!(", {} attempts", step.attempts) } else { String::new() };
+        format!("{}, {} fuel{attempts}", duration(step.usage.elapsed_us), grouped(step.usage.fuel))
     } else {
         String::new()
     };

@@ -149,7 +149,7 @@ pub struct StepStarted {
     pub attempt: u32,
     /// What runs; absent for `emit`.
     pub plugin: Option<Arc<PluginUse>>,
-    /// For a read: `connection#operation`.
+    /// For a read: `connection#operation`; for an `emit`: the event's type.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub operation: Option<String>,
 }

@@ -139,7 +139,7 @@ pub struct StepView {
     /// What ran: plugin, version, digest, grant revision.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub plugin: Option<Arc<PluginUse>>,
-    /// For a call: `connection#operation`.
+    /// For a call: `connection#operation`; for an `emit`: the event's type.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub operation: Option<String>,
     /// For a call that writes: the key that the remote was given.

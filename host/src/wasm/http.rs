@@ -124,7 +124,8 @@ fn never(never: std::convert::Infallible) -> Error {
 
 /// The target as the log shows it: without a query, which may hold personal data.
 fn shown(uri: &http::Uri) -> String {
-    format!("{}://{}{}", uri.scheme_str().unwrap_or_default(), uri.host().unwrap_or_default(), uri.path())
+    let port = uri.port_u16().map(|port| format!(":{port}")).unwrap_or_default();
+    format!("{}://{}{port}{}", uri.scheme_str().unwrap_or_default(), uri.host().unwrap_or_default(), uri.path())
 }
 
 /// Reads a body to its end, keeping no more than the limit.

@@ -116,7 +116,7 @@ fn received(response: &IncomingResponse) -> Result<Response, Lost> {
 
 /// What an error of the hub's HTTP says about whether anything was sent.
 fn lost(code: &ErrorCode) -> Lost {
-    let text = format!("{code:?}");
+    let text = in_words(code);
     match code {
         ErrorCode::HttpRequestDenied | ErrorCode::HttpRequestUriInvalid | ErrorCode::HttpRequestMethodInvalid => {
             Lost::denied("the hub refused the request; the run's log says why and what would grant it")
@@ -134,6 +134,25 @@ fn lost(code: &ErrorCode) -> Lost {
         | ErrorCode::TlsCertificateError => Lost::connect(text),
         ErrorCode::HttpRequestBodySize(_) => Lost::invalid("the request's body is larger than the hub allows"),
         _ => Lost::broken(text),
+    }
+}
+
+/// What an error of the hub's HTTP means, for people.
+fn in_words(code: &ErrorCode) -> &'static str {
+    match code {
+        ErrorCode::DnsTimeout | ErrorCode::DnsError(_) | ErrorCode::DestinationNotFound => {
+            "its name cannot be resolved"
+        }
+        ErrorCode::ConnectionRefused => "it does not take connections",
+        ErrorCode::ConnectionTimeout => "it did not take the connection in time",
+        ErrorCode::ConnectionLimitReached => "this call made as many requests as it may",
+        ErrorCode::ConnectionTerminated => "the connection broke",
+        ErrorCode::ConnectionReadTimeout | ErrorCode::HttpResponseTimeout => "it did not answer in time",
+        ErrorCode::TlsProtocolError | ErrorCode::TlsCertificateError | ErrorCode::TlsAlertReceived(_) => {
+            "no secure connection came about"
+        }
+        ErrorCode::HttpResponseBodySize(_) => "its answer is larger than the connection allows",
+        _ => "the request failed; the run's log says how",
     }
 }
 

@@ -166,7 +166,7 @@ fn consequence(consequence: &Consequence) -> Option<String> {
     Some(match &consequence.then {
         Then::Continue => "go on".to_owned(),
         Then::Reject => "reject".to_owned(),
-        Then::DeadLetter { .. } => "dead letter".to_owned(),
+        Then::DeadLetter { .. } => "park for people".to_owned(),
         Then::End { reason } => format!("end, {reason}"),
         Then::Use { .. } => "use what is given".to_owned(),
         Then::As { signal } => format!("as {signal}"),

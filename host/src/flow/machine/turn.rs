@@ -275,9 +275,9 @@ impl Turn<'_> {
                 self.record(Entry::BranchTaken { step: node.id.clone(), branch });
                 Ok(())
             }
-            Action::Emit { .. } => {
-                let (step, time) = (node.id.clone(), self.now);
-                self.record(Entry::StepStarted(StepStarted { step, time, attempt: 1, plugin: None, operation: None }));
+            Action::Emit { event_type, .. } => {
+                let (step, time, operation) = (node.id.clone(), self.now, Some(event_type.clone()));
+                self.record(Entry::StepStarted(StepStarted { step, time, attempt: 1, plugin: None, operation }));
                 self.emit(id)
             }
             Action::End { .. } => {

@@ -321,15 +321,26 @@ impl<'a> World<'a> {
 /// Writes to the ERP that nothing reads back.
 pub(super) fn unconfirmed(definition: &Definition, environment: &Environment<'_>) -> Vec<Diagnostic> {
     let mut found = Vec::new();
-    for step in definition.all_steps() {
-        let Action::Call { connection, operation, confirm: None, .. } = &step.action else { continue };
-        let contract = definition.uses.get(&connection.value);
-        let known = contract
+    let effect = |connection: &str, operation: &str| {
+        let contract = definition.uses.get(connection);
+        contract
             .and_then(|contract| environment.contracts.get(&contract.value))
-            .and_then(|contract| contract.operations.get(&operation.value));
-        if known.is_some_and(|known| known.effect == Effect::Write) && is_erp(definition, &connection.value) {
+            .and_then(|contract| contract.operations.get(operation))
+            .map(|known| known.effect)
+    };
+    let steps = definition.all_steps();
+    for (number, step) in steps.iter().enumerate() {
+        let Action::Call { connection, operation, confirm: None, .. } = &step.action else { continue };
+        let read_later = steps.iter().skip(number + 1).any(|later| match &later.action {
+            Action::Call { connection: other, operation, .. } => {
+                other.value == connection.value && effect(&other.value, &operation.value) == Some(Effect::Read)
+            }
+            _ => false,
+        });
+        let writes = effect(&connection.value, &operation.value) == Some(Effect::Write);
+        if writes && !read_later && is_erp(definition, &connection.value) {
             let problem = format!("nothing reads back what `{}` wrote to the ERP", operation.value);
-            let instead = "add `confirm: { call: …, with: …, equals: … }`, so that \"sent\" becomes \"posted\"";
+            let instead = "read it back with a `call` after it, so that \"sent\" becomes \"posted\"";
             found.push(Diagnostic::new(operation.at, "language.write-without-read-back", problem, instead));
         }
     }

@@ -802,10 +802,8 @@ fn an_erp_write_without_read_back_is_advised_against_but_accepted() {
     assert_eq!(advice(text), [""; 0]);
     assert_eq!(
         advice(&text.replacen("wms#create_pick", "erp#reserve", 1)),
-        [
-            "29:23 language.write-without-read-back: nothing reads back what `reserve` wrote to the ERP → add `confirm: { \
-             call: …, with: …, equals: … }`, so that \"sent\" becomes \"posted\""
-        ]
+        ["29:23 language.write-without-read-back: nothing reads back what `reserve` wrote to the ERP → read it back \
+             with a `call` after it, so that \"sent\" becomes \"posted\""]
     );
     for text in [include_str!("../fixtures/fulfilment.yaml"), include_str!("../fixtures/replenishment.yaml")] {
         assert_eq!(advice(text), [""; 0]);

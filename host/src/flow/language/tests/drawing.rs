@@ -33,7 +33,7 @@ fn loops_and_parallel_branches_are_drawn() {
     ├─ fraud      score crossdock/order-risk@^1  (with a fallback)
     ├─ validate   rule crossdock/order-validation@^2  (hold: ask fraud-desk within 2h)
     ├─ erp_order  call erp#create_order  (confirmed by read_order; up to 8 attempts; within 4h; undone by cancel_order)
-    ├─ placed     loop until steps.result.kind == "shipped"  (if exhausted, dead letter)
+    ├─ placed     loop until steps.result.kind == "shipped"  (if exhausted, park for people)
     │  ├─ facts        parallel
     │  │  ├╴stock
     │  │  │ └─ ·  call wms#availability
