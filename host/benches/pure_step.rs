@@ -89,6 +89,7 @@ fn prepare() -> Bench {
         secrets: Arc::new(LocalSecrets),
         clock: Arc::clone(&clock),
         library: Arc::new(Library::built_in().expect("contracts")),
+        assets: root.join("target/bench-assets"),
     };
     let installation = runtime.block_on(async {
         let now = Installation::default();

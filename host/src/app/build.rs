@@ -210,7 +210,7 @@ fn pack(folder: &Path, manifest: &Manifest, wasm: &Path, packages: &Path) -> Res
 }
 
 /// Copies a folder's regular files; links are left out, since they may lead anywhere.
-fn copy_folder(from: &Path, to: &Path) -> io::Result<()> {
+pub(super) fn copy_folder(from: &Path, to: &Path) -> io::Result<()> {
     fs::create_dir_all(to)?;
     for entry in fs::read_dir(from)? {
         let entry = entry?;

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::{
     contracts::Library,
-    install,
+    install::checks,
     package::{Package, PackageError},
 };
 use crate::{
@@ -114,7 +114,7 @@ pub async fn check(folder: &Path, invoker: &dyn Invoker, library: &Library) -> R
     report.add("package.complete", Ok(format!("component of {} bytes", package.wasm.len())));
     report.add("manifest.valid", Ok("every field is known".to_owned()));
     let manifest = &package.manifest;
-    report.add("manifest.consistent", install::check_manifest(manifest, &package.schemas).map(|()| "holds".into()));
+    report.add("manifest.consistent", checks::check_manifest(manifest, &package.schemas).map(|()| "holds".into()));
     report
         .add("contract.operations", library.implements(manifest).map(|()| "every promised operation is there".into()));
     let component = Component { digest: package.digest, wasm: package.wasm.clone(), assets: package.assets.clone() };
@@ -126,10 +126,8 @@ pub async fn check(folder: &Path, invoker: &dyn Invoker, library: &Library) -> R
         }
     };
     report.add("component.loads", Ok("compiles and links".to_owned()));
-    report.add(
-        "component.exports",
-        install::check_exports(manifest, &inspection).map(|()| "as the manifest says".into()),
-    );
+    report
+        .add("component.exports", checks::check_exports(manifest, &inspection).map(|()| "as the manifest says".into()));
     report.add("component.imports", imports(manifest, &inspection));
     if manifest.kind.is_pure() {
         report.golden = golden(&package, invoker).await;

@@ -164,6 +164,7 @@ impl Hub {
             secrets: Arc::new(LocalSecrets),
             clock: Arc::clone(&clock),
             library: Arc::new(library),
+            assets: folder(data.join("assets"))?,
         };
         let installation = installer.load().await?;
         let shared = Arc::new(Shared {

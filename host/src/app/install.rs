@@ -1,20 +1,30 @@
 //! Changes to what is installed: checked first, then recorded, then swapped in. A refusal changes nothing.
 
-use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
+pub mod checks;
+mod error;
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use bytes::Bytes;
 use semver::Version;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use tokio::sync::Semaphore;
 
+use self::checks::{check_exports, check_manifest, fits_config};
+pub use self::error::InstallError;
 use super::{
+    build,
     contracts::Library,
     installation::{CALLS_AT_ONCE, Installation, OpenConnection, Pipeline, Plugin},
     package::{Package, Schemas},
 };
 use crate::{
     flow::{
-        language::{self, Diagnostic, Environment},
+        language::{self, Environment},
         plan::compile,
     },
     model::{
@@ -25,117 +35,16 @@ use crate::{
     },
     net::egress::{EgressScope, Gateway},
     ports::{
-        blobs::{BlobError, Blobs},
+        blobs::Blobs,
         clock::Clock,
-        invoker::{Component, Inspection, Invoker, LoadError},
-        records::{RecordError, Records, Stored},
+        invoker::{Component, Invoker},
+        records::{Records, Stored},
         secrets::Secrets,
     },
 };
 
 /// How many records one look reads.
 const PAGE: usize = 256;
-
-/// Why something is not installed.
-#[derive(Debug, thiserror::Error)]
-pub enum InstallError {
-    /// The component is refused.
-    #[error("plugin `{plugin}` is refused")]
-    Component {
-        /// Its id and version.
-        plugin: String,
-        /// Why.
-        source: LoadError,
-    },
-    /// The manifest does not hold.
-    #[error("plugin `{plugin}` is refused: {problem}")]
-    Manifest {
-        /// Its id and version.
-        plugin: String,
-        /// What, and what to change.
-        problem: String,
-    },
-    /// The version is taken by other content.
-    #[error("plugin `{plugin}` is installed with digest {installed}; a version never changes: raise `version`")]
-    VersionTaken {
-        /// Its id and version.
-        plugin: String,
-        /// The digest that is installed.
-        installed: Digest,
-    },
-    /// The pipeline has mistakes.
-    #[error("pipeline `{name}` is refused: {}", first(diagnostics))]
-    Pipeline {
-        /// Its name, or the file's.
-        name: String,
-        /// Every mistake.
-        diagnostics: Vec<Diagnostic>,
-    },
-    /// The pipeline's version is taken by another text.
-    #[error("pipeline `{name}` {version} is installed with another text; a version never changes: raise `version`")]
-    PipelineTaken {
-        /// Its name.
-        name: String,
-        /// Its version.
-        version: String,
-    },
-    /// The pipeline cannot be made to run.
-    #[error("pipeline `{name}` is refused")]
-    Plan {
-        /// Its name.
-        name: String,
-        /// Why.
-        source: compile::PlanError,
-    },
-    /// A connection, source or binding does not hold.
-    #[error("{what} is refused: {problem}")]
-    Setting {
-        /// Which.
-        what: String,
-        /// What, and what to change.
-        problem: String,
-    },
-    /// The store does not take it.
-    #[error("cannot be recorded")]
-    Record {
-        /// Why.
-        #[from]
-        source: RecordError,
-    },
-    /// The store does not take the component.
-    #[error("the component cannot be stored")]
-    Blob {
-        /// Why.
-        #[from]
-        source: BlobError,
-    },
-    /// What is recorded cannot be understood.
-    #[error("record `{key}` cannot be understood: {problem}")]
-    Damaged {
-        /// Its key.
-        key: String,
-        /// Why.
-        problem: String,
-    },
-    /// The component of an installed plugin is gone.
-    #[error(
-        "the component of plugin `{plugin}` is missing from the store: restore it from a backup, or install it again"
-    )]
-    MissingComponent {
-        /// Its id and version.
-        plugin: String,
-    },
-}
-
-fn first(diagnostics: &[Diagnostic]) -> String {
-    let more = diagnostics.len().saturating_sub(1);
-    let Some(first) = diagnostics.first() else { return String::new() };
-    let text = format!(
-        "line {}, column {}: {} [{}]; instead: {}",
-        first.line, first.column, first.problem, first.code, first.instead
-    );
-    if more == 0 { text } else { format!("{text} (and {more} more: `crossdock pipeline check` shows all)") }
-}
 
 /// A plugin as it is recorded.
 #[derive(Serialize, Deserialize)]
@@ -169,6 +78,8 @@ pub struct Installer {
     pub clock: Arc<dyn Clock>,
     /// Contracts and event schemas.
     pub library: Arc<Library>,
+    /// Where plugins' assets are kept: a package's folder may be built anew or go away.
+    pub assets: PathBuf,
 }
 
 impl Installer {
@@ -245,6 +156,7 @@ impl Installer {
         check_manifest(&manifest, &schemas)
             .map_err(|problem| InstallError::Manifest { plugin: id.clone(), problem })?;
         self.library.implements(&manifest).map_err(|problem| InstallError::Manifest { plugin: id.clone(), problem })?;
+        let assets = assets.map(|folder| self.keep_assets(&folder, &id)).transpose()?;
         let key = format!("plugin/{}/{}", manifest.id, manifest.version);
         let record = PluginRecord { manifest: manifest_text, digest, schemas: schemas.clone(), assets: assets.clone() };
         let plugin = self.ready(manifest, digest, wasm.clone(), schemas, assets).await?;
@@ -522,6 +434,16 @@ impl Installer {
         }
     }
 
+    fn keep_assets(&self, folder: &Path, plugin: &str) -> Result<PathBuf, InstallError> {
+        let kept = self.assets.join(plugin.replace('/', "-"));
+        let wrong = |source| InstallError::Assets { plugin: plugin.to_owned(), source };
+        if kept.exists() {
+            std::fs::remove_dir_all(&kept).map_err(wrong)?;
+        }
+        build::copy_folder(folder, &kept).map_err(wrong)?;
+        Ok(kept)
+    }
+
     async fn all(&self, prefix: &str) -> Result<Vec<(String, Stored)>, InstallError> {
         let mut all: Vec<(String, Stored)> = Vec::new();
         loop {
@@ -574,86 +496,4 @@ fn title(manifest: &Manifest) -> String {
 fn read<T: DeserializeOwned>(key: &str, stored: &Stored) -> Result<T, InstallError> {
     serde_json::from_slice(&stored.value)
         .map_err(|error| InstallError::Damaged { key: key.to_owned(), problem: error.to_string() })
-}
-
-fn fits_config(schemas: &Schemas, config: &serde_json::Value) -> Result<(), String> {
-    let Some(schema) = &schemas.config else {
-        return if config.as_object().is_some_and(serde_json::Map::is_empty) {
-            Ok(())
-        } else {
-            Err("the plugin takes no `config`".to_owned())
-        };
-    };
-    let validator =
-        jsonschema::validator_for(schema).map_err(|error| format!("its config schema is not one: {error}"))?;
-    match validator.iter_errors(config).next() {
-        None => Ok(()),
-        Some(error) => Err(format!("`config{}` does not follow the plugin's schema: {error}", error.instance_path())),
-    }
-}
-
-/// What a manifest says against itself.
-///
-/// # Errors
-/// The first contradiction, and what to change.
-pub fn check_manifest(manifest: &Manifest, schemas: &Schemas) -> Result<(), String> {
-    if manifest.contract.major != 1 {
-        return Err(format!("it is built for contract {}; this hub serves 1.x", manifest.contract));
-    }
-    match manifest.kind {
-        Kind::Connector if manifest.operations.is_empty() => {
-            return Err("a connector lists its `operations`".to_owned());
-        }
-        Kind::Rule if manifest.rule.is_none() => return Err("a rule lists its outcomes under `[rule]`".to_owned()),
-        Kind::Scorer if manifest.model_card.is_none() => return Err("a scorer has a `[model_card]`".to_owned()),
-        _ => {}
-    }
-    if manifest.kind != Kind::Connector {
-        if !manifest.operations.is_empty() || !manifest.implements.is_empty() {
-            return Err("only a connector has `operations` and `implements`".to_owned());
-        }
-        if !manifest.capabilities.http.is_empty() || !manifest.capabilities.state.is_empty() {
-            return Err("a pure plugin has no `capabilities`: only a connector touches anything".to_owned());
-        }
-    }
-    for (name, operation) in &manifest.operations {
-        if let crate::model::manifest::Doubt::NaturalKey { find, .. } = &operation.doubt
-            && !manifest.operations.contains_key(find)
-        {
-            return Err(format!("operation `{name}` finds by `{find}`, which is not among `operations`"));
-        }
-        if let Some(undo) = &operation.compensate
-            && !manifest.operations.contains_key(undo)
-        {
-            return Err(format!("operation `{name}` is undone by `{undo}`, which is not among `operations`"));
-        }
-    }
-    for (name, schema) in [("config", &schemas.config), ("input", &schemas.input), ("output", &schemas.output)] {
-        if let Some(schema) = schema
-            && !jsonschema::meta::is_valid(schema)
-        {
-            return Err(format!("`{name}_schema` is not a JSON Schema (2020-12)"));
-        }
-    }
-    Ok(())
-}
-
-/// Whether a component exports what its manifest says.
-///
-/// # Errors
-/// What is missing, and what to do.
-pub fn check_exports(manifest: &Manifest, inspection: &Inspection) -> Result<(), String> {
-    let exports = |interface: &str| {
-        let prefix = format!("crossdock:plugin/{interface}@1.");
-        inspection.exports.iter().any(|name| name.starts_with(&prefix))
-    };
-    let mut needed = vec![manifest.kind.interface()];
-    needed.extend(manifest.webhook.is_some().then_some("webhook-source"));
-    match needed.into_iter().find(|interface| !exports(interface)) {
-        None => Ok(()),
-        Some(missing) => Err(format!(
-            "the manifest needs an export of `crossdock:plugin/{missing}`; the component exports {}",
-            if inspection.exports.is_empty() { "nothing".to_owned() } else { inspection.exports.join(", ") }
-        )),
-    }
 }
