@@ -68,11 +68,15 @@ fn pipeline(steps: usize) -> String {
     text
 }
 
-fn prepare() -> Bench {
+/// A hub with the plugin, whose input is held against its schema or (without one) is not.
+fn prepare(schema: bool) -> Bench {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("workspace").to_owned();
     let folder = build::build(&root.join("plugins/fulfilment-policy"), &root.join("target/plugins"), &mut |_| ())
         .expect("the plugin builds");
-    let package = Package::read(&folder).expect("a package");
+    let mut package = Package::read(&folder).expect("a package");
+    if !schema {
+        package.schemas.input = None;
+    }
     let golden = std::fs::read(folder.join("golden/proceeds.json")).expect("golden test `proceeds`");
     let golden: serde_json::Value = serde_json::from_slice(&golden).expect("JSON");
     let input = Json::from(golden.get("input").cloned().expect("an input"));
@@ -138,7 +142,8 @@ async fn run(bench: &Bench, number: u64) -> Duration {
 }
 
 fn steps(criterion: &mut Criterion) {
-    let bench = prepare();
+    let bench = prepare(true);
+    let without = prepare(false);
     let call = Invocation {
         component: bench.package.digest,
         work: Work::Rule {
@@ -169,18 +174,23 @@ fn steps(criterion: &mut Criterion) {
         });
     });
     let mut number = 0_u64;
-    group.bench_function("through the hub", |bencher| {
-        bencher.iter_custom(|iterations| {
-            let runs = iterations.div_ceil(STEPS as u64);
-            let mut total = Duration::ZERO;
-            for _ in 0..runs {
-                number += 1;
-                total += bench.runtime.block_on(run(&bench, number));
-            }
-            // Per step, times the steps that were asked for.
-            total.mul_f64(iterations as f64 / (runs * STEPS as u64) as f64)
+    for (name, bench) in [
+        ("through the hub, without a schema of its input", &without),
+        ("through the hub, its input held against its schema", &bench),
+    ] {
+        group.bench_function(name, |bencher| {
+            bencher.iter_custom(|iterations| {
+                let runs = iterations.div_ceil(STEPS as u64);
+                let mut total = Duration::ZERO;
+                for _ in 0..runs {
+                    number += 1;
+                    total += bench.runtime.block_on(run(bench, number));
+                }
+                // Per step, times the steps that were asked for.
+                total.mul_f64(iterations as f64 / (runs * STEPS as u64) as f64)
+            });
         });
-    });
+    }
     group.finish();
 
     let mut group = criterion.benchmark_group("component");
