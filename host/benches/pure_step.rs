@@ -27,8 +27,16 @@ use arc_swap::ArcSwap;
 use criterion::{Criterion, criterion_group, criterion_main};
 use crossdock::{
     app::{
-        accept, build, clock::SystemClock, contracts::Library, facts::Facts, index::Index, install::Installer,
-        installation::Installation, package::Package, runner::Shared, secrets::LocalSecrets,
+        accept, build,
+        clock::SystemClock,
+        contracts::Library,
+        facts::Facts,
+        index::Index,
+        install::Installer,
+        installation::Installation,
+        package::Package,
+        runner::{Shared, Turns},
+        secrets::LocalSecrets,
     },
     model::{event::Event, json::Json, limits::Limits, timestamp::Timestamp},
     net::egress::Gateway,
@@ -109,7 +117,7 @@ fn prepare(schema: bool) -> Bench {
         secrets: Arc::new(LocalSecrets),
         installation: ArcSwap::from_pointee(installation),
         index: Index::default(),
-        turns: Shared::turns(),
+        turns: Turns::default(),
         stopping: tokio_util::sync::CancellationToken::new(),
         tasks: tokio_util::task::TaskTracker::new(),
     });

@@ -8,8 +8,7 @@ use std::{
     sync::{LazyLock, Mutex, PoisonError},
 };
 
-/// The target that every guest is built for.
-const TARGET: &str = "wasm32-wasip2";
+use crossdock::app::build::{self, TARGET};
 
 /// What the outer cargo sets for its own build: an inner one must not take it for its own. With the outer flags and
 /// wrappers, guests would be built differently under `cargo test` than by their authors.
@@ -69,7 +68,9 @@ fn read(path: &Path) -> Vec<u8> {
 }
 
 fn build_now(package: &str, examples: bool) -> PathBuf {
-    add_target();
+    if let Err(error) = build::ensure_target(workspace()) {
+        fail(&error.to_string());
+    }
     let target_dir = workspace().join("target/plugins");
     let mut command = inner(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.args(["build", "--profile", "guest", "--target", TARGET, "--package", package, "--target-dir"]);
@@ -77,21 +78,6 @@ fn build_now(package: &str, examples: bool) -> PathBuf {
     run(command);
     let folder = target_dir.join(TARGET).join("guest");
     if examples { folder.join("examples") } else { folder }
-}
-
-/// Adds the target to the toolchain if rustup is there and it is missing; without rustup, the build will tell.
-fn add_target() {
-    static ADDED: LazyLock<()> = LazyLock::new(|| {
-        let mut list = inner("rustup");
-        list.args(["target", "list", "--installed"]);
-        let Ok(listed) = list.output() else { return };
-        if !String::from_utf8_lossy(&listed.stdout).lines().any(|line| line.trim() == TARGET) {
-            let mut add = inner("rustup");
-            add.args(["target", "add", TARGET]);
-            run(add);
-        }
-    });
-    LazyLock::force(&ADDED);
 }
 
 /// A command in the workspace, free of what the outer cargo has set.

@@ -21,9 +21,6 @@ use crate::{
     },
 };
 
-/// Events in one batch.
-pub const BATCH_EVENTS_LIMIT: usize = 256;
-
 /// Accepts events from outside: all or none, and only of types that somebody knows.
 ///
 /// # Errors

@@ -37,7 +37,7 @@ use crate::{
 /// Calls a pure plugin: no network, no state, no secrets.
 pub(super) async fn invoke(shared: &Arc<Shared>, installation: &Installation, run: &Run, invoke: Invoke) -> Answer {
     // Closed only when the hub is gone.
-    let _turn = shared.turns.acquire().await.ok();
+    let _turn = shared.turns.pure.acquire().await.ok();
     let Some(plugin) = installation.by_digest.get(&invoke.plugin.digest) else {
         let message = format!("component {} of `{}` is not installed", invoke.plugin.digest, invoke.plugin.id);
         return refused(invoke.node, Failure::new(FailureKind::Permanent, "plugin.missing", message));
@@ -83,7 +83,8 @@ pub(super) async fn call(shared: &Arc<Shared>, installation: &Installation, run:
         Err(failure) => return refused(call.node, failure),
     };
     // A remote that hangs holds its own connection's calls and nobody else's.
-    let _permit = open.bulkhead.acquire().await.ok();
+    let _own = open.bulkhead.acquire().await.ok();
+    let _turn = shared.turns.outward.acquire().await.ok();
     let completed = shared
         .invoker
         .invoke(Invocation {

@@ -25,7 +25,7 @@ use super::{
     install::{InstallError, Installer},
     installation::Installation,
     package::{Package, PackageError},
-    runner::{self, Shared},
+    runner::{self, Shared, Turns},
     secrets::LocalSecrets,
     webhook,
 };
@@ -176,7 +176,7 @@ impl Hub {
             secrets: Arc::new(LocalSecrets),
             installation: ArcSwap::from_pointee(installation),
             index: Index::default(),
-            turns: Shared::turns(),
+            turns: Turns::default(),
             stopping: CancellationToken::new(),
             tasks: TaskTracker::new(),
         });

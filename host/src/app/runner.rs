@@ -42,6 +42,9 @@ use crate::{
 /// Pure calls at the same time; others wait for their turn. Calls of connectors are bounded for each connection, so that
 /// a remote that hangs takes nobody else's.
 const PURE_CALLS_AT_ONCE: usize = 128;
+/// Calls of connectors at the same time, over all connections. With the pure calls it stays below what the sandbox
+/// takes, so that a call waits here rather than being refused there.
+const OUTWARD_CALLS_AT_ONCE: usize = 320;
 /// Runs that are not settled, above which no event is accepted.
 pub const RUNS_LIMIT: usize = 50_000;
 /// The wait before an append that the journal did not take is tried again, and the longest such wait, milliseconds.
@@ -65,19 +68,25 @@ pub struct Shared {
     pub installation: ArcSwap<Installation>,
     /// The list of runs.
     pub index: Index,
-    /// Turns for pure calls.
-    pub turns: Semaphore,
+    /// Turns for calls of plugins.
+    pub turns: Turns,
     /// Told when the hub shuts down; runs stop at their next effect and are resumed at the next start.
     pub stopping: CancellationToken,
     /// Counts tasks, so that shutdown can wait for them.
     pub tasks: TaskTracker,
 }
 
-impl Shared {
-    /// Turns for the pure calls of a new hub.
-    #[must_use]
-    pub fn turns() -> Semaphore {
-        Semaphore::new(PURE_CALLS_AT_ONCE)
+/// Who may call a plugin now. A connector's call also needs a turn of its connection.
+pub struct Turns {
+    /// For pure calls and deliveries.
+    pub pure: Semaphore,
+    /// For connectors.
+    pub outward: Semaphore,
+}
+
+impl Default for Turns {
+    fn default() -> Self {
+        Self { pure: Semaphore::new(PURE_CALLS_AT_ONCE), outward: Semaphore::new(OUTWARD_CALLS_AT_ONCE) }
     }
 }
 
@@ -190,24 +199,30 @@ impl Drive {
         let mut input = Input::Resume;
         loop {
             metrics::gauge!("crossdock_runs_active").increment(1);
-            let mut then = Some(input);
-            let mut due = None;
-            while let Some(happened) = then.take() {
-                match self.turn(happened, shared).await? {
-                    Next::Answer(answer) => then = Some(Input::Answer(answer)),
-                    Next::Sleep(time) => due = Some(time),
-                    Next::Nothing => {}
-                }
-            }
+            let worked = self.work(input, shared).await;
             metrics::gauge!("crossdock_runs_active").decrement(1);
-            self.commit(shared).await?;
-            let Some(due) = due else { return Ok(()) };
+            let Some(due) = worked? else { return Ok(()) };
             tokio::select! {
                 () = shared.clock.sleep_until(due) => {}
                 () = shared.stopping.cancelled() => return Err(Stop::Stopping),
             }
             input = Input::Wake;
         }
+    }
+
+    /// Works until nothing is left to do now; the time at which there is again, if there is one.
+    async fn work(&mut self, input: Input, shared: &Arc<Shared>) -> Result<Option<Timestamp>, Stop> {
+        let mut then = Some(input);
+        let mut due = None;
+        while let Some(happened) = then.take() {
+            match self.turn(happened, shared).await? {
+                Next::Answer(answer) => then = Some(Input::Answer(answer)),
+                Next::Sleep(time) => due = Some(time),
+                Next::Nothing => {}
+            }
+        }
+        self.commit(shared).await?;
+        Ok(due)
     }
 
     /// One decision, carried out.

@@ -106,21 +106,6 @@ impl Expression {
         Ok(Self { source: source.to_owned(), form })
     }
 
-    /// As it was written.
-    #[must_use]
-    pub fn source(&self) -> &str {
-        &self.source
-    }
-
-    /// The paths that it reads, such as `steps.order.lines`.
-    #[must_use]
-    pub fn paths(&self) -> &[Vec<String>] {
-        match &self.form {
-            Form::Path(path) => std::slice::from_ref(path),
-            Form::Program { paths, .. } => paths,
-        }
-    }
-
     /// Evaluates it to a document.
     ///
     /// # Errors

@@ -152,12 +152,6 @@ impl Run {
         self.settled
     }
 
-    /// What it is about.
-    #[must_use]
-    pub fn key(&self) -> &str {
-        &self.started.key
-    }
-
     /// Decides what to do. The effects are to be carried out in order; one that calls out is always the last.
     pub fn decide(&mut self, input: Input, now: Timestamp, bindings: &dyn Bindings) -> Vec<Effect> {
         let now = now.max(self.recorded);

@@ -26,8 +26,6 @@ pub struct Plan {
     pub key: Expression,
     /// Its constants.
     pub config: Document,
-    /// Names of connections that it uses.
-    pub uses: Vec<String>,
     pub(super) nodes: Vec<Node>,
     pub(super) ids: HashMap<String, NodeId>,
     pub(super) blocks: Vec<Block>,

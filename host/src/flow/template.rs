@@ -64,23 +64,6 @@ impl Template {
         }
     }
 
-    /// Every expression in it.
-    pub fn expressions(&self) -> Vec<&Expression> {
-        match self {
-            Self::Literal(_) => Vec::new(),
-            Self::Expression(expression) => vec![expression],
-            Self::Text(parts) => parts
-                .iter()
-                .filter_map(|part| match part {
-                    Part::Literal(_) => None,
-                    Part::Expression(expression) => Some(expression),
-                })
-                .collect(),
-            Self::List(items) => items.iter().flat_map(Self::expressions).collect(),
-            Self::Map(fields) => fields.iter().flat_map(|(_, field)| field.expressions()).collect(),
-        }
-    }
-
     fn write(&self, scope: &dyn Scope, out: &mut Vec<u8>) -> Result<(), EvaluateError> {
         match self {
             Self::Literal(json) => out.extend_from_slice(json.as_bytes()),

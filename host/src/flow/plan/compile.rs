@@ -87,7 +87,6 @@ pub fn compile(
         triggers,
         key,
         config: Document::new(definition.config.clone()),
-        uses: definition.uses.keys().cloned().collect(),
         ids: builder.nodes.iter().enumerate().map(|(number, node)| (node.id.clone(), NodeId(number))).collect(),
         nodes: builder.nodes,
         blocks: builder.blocks,
