@@ -10,25 +10,6 @@ use std::{
 
 use crossdock::app::build::{self, TARGET};
 
-/// What the outer cargo sets for its own build: an inner one must not take it for its own. With the outer flags and
-/// wrappers, guests would be built differently under `cargo test` than by their authors.
-const OUTER_VARIABLES: [&str; 11] = [
-    "RUSTFLAGS",
-    "CARGO_ENCODED_RUSTFLAGS",
-    "CARGO_BUILD_TARGET",
-    "CARGO_TARGET_DIR",
-    "CARGO_TARGET_TMPDIR",
-    "CARGO_CRATE_NAME",
-    "CARGO_PRIMARY_PACKAGE",
-    "CARGO_MAKEFLAGS",
-    "MAKEFLAGS",
-    "RUSTC_WRAPPER",
-    "RUSTC_WORKSPACE_WRAPPER",
-];
-
-/// Prefixes of more such variables.
-const OUTER_PREFIXES: [&str; 3] = ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_"];
-
 /// Builds a package's guests and returns the folder that holds the `.wasm` files: those of its examples, or its own.
 ///
 /// The folder is `target/plugins` of the workspace, apart from the outer build, which holds a lock on its own.
@@ -84,13 +65,7 @@ fn build_now(package: &str, examples: bool) -> PathBuf {
 fn inner(program: impl AsRef<std::ffi::OsStr>) -> Command {
     let mut command = Command::new(program);
     command.current_dir(workspace());
-    for (name, _) in env::vars_os() {
-        let known = name.to_string_lossy();
-        let is_outer = OUTER_VARIABLES.contains(&&*known) || OUTER_PREFIXES.iter().any(|p| known.starts_with(p));
-        if is_outer {
-            command.env_remove(&name);
-        }
-    }
+    build::leave_outer_build(&mut command);
     command
 }
 

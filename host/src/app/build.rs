@@ -128,19 +128,7 @@ fn compile(folder: &Path, target: &Path, progress: &mut dyn FnMut(&str)) -> Resu
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
-    // What an outer cargo sets for its own build must not leak into this one.
-    for (name, _) in std::env::vars_os() {
-        let name = name.to_string_lossy().into_owned();
-        let outer = name.starts_with("CARGO_")
-            && name != "CARGO_HOME"
-            && !name.starts_with("CARGO_REGISTRIES")
-            && !name.starts_with("CARGO_NET")
-            && !name.starts_with("CARGO_HTTP")
-            && !name.starts_with("CARGO_SOURCE");
-        if outer || matches!(name.as_str(), "RUSTFLAGS" | "RUSTC_WRAPPER" | "MAKEFLAGS" | "RUSTC_WORKSPACE_WRAPPER") {
-            cargo.env_remove(&name);
-        }
-    }
+    leave_outer_build(&mut cargo);
     let mut child = cargo.spawn().map_err(|source| BuildError::Tool { tool: "cargo".to_owned(), source })?;
     let said = child.stderr.take();
     let listener = std::thread::spawn(move || {
@@ -171,6 +159,23 @@ fn compile(folder: &Path, target: &Path, progress: &mut dyn FnMut(&str)) -> Resu
     match wasm {
         Some(wasm) if status.success() => Ok(wasm),
         _ => Err(BuildError::Compile { folder: folder.to_owned(), output }),
+    }
+}
+
+/// Frees a cargo from what an outer cargo has set for its own build: with its flags and wrappers, guests would be built
+/// differently under `cargo test` than by their authors.
+pub fn leave_outer_build(command: &mut Command) {
+    for (name, _) in std::env::vars_os() {
+        let name = name.to_string_lossy().into_owned();
+        let outer = name.starts_with("CARGO_")
+            && name != "CARGO_HOME"
+            && !name.starts_with("CARGO_REGISTRIES")
+            && !name.starts_with("CARGO_NET")
+            && !name.starts_with("CARGO_HTTP")
+            && !name.starts_with("CARGO_SOURCE");
+        if outer || matches!(name.as_str(), "RUSTFLAGS" | "RUSTC_WRAPPER" | "MAKEFLAGS" | "RUSTC_WORKSPACE_WRAPPER") {
+            command.env_remove(&name);
+        }
     }
 }
 
