@@ -327,7 +327,10 @@ fn a_full_disk_is_told_and_loses_nothing_that_was_acknowledged() {
             };
             assert!(refusal.to_string().contains("has room"), "{refusal}");
             assert!(journal.health().is_err());
+            drop(file);
             fs::remove_file(&filler).unwrap();
+            // What is freed can be used again only once the file system has committed it.
+            fs::File::open(disk.mount.path()).unwrap().sync_all().unwrap();
             assert!(store.close().await.is_err());
             version
         })
