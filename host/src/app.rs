@@ -1,9 +1,11 @@
 //! L4: a hub put together. Configuration, what is installed, acceptance, and the runner that carries runs forward.
 
 pub mod accept;
+pub mod actors;
 pub mod build;
 mod calls;
 pub mod check;
+mod children;
 pub mod clock;
 pub mod config;
 pub mod contracts;
@@ -11,10 +13,13 @@ pub mod diagnose;
 pub mod facts;
 pub mod hub;
 mod identity;
+pub mod inbox;
 pub mod index;
 pub mod install;
 pub mod installation;
+pub mod mailbox;
 pub mod package;
+mod people;
 pub mod runner;
 pub mod secrets;
 pub mod state;

@@ -1,5 +1,6 @@
 //! L2: how a run goes on. Pure: it decides, and the runner carries out what it decided.
 
+pub mod correlation;
 pub mod document;
 pub mod expression;
 pub mod language;

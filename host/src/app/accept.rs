@@ -5,6 +5,7 @@ use std::{collections::HashMap, sync::Arc};
 use futures::future;
 
 use super::{
+    actors::Command,
     calls::EventScope,
     installation::Installation,
     runner::{self, RUNS_LIMIT, Shared},
@@ -30,7 +31,7 @@ pub async fn external(shared: &Arc<Shared>, events: Vec<Event>) -> Result<Vec<Ac
     if shared.stopping.is_cancelled() {
         return Err(AcceptError::Unavailable { reason: "the hub is stopping".to_owned() });
     }
-    if shared.tasks.len() >= RUNS_LIMIT {
+    if shared.actors.count() >= RUNS_LIMIT {
         return Err(AcceptError::Unavailable { reason: format!("{RUNS_LIMIT} runs are under way; try again later") });
     }
     let mut prepared = Vec::with_capacity(events.len());
@@ -140,6 +141,7 @@ async fn store(shared: &Arc<Shared>, accepted: Accepted) -> Result<Acceptance, A
             for start in &accepted.starts {
                 runner::start(shared, &accepted, id, start);
             }
+            signal(shared, id, &accepted);
             Ok(Acceptance { id, duplicate: false, runs })
         }
         Err(AppendError::Conflict) => {
@@ -150,6 +152,15 @@ async fn store(shared: &Arc<Shared>, accepted: Accepted) -> Result<Acceptance, A
             Ok(again)
         }
         Err(error) => Err(AcceptError::Unavailable { reason: error.to_string() }),
+    }
+}
+
+/// Offers an accepted event to every run that waits for it, and keeps it for those that will.
+pub fn signal(shared: &Arc<Shared>, acceptance: AcceptanceId, accepted: &Accepted) {
+    for key in shared.installation.load().signal_keys(&accepted.event) {
+        for run in shared.mailbox.keep(key, accepted.time, acceptance) {
+            runner::deliver(shared, run, Command::Signal { key, acceptance });
+        }
     }
 }
 

@@ -16,15 +16,19 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
     accept,
+    actors::{Actors, Command, Timers},
     clock::SystemClock,
     config::Config,
     contracts::Library,
     facts::{Facts, FactsError},
     identity,
+    inbox::Inbox,
     index::Index,
-    install::{InstallError, Installer},
+    install::{InstallError, Installer, copy},
     installation::Installation,
+    mailbox::Mailbox,
     package::{Package, PackageError},
+    people,
     runner::{self, Shared, Turns},
     secrets::LocalSecrets,
     webhook,
@@ -42,8 +46,8 @@ use crate::{
     ports::{
         clock::Clock,
         hub::{
-            AcceptError, Acceptance, Delivered, Hub as HubPort, PipelineView, PluginView, Readiness, RunFilter,
-            WebhookError,
+            AcceptError, Acceptance, ActError, ControlRequest, Decision, Delivered, Hub as HubPort, PipelineView,
+            PluginView, Question, QuestionFilter, Readiness, RunFilter, WebhookError,
         },
         invoker::{Delivery, Invoker},
         journal::{Position, StreamId},
@@ -57,6 +61,9 @@ use crate::{
 const TAIL_PAGE: usize = 512;
 /// How often the store's health is looked at, milliseconds.
 const HEALTH_PERIOD_MS: u64 = 250;
+/// How long after a start waits and questions that fell due before it are over, milliseconds: what came in meanwhile is
+/// looked at first.
+const CATCH_UP_MS: u64 = 2_000;
 /// How long shutdown waits for runs to reach their next durable point.
 const SHUTDOWN_LIMIT: Duration = Duration::from_secs(10);
 
@@ -176,6 +183,11 @@ impl Hub {
             secrets: Arc::new(LocalSecrets),
             installation: ArcSwap::from_pointee(installation),
             index: Index::default(),
+            actors: Actors::default(),
+            timers: Timers::default(),
+            mailbox: Mailbox::default(),
+            inbox: Inbox::default(),
+            grace: system_clock.now().plus_millis(CATCH_UP_MS),
             turns: Turns::default(),
             stopping: CancellationToken::new(),
             tasks: TaskTracker::new(),
@@ -206,6 +218,10 @@ impl Hub {
                 std::fs::read_to_string(path).map_err(|source| StartError::Pipeline { path: path.clone(), source })?;
             let now = self.shared.installation.load_full();
             self.swap(self.installer.pipeline(&now, &path.display().to_string(), &text).await?);
+        }
+        if config.people != *self.shared.installation.load().people {
+            let now = self.shared.installation.load_full();
+            self.swap(Some(Installation { people: Arc::new(config.people.clone()), ..copy(&now) }));
         }
         for (pipeline, names) in &config.bindings {
             let now = self.shared.installation.load_full();
@@ -278,6 +294,13 @@ impl Hub {
                 stored.entries.iter().filter_map(Entry::time).for_each(|time| self.clock.witness(time));
                 match stored.stream {
                     StreamId::Acceptance(id) => {
+                        for entry in &stored.entries {
+                            if let Entry::Accepted(fact) = entry {
+                                for key in shared.installation.load().signal_keys(&fact.event) {
+                                    shared.mailbox.keep(key, fact.time, id);
+                                }
+                            }
+                        }
                         accepted.extend(stored.entries.into_iter().filter_map(|entry| match entry {
                             Entry::Accepted(fact) if !fact.starts.is_empty() => Some((id, fact)),
                             _ => None,
@@ -285,6 +308,9 @@ impl Hub {
                     }
                     StreamId::Run(run) => {
                         shared.index.add(run, &stored.entries);
+                        // What lies there is offered to the run when it is taken up.
+                        shared.mailbox.observe(run, &stored.entries);
+                        shared.inbox.observe(run, &stored.entries);
                     }
                 }
             }
@@ -296,11 +322,20 @@ impl Hub {
             tracing::info!(runs = unsettled.len(), "taking up runs that were cut short");
         }
         for run in unsettled {
+            // A run that only waits is not read before there is something to do.
+            if let Some(due) = shared.index.only_waits(run) {
+                shared.timers.set(due.max(shared.grace), run);
+                for (key, acceptance) in shared.mailbox.lying_for(run) {
+                    runner::deliver(shared, run, Command::Signal { key, acceptance });
+                }
+                continue;
+            }
             if let Err(error) = runner::resume(shared, run).await {
                 tracing::error!(%run, error = &error as &dyn std::error::Error, "a run cannot be taken up");
                 shared.index.stuck(run, format!("it cannot be taken up: {error}"));
             }
         }
+        shared.tasks.spawn(runner::keep_time(Arc::clone(shared)));
         for (id, fact) in accepted {
             for start in fact.starts.iter().filter(|start| !shared.index.contains(start.run)) {
                 // Settled so long ago that the list no longer holds it?
@@ -330,6 +365,13 @@ impl Hub {
         let plan = shared.installation.load().plans.get(&start.pipeline.digest).cloned()?;
         let started = runner::started(&plan, &accepted, acceptance, start);
         view::story(id, &[Entry::RunStarted(Box::new(started))])
+    }
+
+    fn name(&self, question: &mut Question) {
+        if let Some(summary) = self.shared.index.get(question.run) {
+            question.pipeline = Some(summary.pipeline);
+            question.key = Some(summary.key);
+        }
     }
 
     /// Figures of the store since it was opened.
@@ -388,6 +430,36 @@ impl HubPort for Hub {
             Some((view, (shared, over)))
         });
         Box::pin(changes)
+    }
+
+    fn questions(&self, filter: &QuestionFilter) -> Vec<Question> {
+        let mut questions = self.shared.inbox.list(filter);
+        for question in &mut questions {
+            self.name(question);
+        }
+        questions
+    }
+
+    fn question<'a>(&'a self, run: RunId, step: &'a str) -> BoxFuture<'a, Option<Question>> {
+        async move {
+            let mut question = self.shared.inbox.get(run, step)?;
+            self.name(&mut question);
+            let (entries, _) = self.shared.facts.read(StreamId::Run(run)).await.ok()?;
+            question.evidence = entries.into_iter().rev().find_map(|entry| match entry {
+                Entry::ApprovalAsked(asked) if asked.step == step => Some(asked.evidence),
+                _ => None,
+            });
+            Some(question)
+        }
+        .boxed()
+    }
+
+    fn decide<'a>(&'a self, run: RunId, step: &'a str, decision: Decision) -> BoxFuture<'a, Result<(), ActError>> {
+        people::decide(&self.shared, run, step, decision).boxed()
+    }
+
+    fn control(&self, run: RunId, request: ControlRequest) -> BoxFuture<'_, Result<(), ActError>> {
+        people::control(&self.shared, run, request).boxed()
     }
 
     fn plugins(&self) -> Vec<PluginView> {

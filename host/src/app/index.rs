@@ -13,6 +13,7 @@ use crate::{
         entry::{Entry, RunStarted},
         id::RunId,
         run::{RunState, RunSummary},
+        timestamp::Timestamp,
     },
     ports::hub::RunFilter,
 };
@@ -114,6 +115,11 @@ impl Index {
     /// Runs that are not settled.
     pub fn unsettled(&self) -> Vec<RunId> {
         self.lock().summaries.values().filter(|summary| !summary.state.is_settled()).map(|summary| summary.id).collect()
+    }
+
+    /// When a run that does nothing until then is due.
+    pub fn only_waits(&self, run: RunId) -> Option<Timestamp> {
+        self.lock().summaries.get(&run).filter(|summary| summary.only_waits()).and_then(|summary| summary.due)
     }
 
     /// Whether the run is known.

@@ -466,7 +466,7 @@ impl Installer {
     }
 }
 
-fn copy(now: &Installation) -> Installation {
+pub(super) fn copy(now: &Installation) -> Installation {
     Installation {
         contracts: Arc::clone(&now.contracts),
         documents: Arc::clone(&now.documents),
@@ -478,6 +478,7 @@ fn copy(now: &Installation) -> Installation {
         connections: now.connections.clone(),
         bindings: now.bindings.clone(),
         sources: now.sources.clone(),
+        people: Arc::clone(&now.people),
         unusable: now.unusable.clone(),
     }
 }

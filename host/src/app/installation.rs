@@ -10,18 +10,22 @@ use jsonschema::Validator;
 use semver::Version;
 use tokio::sync::Semaphore;
 
-use super::package::Schemas;
+use super::{inbox::People, package::Schemas};
 use crate::{
     flow::{
         language::{PipelineFacts, PluginFacts},
-        machine::effect::{Bindings, OperationUse},
+        machine::{
+            effect::{Bindings, OperationUse},
+            key_of,
+        },
         plan::{Plan, PluginRange},
     },
     model::{
         connection::{Auth, Connection, SecretRef, WebhookSource},
         contract::OperationContract,
         entry::PluginUse,
-        id::{ContractId, Digest, PluginId},
+        event::Event,
+        id::{ContractId, Digest, PluginId, SignalKey},
         limits::Limits,
         manifest::{Doubt, Manifest},
         pipeline::Definition,
@@ -52,6 +56,8 @@ pub struct Installation {
     pub bindings: BTreeMap<String, BTreeMap<String, String>>,
     /// Webhook sources by name.
     pub sources: BTreeMap<String, WebhookSource>,
+    /// Groups of people.
+    pub people: Arc<People>,
     /// What is recorded and cannot be used, and why.
     pub unusable: Vec<String>,
 }
@@ -173,7 +179,24 @@ impl Installation {
         self.pipelines
             .values()
             .flat_map(|pipeline| pipeline.plan.triggers.iter().map(|trigger| trigger.event_type.as_str()))
+            .chain(self.signal_types())
             .chain(self.events.keys().map(String::as_str))
+            .collect()
+    }
+
+    /// Every event type that a run of any accepted version may wait for.
+    fn signal_types(&self) -> impl Iterator<Item = &str> {
+        self.plans.values().flat_map(|plan| plan.signals().map(|signal| signal.event_type.as_str()))
+    }
+
+    /// The keys under which an event is found by waits.
+    #[must_use]
+    pub fn signal_keys(&self, event: &Event) -> HashSet<SignalKey> {
+        self.plans
+            .values()
+            .flat_map(|plan| plan.signals())
+            .filter(|signal| signal.event_type == event.event_type)
+            .filter_map(|signal| key_of(signal, event))
             .collect()
     }
 

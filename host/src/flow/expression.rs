@@ -106,6 +106,12 @@ impl Expression {
         Ok(Self { source: source.to_owned(), form })
     }
 
+    /// Its text.
+    #[must_use]
+    pub fn source(&self) -> &str {
+        &self.source
+    }
+
     /// Evaluates it to a document.
     ///
     /// # Errors
