@@ -20,6 +20,7 @@ pub mod installation;
 pub mod mailbox;
 pub mod package;
 mod people;
+pub mod queues;
 pub mod runner;
 pub mod secrets;
 pub mod state;

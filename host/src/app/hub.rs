@@ -29,6 +29,7 @@ use super::{
     mailbox::Mailbox,
     package::{Package, PackageError},
     people,
+    queues::{Queue, Queues},
     runner::{self, Shared, Turns},
     secrets::LocalSecrets,
     webhook,
@@ -40,6 +41,7 @@ use crate::{
         entry::Entry,
         event::Event,
         id::RunId,
+        pipeline::Order,
         run::{RunSummary, RunView},
     },
     net::egress::Gateway,
@@ -186,6 +188,7 @@ impl Hub {
             actors: Actors::default(),
             timers: Timers::default(),
             mailbox: Mailbox::default(),
+            queues: Queues::default(),
             inbox: Inbox::default(),
             grace: system_clock.now().plus_millis(CATCH_UP_MS),
             turns: Turns::default(),
@@ -320,6 +323,13 @@ impl Hub {
         let unsettled = shared.index.unsettled();
         if !unsettled.is_empty() {
             tracing::info!(runs = unsettled.len(), "taking up runs that were cut short");
+        }
+        // Runs under way hold the turn of their key, in the order in which they began.
+        for begun in shared.index.open() {
+            let order = shared.installation.load().pipelines.get(&begun.pipeline).map(|found| found.plan.order);
+            if order == Some(Order::Exclusive) {
+                let _ = shared.queues.enter(Queue::of(&begun.pipeline, &begun.key), begun.id, begun.acceptance);
+            }
         }
         for run in unsettled {
             // A run that only waits is not read before there is something to do.

@@ -17,6 +17,7 @@ use super::{
     index::Index,
     installation::Installation,
     mailbox::Mailbox,
+    queues::{Queue, Queues},
 };
 use crate::{
     flow::{
@@ -32,6 +33,7 @@ use crate::{
         id::{AcceptanceId, Digest, RunId},
         json::Json,
         limits::Usage,
+        pipeline::Order,
         timestamp::Timestamp,
     },
     ports::{
@@ -83,6 +85,8 @@ pub struct Shared {
     pub timers: Timers,
     /// Signals and who waits for them.
     pub mailbox: Mailbox,
+    /// Which runs of one key may begin.
+    pub queues: Queues,
     /// Questions that people have not answered.
     pub inbox: Inbox,
     /// Waits and questions that fell due while the hub was down are over only at this time.
@@ -116,7 +120,35 @@ pub fn start(shared: &Arc<Shared>, accepted: &Accepted, acceptance: AcceptanceId
         tracing::error!(run = %start.run, pipeline = start.pipeline.name, "the accepted pipeline is not installed");
         return;
     };
-    start_with(shared, start.run, plan, started(plan, accepted, acceptance, start));
+    let started = started(plan, accepted, acceptance, start);
+    if plan.order != Order::None {
+        let queue = Queue::of(&plan.pipeline.name, &started.key);
+        if let Err(first) = shared.queues.enter(queue, start.run, acceptance) {
+            shared.index.begin(start.run, &started);
+            shared.index.waits_its_turn(start.run, first);
+            return;
+        }
+        // It was seen waiting before: now it is its turn.
+        shared.index.has_its_turn(start.run);
+    }
+    start_with(shared, start.run, plan, started);
+}
+
+/// Lets the next run of the same key begin.
+fn next_of_key(shared: &Arc<Shared>, queue: Queue, run: RunId) {
+    let Some((next, acceptance)) = shared.queues.leave(queue, run) else { return };
+    let task = Arc::clone(shared);
+    shared.tasks.spawn(async move {
+        match accept::first(&task, acceptance).await {
+            Ok(Some(accepted)) => {
+                if let Some(begins) = accepted.starts.iter().find(|start| start.run == next) {
+                    start(&task, &accepted, acceptance, begins);
+                }
+            }
+            Ok(None) => {}
+            Err(error) => tracing::error!(run = %next, %error, "a run whose turn it is cannot be begun"),
+        }
+    });
 }
 
 /// Starts a run whose beginning is known, unless it was begun before.
@@ -408,6 +440,14 @@ impl Drive {
         }
         // Only now is anything of it visible.
         observe(shared, self.run.id, &self.buffer);
+        let lets_others_begin = match self.run.plan.order {
+            Order::None => false,
+            Order::Start => self.buffer.iter().any(|entry| matches!(entry, Entry::RunStarted(_))),
+            Order::Exclusive => self.buffer.iter().any(|entry| matches!(entry, Entry::RunEnded { .. })),
+        };
+        if lets_others_begin {
+            next_of_key(shared, Queue::of(&self.run.plan.pipeline.name, &self.run.beginning().key), self.run.id);
+        }
         self.buffer.clear();
         Ok(())
     }

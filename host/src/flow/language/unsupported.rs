@@ -2,7 +2,7 @@
 
 use super::{Diagnostic, diagnostic::sorted};
 use crate::model::pipeline::{
-    Definition, Order, Origin, Place,
+    Definition, Origin, Place,
     action::{Action, Over},
 };
 
@@ -20,9 +20,6 @@ pub fn unsupported(definition: &Definition) -> Vec<Diagnostic> {
             Origin::Poll { .. } => report(trigger.at, "`poll`", "send the event with `POST /v1/events`"),
             Origin::Schedule { .. } => report(trigger.at, "`schedule`", "send the event with `POST /v1/events`"),
         }
-    }
-    if definition.order != Order::None {
-        report(definition.name.at, "`order`", "leave it out, or `order: none`: runs of one key may overlap");
     }
     if definition.lane.is_some() {
         report(definition.name.at, "`lane`", "leave it out: every run has the same priority");
