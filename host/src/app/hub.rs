@@ -24,7 +24,7 @@ use super::{
     identity,
     inbox::Inbox,
     index::Index,
-    install::{InstallError, Installer, copy},
+    install::{InstallError, Installer},
     installation::Installation,
     mailbox::Mailbox,
     package::{Package, PackageError},
@@ -222,10 +222,8 @@ impl Hub {
             let now = self.shared.installation.load_full();
             self.swap(self.installer.pipeline(&now, &path.display().to_string(), &text).await?);
         }
-        if config.people != *self.shared.installation.load().people {
-            let now = self.shared.installation.load_full();
-            self.swap(Some(Installation { people: Arc::new(config.people.clone()), ..copy(&now) }));
-        }
+        let now = self.shared.installation.load_full();
+        self.swap(self.installer.people(&now, &config.people).await?);
         for (pipeline, names) in &config.bindings {
             let now = self.shared.installation.load_full();
             self.swap(self.installer.bindings(&now, pipeline, names.clone()).await?);

@@ -19,6 +19,7 @@ pub use self::error::InstallError;
 use super::{
     build,
     contracts::Library,
+    inbox::People,
     installation::{CALLS_AT_ONCE, Installation, OpenConnection, Pipeline, Plugin},
     package::{Package, Schemas},
 };
@@ -110,6 +111,9 @@ impl Installer {
                 Ok(open) => drop(next.connections.insert(name, Arc::new(open))),
                 Err(error) => next.unusable.push(error.to_string()),
             }
+        }
+        for (key, stored) in self.all("people").await? {
+            next.people = Arc::new(read(&key, &stored)?);
         }
         for (key, stored) in self.all("source/").await? {
             next.sources.insert(key.trim_start_matches("source/").to_owned(), read(&key, &stored)?);
@@ -219,6 +223,18 @@ impl Installer {
         let mut next = copy(now);
         next.connections.insert(name.to_owned(), Arc::new(self.open(now, name, connection, revision)?));
         Ok(Some(next))
+    }
+
+    /// Declares groups of people, and who stands in for whom.
+    ///
+    /// # Errors
+    /// If it cannot be recorded; nothing has changed then.
+    pub async fn people(&self, now: &Installation, people: &People) -> Result<Option<Installation>, InstallError> {
+        if *now.people == *people {
+            return Ok(None);
+        }
+        self.put("people", people).await?;
+        Ok(Some(Installation { people: Arc::new(people.clone()), ..copy(now) }))
     }
 
     /// Sets a webhook source.
@@ -466,7 +482,7 @@ impl Installer {
     }
 }
 
-pub(super) fn copy(now: &Installation) -> Installation {
+fn copy(now: &Installation) -> Installation {
     Installation {
         contracts: Arc::clone(&now.contracts),
         documents: Arc::clone(&now.documents),

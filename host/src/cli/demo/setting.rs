@@ -90,7 +90,10 @@ impl Setting {
                 connections,
                 sources: BTreeMap::from([("shop".to_owned(), source)]),
                 bindings: BTreeMap::from([(PIPELINE_NAME.to_owned(), BTreeMap::from(names))]),
-                people: People::default(),
+                people: People {
+                    groups: BTreeMap::from([("fulfilment-leads".to_owned(), vec!["lea".to_owned()])]),
+                    delegations: Vec::new(),
+                },
             },
         })
     }
