@@ -24,7 +24,7 @@ fn amounts_are_compared_as_decimals_only() {
     check("decimal(steps.order.total.amount) > decimal(event.data.limit.amount)", &[]);
     check("decimal(event.data.limit.amount) > 10", &[]);
     check("event.data.limit.amount != null", &[]);
-    check("'EUR ' + event.data.limit.amount == event.data.shown", &[]);
+    check("event.data.shown == 'EUR ' + event.data.limit.amount", &[]);
 }
 
 #[test]
