@@ -16,6 +16,10 @@ pub mod install;
 pub mod installation;
 pub mod package;
 pub mod runner;
+mod schedules;
 pub mod secrets;
 pub mod state;
+#[cfg(test)]
+mod test_hub;
+pub mod triggers;
 mod webhook;

@@ -17,9 +17,8 @@ pub fn unsupported(definition: &Definition) -> Vec<Diagnostic> {
     };
     for trigger in &definition.triggers {
         match trigger.origin {
-            Origin::Event => {}
+            Origin::Event | Origin::Schedule { .. } => {}
             Origin::Poll { .. } => report(trigger.at, "`poll`", "send the event with `POST /v1/events`"),
-            Origin::Schedule { .. } => report(trigger.at, "`schedule`", "send the event with `POST /v1/events`"),
         }
     }
     if definition.order != Order::None {
