@@ -15,6 +15,8 @@ pub mod index;
 pub mod install;
 pub mod installation;
 pub mod package;
+pub mod pages;
+mod polls;
 pub mod runner;
 mod schedules;
 pub mod secrets;

@@ -25,6 +25,7 @@ use super::{
     install::{InstallError, Installer},
     installation::Installation,
     package::{Package, PackageError},
+    polls,
     runner::{self, Shared, Turns},
     schedules,
     secrets::LocalSecrets,
@@ -313,6 +314,7 @@ impl Hub {
             }
         }
         shared.tasks.spawn(schedules::run(Arc::clone(shared), Arc::clone(&self.triggers)));
+        shared.tasks.spawn(polls::run(Arc::clone(shared), Arc::clone(&self.triggers)));
         Ok(())
     }
 

@@ -73,7 +73,7 @@ async fn turn(shared: &Arc<Shared>, board: &Board, watches: &mut BTreeMap<String
     let now = shared.clock.now();
     let installation = shared.installation.load_full();
     let mut next = now.plus_millis(LOOK_MS);
-    let mut known = Vec::new();
+    let (mut known, mut names) = (Vec::new(), Vec::new());
     for (pipeline, installed) in &installation.pipelines {
         for trigger in &installed.definition.triggers {
             let Origin::Schedule { cron, timezone } = &trigger.origin else { continue };
@@ -84,7 +84,7 @@ async fn turn(shared: &Arc<Shared>, board: &Board, watches: &mut BTreeMap<String
                 None => watch(shared, &key, cron, timezone.as_deref(), now).await,
             };
             let outcome = match watched {
-                Err(problem) => Err(problem),
+                Err(problem) => Some(Err(problem)),
                 Ok(mut watch) => {
                     let outcome = attend(shared, pipeline, trigger, &key, &mut watch, now).await;
                     let due = watch.schedule.next(watch.kept.value.done).unwrap_or(next);
@@ -93,14 +93,16 @@ async fn turn(shared: &Arc<Shared>, board: &Board, watches: &mut BTreeMap<String
                     outcome
                 }
             };
-            if let Err(problem) = &outcome {
+            if let Some(Err(problem)) = &outcome {
                 tracing::warn!(trigger = name, problem, "a schedule cannot be attended to; it is tried again");
             }
-            board.set(&name, outcome);
+            outcome.into_iter().for_each(|outcome| board.set(&name, outcome));
             known.push(key);
+            names.push(name);
         }
     }
     watches.retain(|key, _| known.contains(key));
+    board.keep("schedule", &names);
     next
 }
 
@@ -124,7 +126,7 @@ async fn watch(
     Ok(Watch { schedule, kept, failures: 0, not_before: now })
 }
 
-/// Accepts the latest time that is due, if there is one.
+/// Accepts the latest time that is due, if there is one; absent: it waits before it tries again.
 async fn attend(
     shared: &Arc<Shared>,
     pipeline: &str,
@@ -132,15 +134,17 @@ async fn attend(
     key: &str,
     watch: &mut Watch,
     now: Timestamp,
-) -> Result<(), String> {
-    let Some((due, skipped)) = watch.schedule.latest(watch.kept.value.done, now, SKIPPED_MOST) else { return Ok(()) };
+) -> Option<Result<(), String>> {
+    let Some((due, skipped)) = watch.schedule.latest(watch.kept.value.done, now, SKIPPED_MOST) else {
+        return Some(Ok(()));
+    };
     if now < watch.not_before {
-        return Err("waits before it is tried again".to_owned());
+        return None;
     }
     let outcome = accept_due(shared, pipeline, trigger, key, watch, due, skipped).await;
     watch.failures = if outcome.is_ok() { 0 } else { watch.failures.saturating_add(1) };
     watch.not_before = if outcome.is_ok() { now } else { triggers::retry_at(now, watch.failures) };
-    outcome
+    Some(outcome)
 }
 
 async fn accept_due(

@@ -44,6 +44,11 @@ impl Board {
         }
     }
 
+    /// Forgets triggers of a kind, such as `poll`, that are no longer there.
+    pub(super) fn keep(&self, kind: &str, known: &[String]) {
+        self.lock().retain(|trigger, _| !trigger.starts_with(kind) || known.contains(trigger));
+    }
+
     fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, String>> {
         // A map has no state in between.
         self.failing.lock().unwrap_or_else(PoisonError::into_inner)
@@ -113,5 +118,9 @@ mod tests {
         assert_eq!(board.problems(), ["schedule a: it fails"]);
         board.set("schedule a", Ok(()));
         assert!(board.problems().is_empty());
+        board.set("schedule a", Err("it fails".to_owned()));
+        board.set("poll a", Err("it fails".to_owned()));
+        board.keep("poll", &[]);
+        assert_eq!(board.problems(), ["schedule a: it fails"]);
     }
 }

@@ -2,7 +2,7 @@
 
 use super::{Diagnostic, diagnostic::sorted};
 use crate::model::pipeline::{
-    Definition, Order, Origin, Place,
+    Definition, Order, Place,
     action::{Action, Mode, Outcomes},
     step::{Consequence, Step, Then},
 };
@@ -15,12 +15,6 @@ pub fn unsupported(definition: &Definition) -> Vec<Diagnostic> {
         let problem = format!("this release reads and checks {what}, but does not run it yet");
         found.push(Diagnostic::new(at, "language.not-yet-run", problem, instead));
     };
-    for trigger in &definition.triggers {
-        match trigger.origin {
-            Origin::Event | Origin::Schedule { .. } => {}
-            Origin::Poll { .. } => report(trigger.at, "`poll`", "send the event with `POST /v1/events`"),
-        }
-    }
     if definition.order != Order::None {
         report(definition.name.at, "`order`", "leave it out, or `order: none`: runs of one key may overlap");
     }
