@@ -1,6 +1,7 @@
 //! What an expression may do with values: amounts only as decimals, patterns only constant.
 
-use super::{diagnose, lines};
+use super::{diagnose, lines, stubs::World};
+use crate::{flow::language, model::json::Json};
 
 #[track_caller]
 fn check(condition: &str, expected: &[&str]) {
@@ -39,4 +40,48 @@ fn patterns_are_constant() {
                  write it as a text → do this in a `transform` or a `rule`";
     check("event.data.sku.matches(event.data.pattern)", &[found]);
     check("event.data.sku.matches('^A-[0-9]+$')", &[]);
+}
+
+/// With schemas for `wms#create_pick`.
+#[track_caller]
+fn check_fields(from: &str, to: &str, expected: &[&str]) {
+    let mut world = World::new();
+    let contract = world.contracts.get_mut(&"retail/warehouse@1".parse().unwrap()).unwrap();
+    let operation = contract.operations.get_mut("create_pick").unwrap();
+    operation.input = Json::from(serde_json::json!({
+        "type": "object",
+        "required": ["order"],
+        "additionalProperties": false,
+        "properties": { "order": { "$ref": "retail/order@1" }, "note": { "type": "string" } },
+    }));
+    operation.output = Json::from(serde_json::json!({
+        "type": "object",
+        "required": ["id"],
+        "properties": { "id": { "type": "string" }, "node": { "type": "string" } },
+    }));
+    let text = include_str!("../fixtures/orders.yaml").replacen(from, to, 1);
+    let definition = language::parse(&text).unwrap();
+    assert_eq!(lines(&language::check(&definition, &world.environment())), expected);
+}
+
+#[test]
+fn fields_are_those_of_the_contract() {
+    let (with, output) = (r#"with: { order: "${ steps.order }" }"#, "null : steps.pick.id");
+    check_fields(with, with, &[]);
+    check_fields(
+        output,
+        "null : steps.pick.idd",
+        &["38:53 language.unknown-field: the output of `pick` has no `idd` → did you mean `id`?"],
+    );
+    check_fields(
+        with,
+        r#"with: { order: "${ steps.order }", notes: fragile }"#,
+        &["29:23 language.unknown-field: `wms#create_pick` takes no `notes` → did you mean `note`?"],
+    );
+    check_fields(
+        with,
+        "with: { note: fragile }",
+        &["29:23 language.missing-field: `wms#create_pick` needs `order` → add it to `with`; it takes `note`, `order`"],
+    );
+    check_fields(with, r#"with: "${ steps.order }""#, &[]);
 }

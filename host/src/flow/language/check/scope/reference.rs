@@ -7,6 +7,7 @@ use super::{
         cel::{self, Reference},
         near,
     },
+    super::fields,
     Checker, Scope,
 };
 use crate::{
@@ -150,6 +151,14 @@ impl<'d> Checker<'d, '_> {
         if root == "verdict" && !seen.rule {
             let problem = format!("`{id}` is not a rule, and has no verdict");
             self.report(at, "language.unknown-step", problem, format!("`steps.{id}` is its output"));
+        }
+        if root == "steps"
+            && let Some(schema) = self.outputs.get(id)
+            && let Some((name, names)) = fields::unknown(schema, reference.path.get(2..).unwrap_or_default())
+        {
+            let instead = near::advice(name, names.iter().map(String::as_str), "name nothing of it");
+            let problem = format!("the output of `{id}` has no `{name}`");
+            self.report(at, "language.unknown-field", problem, instead);
         }
         let path = format!("{root}.{id}");
         let known = |guards: &BTreeSet<String>| {
