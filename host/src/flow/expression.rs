@@ -83,7 +83,14 @@ enum Form {
     /// Only names a document or a part of it.
     Path(Vec<String>),
     /// Anything else, with the paths that it reads.
-    Program { program: Program, paths: Vec<Vec<String>>, estimate: Estimate },
+    Program(Box<Compiled>),
+}
+
+#[derive(Debug)]
+struct Compiled {
+    program: Program,
+    paths: Vec<Vec<String>>,
+    estimate: Estimate,
 }
 
 impl Expression {
@@ -122,7 +129,7 @@ impl Expression {
                     let problem = "nests list macros in too many ways: do this in a transform".to_owned();
                     CompileError { problem, offset: 0 }
                 })?;
-                Form::Program { program, paths: reading.paths, estimate }
+                Form::Program(Box::new(Compiled { program, paths: reading.paths, estimate }))
             }
         };
         Ok(Self { source: source.to_owned(), form })
@@ -135,9 +142,9 @@ impl Expression {
     pub fn evaluate(&self, scope: &dyn Scope) -> Result<Document, EvaluateError> {
         match &self.form {
             Form::Path(path) => self.part(path, scope),
-            Form::Program { program, paths, estimate } => {
-                let context = self.context(paths, estimate, scope)?;
-                let value = Cel::resolve_val(program.expression(), &context)
+            Form::Program(compiled) => {
+                let context = self.context(compiled, scope)?;
+                let value = Cel::resolve_val(compiled.program.expression(), &context)
                     .map_err(|error| self.error(format!("fails: {error}")))?;
                 result::json(value.as_ref()).map(Document::from).map_err(|problem| self.error(problem))
             }
@@ -151,7 +158,7 @@ impl Expression {
     pub fn is_true(&self, scope: &dyn Scope) -> Result<bool, EvaluateError> {
         let value = match &self.form {
             Form::Path(path) => self.part(path, scope)?.value().as_bool(),
-            Form::Program { .. } => self.evaluate(scope)?.value().as_bool(),
+            Form::Program(_) => self.evaluate(scope)?.value().as_bool(),
         };
         value.ok_or_else(|| self.error("is neither true nor false; compare it with something".to_owned()))
     }
@@ -182,12 +189,8 @@ impl Expression {
         Ok(Document::from(value.clone()))
     }
 
-    fn context(
-        &self,
-        paths: &[Vec<String>],
-        estimate: &Estimate,
-        scope: &dyn Scope,
-    ) -> Result<Context<'static, 'static>, EvaluateError> {
+    fn context(&self, compiled: &Compiled, scope: &dyn Scope) -> Result<Context<'static, 'static>, EvaluateError> {
+        let Compiled { paths, estimate, .. } = compiled;
         // A path that leads nowhere is left out: `has()` may be asking just that. CEL then says what is missing.
         let found: Vec<_> = paths.iter().map(|path| scope.lookup(path)).collect();
         let named = found.iter().map(|found| {

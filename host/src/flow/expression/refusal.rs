@@ -26,9 +26,7 @@ pub(super) fn of(node: &IdedExpr) -> Option<String> {
             call.target.iter().map(AsRef::as_ref).chain(&call.args).find_map(of)
         }
         Expr::Comprehension(each) => {
-            [&each.iter_range, &each.accu_init, &each.loop_cond, &each.loop_step, &each.result]
-                .into_iter()
-                .find_map(|part| of(part))
+            [&each.iter_range, &each.accu_init, &each.loop_cond, &each.loop_step, &each.result].into_iter().find_map(of)
         }
         Expr::List(list) => list.elements.iter().find_map(of),
         Expr::Map(map) => map.entries.iter().find_map(|entry| of_entry(&entry.expr)),
