@@ -19,9 +19,15 @@ pub mod install;
 pub mod installation;
 pub mod mailbox;
 pub mod package;
+pub mod pages;
 mod people;
+mod polls;
 pub mod queues;
 pub mod runner;
+mod schedules;
 pub mod secrets;
 pub mod state;
+#[cfg(test)]
+mod test_hub;
+pub mod triggers;
 mod webhook;

@@ -7,5 +7,6 @@ pub mod language;
 pub mod machine;
 pub mod plan;
 pub mod retry;
+pub mod schedule;
 pub mod template;
 pub mod view;

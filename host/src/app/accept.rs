@@ -65,12 +65,14 @@ pub async fn external(shared: &Arc<Shared>, events: Vec<Event>) -> Result<Vec<Ac
         .collect()
 }
 
-/// Accepts an event that a run emits.
+/// Accepts an event that a run emits, or that the hub makes by itself. Its type need not be known to anybody; its data is
+/// held to the schema of its type all the same.
 ///
 /// # Errors
-/// As [`AcceptError`] says.
+/// As [`AcceptError`] says; nothing was accepted then.
 pub async fn internal(shared: &Arc<Shared>, event: Event) -> Result<Acceptance, AcceptError> {
     let installation = shared.installation.load_full();
+    follows_schema(&installation, &event)?;
     let accepted = prepare(shared, &installation, event)?;
     store(shared, accepted).await
 }
@@ -83,6 +85,11 @@ fn known(installation: &Installation, event: &Event) -> Result<(), AcceptError> 
         let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
         return Err(AcceptError::UnknownType { event_type: event.event_type.clone(), known });
     }
+    follows_schema(installation, event)
+}
+
+/// Holds an event's data to the schema of its type, if there is one.
+fn follows_schema(installation: &Installation, event: &Event) -> Result<(), AcceptError> {
     let Some(schema) = installation.events.get(&event.event_type) else { return Ok(()) };
     let data = event.data.to_value();
     match schema.iter_errors(&data).next() {
@@ -209,3 +216,6 @@ pub async fn first(shared: &Shared, id: AcceptanceId) -> Result<Option<Accepted>
         _ => None,
     }))
 }
+
+#[cfg(test)]
+mod tests;

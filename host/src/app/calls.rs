@@ -180,7 +180,7 @@ fn contract_documents<'a>(
 }
 
 /// The connector's settings, with the base URL that it builds its requests from.
-fn connection_config(open: &OpenConnection) -> Json {
+pub(super) fn connection_config(open: &OpenConnection) -> Json {
     let mut config = open.connection.config.to_value();
     if let Some(fields) = config.as_object_mut() {
         fields.entry("base_url").or_insert_with(|| open.connection.base_url.clone().into());
@@ -188,7 +188,7 @@ fn connection_config(open: &OpenConnection) -> Json {
     Json::from(config)
 }
 
-fn authority(shared: &Arc<Shared>, open: &OpenConnection, operation: &str) -> Result<Authority, Failure> {
+pub(super) fn authority(shared: &Arc<Shared>, open: &OpenConnection, operation: &str) -> Result<Authority, Failure> {
     let mut secrets = Vec::new();
     for (name, reference) in &open.connection.secrets {
         let secret = shared
@@ -232,7 +232,7 @@ fn pure_output(plugin: &Plugin, answer: invoker::Answer) -> Result<Output, Failu
             Ok(Output::Verdict(verdict))
         }
         invoker::Answer::Assessment(assessment) => Ok(Output::Assessment(assessment)),
-        invoker::Answer::Receipt(..) => {
+        invoker::Answer::Receipt(..) | invoker::Answer::Portion(_) | invoker::Answer::Page(_) => {
             Err(Failure::new(FailureKind::Permanent, "plugin.contract", "a pure step answered with events"))
         }
     }
@@ -280,7 +280,7 @@ fn pure_failure(error: CallError) -> Failure {
 }
 
 /// What a connector's defect means: a write that was cut short may have taken effect, whatever cut it short.
-fn effect_failure(error: CallError, read_only: bool) -> Failure {
+pub(super) fn effect_failure(error: CallError, read_only: bool) -> Failure {
     let answered = matches!(error, CallError::Failure(_) | CallError::Unavailable { .. });
     // Refused before the guest began.
     if matches!(&error, CallError::Limit(exceeded) if exceeded.limit == Limit::Input) {

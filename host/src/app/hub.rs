@@ -28,10 +28,12 @@ use super::{
     installation::Installation,
     mailbox::Mailbox,
     package::{Package, PackageError},
-    people,
+    people, polls,
     queues::{Queue, Queues},
     runner::{self, Shared, Turns},
+    schedules,
     secrets::LocalSecrets,
+    triggers::Board,
     webhook,
 };
 use crate::{
@@ -143,6 +145,7 @@ pub struct Hub {
     installer: Arc<Installer>,
     store: Arc<Store>,
     clock: Arc<SystemClock>,
+    triggers: Arc<Board>,
 }
 
 impl Hub {
@@ -195,7 +198,7 @@ impl Hub {
             stopping: CancellationToken::new(),
             tasks: TaskTracker::new(),
         });
-        Ok(Self { shared, installer: Arc::new(installer), store, clock: system_clock })
+        Ok(Self { shared, installer: Arc::new(installer), store, clock: system_clock, triggers: Arc::default() })
     }
 
     /// Installs what an operator declares. What is there already is left as it is.
@@ -352,6 +355,8 @@ impl Hub {
                 }
             }
         }
+        shared.tasks.spawn(schedules::run(Arc::clone(shared), Arc::clone(&self.triggers)));
+        shared.tasks.spawn(polls::run(Arc::clone(shared), Arc::clone(&self.triggers)));
         Ok(())
     }
 
@@ -522,6 +527,8 @@ impl HubPort for Hub {
         let secrets = self.missing_secrets().len();
         let secrets =
             if secrets == 0 { ok() } else { format!("{secrets} secrets cannot be read: see the log of the start") };
+        let failing = self.triggers.problems().len();
+        let triggers = if failing == 0 { ok() } else { format!("{failing} triggers fail: see the log") };
         let unusable = &installation.unusable;
         let installed = if unusable.is_empty() { ok() } else { unusable.join("; ") };
         let checks = vec![
@@ -530,6 +537,7 @@ impl HubPort for Hub {
             ("runs".to_owned(), stuck),
             ("journal".to_owned(), journal.clone().err().unwrap_or_else(ok)),
             ("bindings".to_owned(), if unbound.is_empty() { ok() } else { unbound.join("; ") }),
+            ("triggers".to_owned(), triggers),
             ("lifecycle".to_owned(), if stopping { "the hub is stopping".to_owned() } else { ok() }),
         ];
         // An unbound name parks the runs that need it; it is no reason to refuse events, which would lose them.

@@ -20,7 +20,7 @@ use super::{
     build,
     contracts::Library,
     inbox::People,
-    installation::{CALLS_AT_ONCE, Installation, OpenConnection, Pipeline, Plugin},
+    installation::{CALLS_AT_ONCE, Installation, OpenConnection, POLL, POLLING, Pipeline, Plugin},
     package::{Package, Schemas},
 };
 use crate::{
@@ -33,6 +33,7 @@ use crate::{
         id::{Digest, PluginId},
         limits::Limits,
         manifest::{Kind, Manifest},
+        pipeline::Origin,
     },
     net::egress::{EgressScope, Gateway},
     ports::{
@@ -293,6 +294,17 @@ impl Installer {
                 )));
             }
         }
+        for trigger in &installed.definition.triggers {
+            let Origin::Poll { connection: polled, .. } = &trigger.origin else { continue };
+            let open = names.get(&polled.value).and_then(|connection| now.connections.get(connection));
+            if let Some(open) = open.filter(|open| !open.plugin.exports(POLLING)) {
+                return Err(wrong(format!(
+                    "the pipeline polls `{}`, and plugin `{}` of connection `{}` exports no \
+                     `crossdock:plugin/{POLLING}`",
+                    polled.value, open.plugin.manifest.id, open.name
+                )));
+            }
+        }
         if let Some(name) = names.keys().find(|name| !installed.uses.contains_key(*name)) {
             return Err(wrong(format!("the pipeline uses nothing named `{name}`")));
         }
@@ -389,21 +401,25 @@ impl Installer {
                 return Err(wrong(format!("the plugin needs secret `{needed}`: add `secrets.{needed} = \"file:…\"`")));
             }
         }
-        let outlets = plugin
-            .manifest
-            .operations
-            .iter()
-            .map(|(operation, declared)| {
+        // A poll is no operation. Its requests are granted like those of a read, or of an operation of this name, if the
+        // manifest has one.
+        let poll = plugin.exports(POLLING).then_some((POLL, [].as_slice()));
+        let operations =
+            plugin.manifest.operations.iter().map(|(name, declared)| (name.as_str(), declared.read_methods.as_slice()));
+        let outlets = poll
+            .into_iter()
+            .chain(operations)
+            .map(|(operation, read_methods)| {
                 let scope = EgressScope {
                     connection_name: name.to_owned(),
                     connection: connection.clone(),
                     capabilities: plugin.manifest.capabilities.http.clone(),
-                    read_methods: declared.read_methods.clone(),
+                    read_methods: read_methods.to_vec(),
                     revision,
                     secrets: Arc::clone(&self.secrets),
                     clock: Arc::clone(&self.clock),
                 };
-                (operation.clone(), self.gateway.open(scope))
+                (operation.to_owned(), self.gateway.open(scope))
             })
             .collect();
         let used = Plugin::used(&plugin.manifest, plugin.inspection.digest, revision);

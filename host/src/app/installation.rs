@@ -113,7 +113,19 @@ pub struct OpenConnection {
     pub outlets: HashMap<String, Arc<dyn Egress>>,
 }
 
+/// The name under which a poll gets its way out.
+pub const POLL: &str = "poll";
+/// The interface that a source exports which can be polled.
+pub const POLLING: &str = "polling-source";
+
 impl Plugin {
+    /// Whether its component exports an interface of the contract, such as `polling-source`.
+    #[must_use]
+    pub fn exports(&self, interface: &str) -> bool {
+        let prefix = format!("crossdock:plugin/{interface}@1.");
+        self.inspection.exports.iter().any(|name| name.starts_with(&prefix))
+    }
+
     /// How records name it, under a grant; 0 for pure steps.
     #[must_use]
     pub fn used(manifest: &Manifest, digest: Digest, grant: u64) -> Arc<PluginUse> {

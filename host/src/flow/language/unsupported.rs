@@ -2,7 +2,7 @@
 
 use super::{Diagnostic, diagnostic::sorted};
 use crate::model::pipeline::{
-    Definition, Origin, Place,
+    Definition, Place,
     action::{Action, Over},
 };
 
@@ -14,13 +14,6 @@ pub fn unsupported(definition: &Definition) -> Vec<Diagnostic> {
         let problem = format!("this release reads and checks {what}, but does not run it yet");
         found.push(Diagnostic::new(at, "language.not-yet-run", problem, instead));
     };
-    for trigger in &definition.triggers {
-        match trigger.origin {
-            Origin::Event => {}
-            Origin::Poll { .. } => report(trigger.at, "`poll`", "send the event with `POST /v1/events`"),
-            Origin::Schedule { .. } => report(trigger.at, "`schedule`", "send the event with `POST /v1/events`"),
-        }
-    }
     if definition.lane.is_some() {
         report(definition.name.at, "`lane`", "leave it out: every run has the same priority");
     }
