@@ -18,6 +18,8 @@ pub enum StreamId {
     Acceptance(AcceptanceId),
     /// A run.
     Run(RunId),
+    /// Every change to what runs; there is one such stream.
+    Audit,
 }
 
 impl StreamId {
@@ -27,6 +29,7 @@ impl StreamId {
         let (kind, id) = match self {
             Self::Acceptance(id) => (b'a', *id.as_bytes()),
             Self::Run(id) => (b'r', *id.as_bytes()),
+            Self::Audit => (b'u', [0; 16]),
         };
         let mut key = [kind; 17];
         key.iter_mut().skip(1).zip(id).for_each(|(to, from)| *to = from);
@@ -37,10 +40,11 @@ impl StreamId {
     #[must_use]
     pub fn from_key(key: &[u8]) -> Option<Self> {
         let (kind, id) = key.split_first()?;
-        let id = id.try_into().ok()?;
+        let id: [u8; 16] = id.try_into().ok()?;
         match kind {
             b'a' => Some(Self::Acceptance(AcceptanceId::from_bytes(id))),
             b'r' => Some(Self::Run(RunId::from_bytes(id))),
+            b'u' if id == [0; 16] => Some(Self::Audit),
             _ => None,
         }
     }

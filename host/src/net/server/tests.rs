@@ -1,5 +1,6 @@
 //! The surface through real HTTP, before a hub that is only as clever as the tests need.
 
+mod audit;
 mod bad_input;
 mod connections;
 mod good_input;
@@ -23,6 +24,7 @@ use tokio::sync::oneshot;
 use super::{Options, ServeError, listen, serve};
 use crate::{
     model::{
+        audit::{AuditLine, AuditRecord},
         connection::{SecretRef, WebhookSource},
         event::Event,
         id::{AcceptanceId, Digest, RunId},
@@ -33,7 +35,10 @@ use crate::{
     },
     net::client::send,
     ports::{
-        hub::{AcceptError, Acceptance, Delivered, Hub, PipelineView, PluginView, Readiness, RunFilter, WebhookError},
+        hub::{
+            AcceptError, Acceptance, AuditFilter, Delivered, Hub, PipelineView, PluginView, Readiness, RunFilter,
+            WebhookError,
+        },
         invoker::{Delivery, WebhookReply},
     },
 };
@@ -203,6 +208,28 @@ impl Hub for Fake {
 
     fn pipelines(&self) -> Vec<PipelineView> {
         Vec::new()
+    }
+
+    fn audit(&self, filter: AuditFilter) -> BoxFuture<'_, Result<Vec<AuditLine>, String>> {
+        if self.sick {
+            return ready(Err("the journal is damaged".to_owned())).boxed();
+        }
+        let line = |sequence: u64| AuditLine {
+            sequence,
+            record: AuditRecord {
+                time: Timestamp::from_millis(0),
+                actor: "operator:config".into(),
+                action: "connection.set".into(),
+                subject: "connection/erp".into(),
+                before: None,
+                after: Some(Digest::of(b"")),
+                reason: "declared".into(),
+            },
+            batch: sequence,
+            append: 0,
+        };
+        let lines = (1..=3).rev().map(line).filter(|line| filter.suits(line)).take(filter.limit);
+        ready(Ok(lines.collect())).boxed()
     }
 
     fn readiness(&self) -> Readiness {
