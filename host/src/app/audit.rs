@@ -13,11 +13,9 @@
 //! | [`export`] | writes the whole history into a folder, offline, from a copy |
 //! | [`verify`] | proves such a folder, with nothing but a public key |
 //! | [`reconcile`] | compares what is recorded with what the log says, at each start |
-//! | [`explain`] | which versions decided an order, who allowed each, what they could touch |
 
 pub mod begin;
 pub mod checkpoints;
-pub mod explain;
 pub mod export;
 pub mod key;
 pub mod reconcile;

@@ -1,12 +1,28 @@
 //! `crossdock audit`.
 
-use std::process::ExitCode;
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::ExitCode,
+    sync::Arc,
+};
 
 use clap::{Args, Subcommand};
 use serde::Deserialize;
 
 use super::{Failed, HubAddress, out::Out};
-use crate::{model::audit::AuditLine, net::client::Client};
+use crate::{
+    app::{
+        audit::{
+            export,
+            key::{FOLDER, PUBLIC_KEY_FILE, read_public},
+            verify::{self, Proof, Refused},
+        },
+        clock::SystemClock,
+    },
+    model::audit::{AuditLine, SignedCheckpoint},
+    net::client::Client,
+};
 
 /// The audit log.
 #[derive(Subcommand, Debug)]
@@ -15,6 +31,43 @@ pub(super) enum Audit {
     List(List),
     /// Show one change with its digests.
     Show(Show),
+    /// Write the whole history of a hub that is switched off into a folder that proves itself.
+    Export(Export),
+    /// Prove an export with nothing but the hub's public key. Exits with 1, and names the place, if anything is amiss.
+    Verify(Verify),
+    /// Sign how far the history of a hub that is switched off has got, as JSON. Kept elsewhere, it is an anchor.
+    Checkpoint(Checkpoint),
+}
+
+/// Where to.
+#[derive(Args, Debug)]
+pub(super) struct Export {
+    /// The folder to write; it must not exist yet.
+    dir: PathBuf,
+    /// The hub's data folder. It is copied, and not altered.
+    #[arg(long, value_name = "DIR")]
+    data: PathBuf,
+}
+
+/// What to prove, and with what.
+#[derive(Args, Debug)]
+pub(super) struct Verify {
+    /// The export's folder.
+    dir: PathBuf,
+    /// The hub's public key, `hub.pub`, obtained from its operator and not from the export.
+    #[arg(long, value_name = "FILE")]
+    key: PathBuf,
+    /// A checkpoint that was kept elsewhere, as `audit checkpoint` prints it: nothing before it may be missing.
+    #[arg(long, value_name = "FILE")]
+    anchor: Option<PathBuf>,
+}
+
+/// Of which hub.
+#[derive(Args, Debug)]
+pub(super) struct Checkpoint {
+    /// The hub's data folder. It is copied, and not altered.
+    #[arg(long, value_name = "DIR")]
+    data: PathBuf,
 }
 
 /// Which records.
@@ -58,6 +111,13 @@ impl Audit {
         match self {
             Self::List(list) => list.run(out).await,
             Self::Show(show) => show.run(out).await,
+            Self::Export(export) => export.run(out).await,
+            Self::Verify(verify) => verify.run(out),
+            Self::Checkpoint(checkpoint) => {
+                // For programs and files, so the same either way.
+                out.value(&export::checkpoint(&checkpoint.data, Arc::new(SystemClock::default())).await?);
+                Ok(ExitCode::SUCCESS)
+            }
         }
     }
 }
@@ -125,4 +185,115 @@ impl Show {
         }
         Ok(ExitCode::SUCCESS)
     }
+}
+
+impl Export {
+    async fn run(self, out: &Out) -> Result<ExitCode, Failed> {
+        let exported = export::export(&self.data, &self.dir, Arc::new(SystemClock::default())).await?;
+        let key = self.data.join(FOLDER).join(PUBLIC_KEY_FILE);
+        if out.is_json() {
+            out.value(&serde_json::json!({ "dir": self.dir, "proof": exported.proof, "head": exported.head }));
+            return Ok(ExitCode::SUCCESS);
+        }
+        let (dir, key) = (self.dir.display(), key.display());
+        out.say(format!("wrote {dir}: {}", amount(&exported.proof)));
+        out.say(format!("  head  batch {}, {}", exported.proof.batches, exported.proof.chain));
+        out.say(format!("  next  give it away with `{key}`, and prove it: crossdock audit verify {dir} --key {key}"));
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+impl Verify {
+    fn run(self, out: &Out) -> Result<ExitCode, Failed> {
+        let key = read_public(&self.key)?;
+        let anchor = self.anchor.as_deref().map(read_anchor).transpose()?;
+        let key_is_from_export = verify::is_within(&self.dir, &self.key);
+        let proof = match verify::verify(&self.dir, &key, anchor.as_ref()) {
+            Ok(proof) => proof,
+            Err(refused) => return refuse(out, refused),
+        };
+        let (proves, does_not) = statements(&proof, key_is_from_export);
+        if out.is_json() {
+            let mut value = serde_json::to_value(&proof)?;
+            if let Some(fields) = value.as_object_mut() {
+                fields.insert("holds".to_owned(), true.into());
+                fields.insert("proves".to_owned(), proves.into());
+                fields.insert("does_not_prove".to_owned(), does_not.into());
+            }
+            out.value(&value);
+            return Ok(ExitCode::SUCCESS);
+        }
+        out.say(format!("{} {}", out.green("it holds:"), amount(&proof)));
+        proves.iter().for_each(|line| out.say(format!("  {} {line}", out.green("proven    "))));
+        does_not.iter().for_each(|line| out.say(format!("  {} {line}", out.yellow("not proven"))));
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+fn amount(proof: &Proof) -> String {
+    let Proof { batches, appends, audit_records, checkpoints, files, .. } = proof;
+    format!(
+        "{batches} batches, {appends} appends, {audit_records} audit records, {checkpoints} checkpoints, {files} files"
+    )
+}
+
+/// What a proof says, and what it does not.
+fn statements(proof: &Proof, key_is_from_export: bool) -> (Vec<String>, Vec<String>) {
+    let Proof { hub, key, batches, signed, .. } = proof;
+    let mut proves = vec![
+        format!("hub {hub} signed this history with key {key} at {signed}"),
+        format!("since then nothing in batches 1 to {batches}, nor in any file, was changed, removed, added or moved"),
+    ];
+    let mut does_not = Vec::new();
+    match &proof.anchor {
+        Some(anchor) => {
+            proves.push(format!(
+                "nothing is missing up to batch {}, which the anchor of {} was signed for",
+                anchor.batch, anchor.signed
+            ));
+            if anchor.batch < *batches {
+                does_not.push(format!(
+                    "that the hub itself left nothing out after batch {}: a later anchor would prove it",
+                    anchor.batch
+                ));
+            }
+        }
+        None => does_not.push(
+            "that the hub itself left nothing out, or did not write its history anew before it signed: give a checkpoint \
+             that was kept elsewhere with `--anchor`"
+                .to_owned(),
+        ),
+    }
+    does_not.push(format!("anything that happened after batch {batches}"));
+    if key_is_from_export {
+        does_not.push(
+            "that this is your hub's key: it was taken from the export itself, so anybody could have made both; use the \
+             one that the operator gave you"
+                .to_owned(),
+        );
+    }
+    (proves, does_not)
+}
+
+fn refuse(out: &Out, refused: Refused) -> Result<ExitCode, Failed> {
+    const ADVICE: &str = "keep the export for inquiry, and ask for another one and for the hub's key";
+    if out.is_json() {
+        let mut value = serde_json::to_value(&refused)?;
+        if let Some(fields) = value.as_object_mut() {
+            fields.insert("holds".to_owned(), false.into());
+            fields.insert("error".to_owned(), refused.to_string().into());
+            fields.insert("advice".to_owned(), ADVICE.into());
+        }
+        out.value(&value);
+        return Ok(ExitCode::FAILURE);
+    }
+    Err(format!("the export proves nothing. {refused}; {ADVICE}").into())
+}
+
+fn read_anchor(path: &Path) -> Result<SignedCheckpoint, Failed> {
+    let shown = path.display();
+    let text = fs::read(path).map_err(|error| format!("cannot read the anchor `{shown}`: {error}"))?;
+    serde_json::from_slice(&text).map_err(|error| {
+        format!("`{shown}` is not a checkpoint as `crossdock audit checkpoint` prints it: {error}").into()
+    })
 }
