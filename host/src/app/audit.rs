@@ -12,10 +12,12 @@
 //! | [`checkpoints`] | what the hub signs: at each stop, every few minutes, in an export |
 //! | [`export`] | writes the whole history into a folder, offline, from a copy |
 //! | [`verify`] | proves such a folder, with nothing but a public key |
+//! | [`explain`] | which versions decided an order, who allowed each, what they could touch |
 //! | [`reconcile`] | compares what is recorded with what the log says, at each start |
 
 pub mod begin;
 pub mod checkpoints;
+pub mod explain;
 pub mod export;
 pub mod key;
 pub mod reconcile;

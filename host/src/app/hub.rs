@@ -37,6 +37,7 @@ use crate::{
         connection::WebhookSource,
         entry::Entry,
         event::Event,
+        explanation::Explanation,
         id::RunId,
         run::{RunSummary, RunView},
     },
@@ -55,6 +56,8 @@ use crate::{
     wasm::Sandbox,
 };
 
+/// How many runs of one key are explained, the latest.
+const EXPLAINED_RUNS_MAX: usize = 100;
 /// How many appends one look at the journal reads at start.
 const TAIL_PAGE: usize = 512;
 /// How often the store's health is looked at, milliseconds.
@@ -459,6 +462,18 @@ impl HubPort for Hub {
 
     fn audit(&self, filter: AuditFilter) -> BoxFuture<'_, Result<Vec<AuditLine>, String>> {
         async move { self.audit.list(&filter).await.map_err(|error| error.to_string()) }.boxed()
+    }
+
+    fn explain(&self, key: String) -> BoxFuture<'_, Result<Explanation, String>> {
+        async move {
+            let filter = RunFilter { key: Some(key.clone()), limit: EXPLAINED_RUNS_MAX, ..RunFilter::default() };
+            let mut runs = Vec::new();
+            for summary in self.shared.index.list(&filter) {
+                runs.extend(Self::story(&self.shared, summary.id).await);
+            }
+            audit::explain::explain(&self.audit, key, runs).await.map_err(|error| error.to_string())
+        }
+        .boxed()
     }
 
     fn readiness(&self) -> Readiness {

@@ -20,7 +20,10 @@ use crate::{
         },
         clock::SystemClock,
     },
-    model::audit::{AuditLine, SignedCheckpoint},
+    model::{
+        audit::{AuditLine, SignedCheckpoint},
+        explanation::{ExplainedStep, Explanation},
+    },
     net::client::Client,
 };
 
@@ -31,12 +34,24 @@ pub(super) enum Audit {
     List(List),
     /// Show one change with its digests.
     Show(Show),
+    /// Tell which versions decided an order, who allowed each, and what they could touch.
+    Explain(Explain),
     /// Write the whole history of a hub that is switched off into a folder that proves itself.
     Export(Export),
     /// Prove an export with nothing but the hub's public key. Exits with 1, and names the place, if anything is amiss.
     Verify(Verify),
     /// Sign how far the history of a hub that is switched off has got, as JSON. Kept elsewhere, it is an anchor.
     Checkpoint(Checkpoint),
+}
+
+/// What to explain.
+#[derive(Args, Debug)]
+pub(super) struct Explain {
+    /// What the runs are about, such as an order number.
+    #[arg(long)]
+    key: String,
+    #[command(flatten)]
+    address: HubAddress,
 }
 
 /// Where to.
@@ -111,6 +126,7 @@ impl Audit {
         match self {
             Self::List(list) => list.run(out).await,
             Self::Show(show) => show.run(out).await,
+            Self::Explain(explain) => explain.run(out).await,
             Self::Export(export) => export.run(out).await,
             Self::Verify(verify) => verify.run(out),
             Self::Checkpoint(checkpoint) => {
@@ -185,6 +201,75 @@ impl Show {
         }
         Ok(ExitCode::SUCCESS)
     }
+}
+
+impl Explain {
+    async fn run(self, out: &Out) -> Result<ExitCode, Failed> {
+        let client = Client::new(&self.address.hub)?;
+        let explanation: Explanation = client.get_with("/v1/audit/explain", &[("key", self.key.clone())]).await?;
+        if explanation.runs.is_empty() {
+            return Err(
+                format!("no run is about `{}`: `crossdock run list` shows what runs are about", self.key).into()
+            );
+        }
+        if out.is_json() {
+            out.value(&explanation);
+            return Ok(ExitCode::SUCCESS);
+        }
+        for run in &explanation.runs {
+            let (id, pipeline) = (out.bold(&run.run.to_string()), &run.pipeline);
+            out.say(format!("{id}  {}, started {}", run.state.as_str(), run.started));
+            let digest = out.dim(&pipeline.digest.short());
+            out.say(format!("  {:<10} pipeline {} {} {digest}", "", pipeline.name, pipeline.version));
+            out.say(format!("  {:<10}   accepted by {}", "", allowed(run.accepted_by.as_ref())));
+            out.say(format!("  {:<10}   activated by {}", "", allowed(run.activated_by.as_ref())));
+            run.steps.iter().for_each(|step| say_step(out, step));
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+fn say_step(out: &Out, step: &ExplainedStep) {
+    let ExplainedStep { plugin, .. } = step;
+    let decision = step.decision.as_ref().map(|decision| format!(" → {decision}")).unwrap_or_default();
+    let operation = step.operation.as_ref().map(|operation| format!(" {operation}")).unwrap_or_default();
+    let name = out.bold(&format!("{:<10}", step.path));
+    let digest = out.dim(&plugin.digest.short());
+    let what =
+        format!("{}{operation}: {} {} {digest}, contract {}", step.kind, plugin.id, plugin.version, plugin.contract);
+    out.say(format!("  {name} {what}{decision}"));
+    let detail = |text: String| out.say(format!("  {:<10}   {text}", ""));
+    detail(format!("installed by {}", allowed(step.installed_by.as_ref())));
+    if let Some(connection) = &step.connection {
+        let name = &connection.name;
+        detail(format!("connection `{name}`, grant {}, by {}", plugin.grant, allowed(connection.granted_by.as_ref())));
+        detail(format!("bound by {}", allowed(connection.bound_by.as_ref())));
+    }
+    match &step.touches {
+        None => detail("could touch: unknown, because its installation was never recorded".to_owned()),
+        Some(touches) if touches.http.is_empty() && touches.state.is_empty() => {
+            detail("could touch: nothing but its input".to_owned());
+        }
+        Some(touches) => {
+            for http in &touches.http {
+                let authenticated = if http.authenticated { ", authenticated" } else { "" };
+                let (methods, origin, reason) = (http.methods.join(" "), &http.origin, &http.reason);
+                detail(format!("could touch: {methods} {origin}{authenticated} ({reason})"));
+            }
+            touches.state.iter().for_each(|bucket| detail(format!("could touch: state `{bucket}`")));
+            touches.secrets.iter().for_each(|secret| detail(format!("with: {secret}, never seen by the plugin")));
+        }
+    }
+}
+
+/// Who allowed something, when and why.
+fn allowed(line: Option<&AuditLine>) -> String {
+    line.map_or_else(
+        || "nobody that is recorded".to_owned(),
+        |AuditLine { sequence, record, .. }| {
+            format!("{} at {} (audit record {sequence}: {})", record.actor, record.time, record.reason)
+        },
+    )
 }
 
 impl Export {

@@ -166,6 +166,7 @@ fn routes() -> Vec<Route> {
         ("/v1/plugins", &["get"], get(catalog::plugins)),
         ("/v1/pipelines", &["get"], get(catalog::pipelines)),
         ("/v1/audit", &["get"], get(audit::list)),
+        ("/v1/audit/explain", &["get"], get(audit::explain)),
         ("/health/live", &["get"], get(health::live)),
         ("/health/ready", &["get"], get(health::ready)),
         ("/metrics", &["get"], get(health::metrics)),

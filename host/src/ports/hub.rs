@@ -10,6 +10,7 @@ use crate::model::{
     audit::AuditLine,
     connection::WebhookSource,
     event::{Event, EventError},
+    explanation::Explanation,
     id::{AcceptanceId, Digest, RunId},
     manifest::Manifest,
     run::{RunState, RunSummary, RunView},
@@ -250,4 +251,10 @@ pub trait Hub: Send + Sync {
     /// # Errors
     /// Why the log cannot be read.
     fn audit(&self, filter: AuditFilter) -> BoxFuture<'_, Result<Vec<AuditLine>, String>>;
+
+    /// Which versions decided what a key stands for, who allowed each, and what they could touch; of its latest runs.
+    ///
+    /// # Errors
+    /// Why the log cannot be read.
+    fn explain(&self, key: String) -> BoxFuture<'_, Result<Explanation, String>>;
 }

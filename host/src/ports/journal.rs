@@ -159,3 +159,23 @@ pub trait Journal: Send + Sync {
     /// The reason.
     fn health(&self) -> Result<(), String>;
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_stream_survives_its_key_and_no_other_key_is_taken_for_the_audit_stream() {
+        let streams = [
+            StreamId::Acceptance(AcceptanceId::from_bytes([1; 16])),
+            StreamId::Run(RunId::from_bytes([2; 16])),
+            StreamId::Audit,
+        ];
+        for stream in streams {
+            assert_eq!(StreamId::from_key(&stream.to_key()), Some(stream));
+        }
+        let mut other = StreamId::Audit.to_key();
+        other[16] = 1;
+        assert_eq!(StreamId::from_key(&other), None);
+    }
+}

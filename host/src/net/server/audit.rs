@@ -9,7 +9,7 @@ use utoipa::ToSchema;
 
 use super::{Surface, answer::parameters, openapi::AuditLineDoc};
 use crate::{
-    model::audit::AuditLine,
+    model::{audit::AuditLine, explanation::Explanation},
     net::problem::{Code, Document, Problem},
     ports::hub::AuditFilter,
 };
@@ -55,6 +55,28 @@ pub(super) async fn list(State(surface): State<Surface>, RawQuery(query): RawQue
     let filter = AuditFilter { actor, action, subject, before, limit };
     let records = surface.hub.audit(filter).await;
     records.map(|records| Json(Records { records })).map_err(|reason| Problem::new(Code::HubUnavailable, reason))
+}
+
+/// Tells which versions decided what a key stands for, such as an order; who allowed each; what each could touch.
+#[utoipa::path(
+    get,
+    path = "/v1/audit/explain",
+    tag = "audit",
+    params(("key" = String, Query, description = "What the runs are about, such as an order number")),
+    responses(
+        (status = 200, description = "The runs, oldest first: of each the pipeline and who accepted it, and of each step the plugin, its digest and grant, who allowed them, and what they could touch", body = Object),
+        (status = 400, description = "`query.invalid`", body = Document, content_type = "application/problem+json"),
+        (status = 503, description = "`hub.unavailable`: the log cannot be read", body = Document, content_type = "application/problem+json"),
+    )
+)]
+pub(super) async fn explain(
+    State(surface): State<Surface>,
+    RawQuery(query): RawQuery,
+) -> Result<Json<Explanation>, Problem> {
+    let [key] = parameters(query.as_deref(), ["key"])?;
+    let key =
+        key.ok_or_else(|| Problem::new(Code::QueryInvalid, "say what to explain: `?key=` and an order number"))?;
+    surface.hub.explain(key).await.map(Json).map_err(|reason| Problem::new(Code::HubUnavailable, reason))
 }
 
 fn number(name: &str, text: &str, least: u64, most: u64) -> Result<u64, Problem> {

@@ -26,6 +26,7 @@ use crate::net::problem::Document;
         catalog::plugins,
         catalog::pipelines,
         audit::list,
+        audit::explain,
         health::live,
         health::ready,
         health::metrics,

@@ -27,6 +27,7 @@ use crate::{
         audit::{AuditLine, AuditRecord},
         connection::{SecretRef, WebhookSource},
         event::Event,
+        explanation::Explanation,
         id::{AcceptanceId, Digest, RunId},
         json::Json,
         limits::Usage,
@@ -230,6 +231,10 @@ impl Hub for Fake {
         };
         let lines = (1..=3).rev().map(line).filter(|line| filter.suits(line)).take(filter.limit);
         ready(Ok(lines.collect())).boxed()
+    }
+
+    fn explain(&self, key: String) -> BoxFuture<'_, Result<Explanation, String>> {
+        ready(Ok(Explanation { key, runs: Vec::new() })).boxed()
     }
 
     fn readiness(&self) -> Readiness {
