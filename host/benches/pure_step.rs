@@ -27,7 +27,9 @@ use arc_swap::ArcSwap;
 use criterion::{Criterion, criterion_group, criterion_main};
 use crossdock::{
     app::{
-        accept, build,
+        accept,
+        audit::Audit,
+        build,
         clock::SystemClock,
         contracts::Library,
         facts::Facts,
@@ -38,7 +40,7 @@ use crossdock::{
         runner::{Shared, Turns},
         secrets::LocalSecrets,
     },
-    model::{event::Event, json::Json, limits::Limits, timestamp::Timestamp},
+    model::{audit::Cause, event::Event, json::Json, limits::Limits, timestamp::Timestamp},
     net::egress::Gateway,
     ports::{
         clock::Clock,
@@ -93,7 +95,10 @@ fn prepare(schema: bool) -> Bench {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
     let store = Store::new(Arc::clone(&clock));
     let sandbox = Arc::new(Sandbox::new(&root.join("target/bench-cache")).expect("a sandbox"));
+    let audit =
+        runtime.block_on(Audit::open(store.journal(), store.blobs(), Arc::clone(&clock))).expect("an audit log");
     let installer = Installer {
+        audit: Arc::new(audit),
         records: store.records(),
         blobs: store.blobs(),
         invoker: Arc::clone(&sandbox) as _,
@@ -105,8 +110,9 @@ fn prepare(schema: bool) -> Bench {
     };
     let installation = runtime.block_on(async {
         let now = Installation::default();
-        let now = installer.plugin(&now, package.clone()).await.expect("installs").expect("is new");
-        installer.pipeline(&now, "bench", &pipeline(STEPS)).await.expect("installs").expect("is new")
+        let cause = Cause::hub("a benchmark");
+        let now = installer.plugin(&now, &cause, package.clone()).await.expect("installs").expect("is new");
+        installer.pipeline(&now, &cause, "bench", &pipeline(STEPS)).await.expect("installs").expect("is new")
     });
     let shared = Arc::new(Shared {
         hub: "bench".into(),

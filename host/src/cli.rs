@@ -1,5 +1,6 @@
 //! The command line: one definition, from which help, completions and behaviour come.
 
+mod audit;
 mod demo;
 mod doctor;
 mod event;
@@ -52,6 +53,9 @@ enum Command {
     /// Check, draw and list pipelines.
     #[command(subcommand)]
     Pipeline(pipeline::Pipeline),
+    /// See who changed what runs, and prove the whole history without trusting the hub.
+    #[command(subcommand)]
+    Audit(audit::Audit),
     /// Look whether this machine can run a hub and build plugins.
     Doctor(doctor::Doctor),
     /// Print the completions of a shell.
@@ -98,6 +102,7 @@ async fn dispatch(command: Command, out: &Out) -> Result<ExitCode, Failed> {
         Command::Run(run) => run.run(out).await,
         Command::Plugin(plugin) => Box::pin(plugin.run(out)).await,
         Command::Pipeline(pipeline) => Box::pin(pipeline.run(out)).await,
+        Command::Audit(audit) => Box::pin(audit.run(out)).await,
         Command::Doctor(doctor) => doctor.run(out),
         Command::Completions { shell } => {
             let mut text = Vec::new();
