@@ -1,5 +1,6 @@
 //! The command line: one definition, from which help, completions and behaviour come.
 
+mod bench;
 mod demo;
 mod doctor;
 mod event;
@@ -54,6 +55,8 @@ enum Command {
     Pipeline(pipeline::Pipeline),
     /// Look whether this machine can run a hub and build plugins.
     Doctor(doctor::Doctor),
+    /// Measure a hub under load, and what its parts cost bare.
+    Bench(bench::Bench),
     /// Print the completions of a shell.
     Completions {
         /// For which shell.
@@ -99,6 +102,7 @@ async fn dispatch(command: Command, out: &Out) -> Result<ExitCode, Failed> {
         Command::Plugin(plugin) => Box::pin(plugin.run(out)).await,
         Command::Pipeline(pipeline) => Box::pin(pipeline.run(out)).await,
         Command::Doctor(doctor) => doctor.run(out),
+        Command::Bench(bench) => Box::pin(bench.run(out)).await,
         Command::Completions { shell } => {
             let mut text = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "crossdock", &mut text);
