@@ -1,6 +1,7 @@
 //! The command line: one definition, from which help, completions and behaviour come.
 
 mod audit;
+mod bench;
 mod demo;
 mod doctor;
 mod event;
@@ -58,6 +59,8 @@ enum Command {
     Audit(audit::Audit),
     /// Look whether this machine can run a hub and build plugins.
     Doctor(doctor::Doctor),
+    /// Measure a hub under load, and what its parts cost bare.
+    Bench(bench::Bench),
     /// Print the completions of a shell.
     Completions {
         /// For which shell.
@@ -104,6 +107,7 @@ async fn dispatch(command: Command, out: &Out) -> Result<ExitCode, Failed> {
         Command::Pipeline(pipeline) => Box::pin(pipeline.run(out)).await,
         Command::Audit(audit) => Box::pin(audit.run(out)).await,
         Command::Doctor(doctor) => doctor.run(out),
+        Command::Bench(bench) => Box::pin(bench.run(out)).await,
         Command::Completions { shell } => {
             let mut text = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "crossdock", &mut text);
