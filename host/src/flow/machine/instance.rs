@@ -81,6 +81,8 @@ pub(super) struct Instance {
     /// The branch that was taken, until it is done; then the step is closed.
     pub(super) branch: Option<BlockId>,
     pub(super) closed: bool,
+    /// The number of the latest fact about it.
+    pub(super) changed: u64,
     pub(super) more: Option<Box<More>>,
 }
 
@@ -94,7 +96,11 @@ pub(super) struct More {
     pub(super) frames: Vec<FrameId>,
     pub(super) open: Vec<FrameId>,
     pub(super) items: Vec<Document>,
+    /// For a `loop`: how often at most, and how often more when a person has it tried again.
     pub(super) max: u32,
+    pub(super) tries: u32,
+    /// How many questions were asked.
+    pub(super) asked: u32,
     /// What left each frame of a `for`.
     pub(super) results: Vec<Option<Document>>,
     pub(super) wait: Option<Waiting>,
@@ -168,6 +174,7 @@ impl Instance {
             verdict: None,
             branch: None,
             closed: false,
+            changed: 0,
             more: None,
         }
     }

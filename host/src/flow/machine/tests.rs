@@ -1,4 +1,5 @@
 //! The state machine against a scripted world, rule by rule, and against histories that a seed makes up.
 
+mod branches;
 mod linear;
 mod world;

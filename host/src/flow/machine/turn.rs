@@ -129,6 +129,10 @@ impl<'a> Turn<'a> {
     /// Takes in how an effect ended.
     pub(super) fn answer(&mut self, answer: Answer) {
         let Answer { instance: id, result, usage, log, annotations } = answer;
+        // An answer that comes twice, or to what was given up, tells nothing new.
+        if !calls::is_out(&self.run.plan, self.run.instance(id)) {
+            return;
+        }
         self.focus = Some(id);
         let output = match result {
             Err(failure) => return self.failed(id, failure, usage, log),
@@ -141,6 +145,7 @@ impl<'a> Turn<'a> {
                 instance.phase = Phase::Waiting(self.now);
                 instance.in_doubt = false;
             }
+            self.run.proved_harmless(id);
             return;
         }
         match self.unconfirmed(id, &output) {
@@ -201,7 +206,7 @@ impl<'a> Turn<'a> {
         for position in behind..count {
             let walk = self.visit(InstanceId(first + position));
             // Whatever the step led to, the run may be over by it, or stopping.
-            if walk != Walk::Done || self.run.settled || self.run.halt.as_ref().is_some_and(|_| !self.winding(frame)) {
+            if walk != Walk::Done || self.is_stopped(frame) {
                 return if walk == Walk::Done { Walk::Busy } else { walk };
             }
             if let Some(frame) = self.run.frames.get_mut(frame.0) {
@@ -209,19 +214,6 @@ impl<'a> Turn<'a> {
             }
         }
         Walk::Done
-    }
-
-    /// Whether a frame belongs to what is done while the run is winding down.
-    fn winding(&self, frame: FrameId) -> bool {
-        let Some(handler) = &self.run.plan.on_error else { return false };
-        let mut at = Some(frame);
-        while let Some(id) = at {
-            if self.run.frame(id).block == handler.steps {
-                return true;
-            }
-            at = self.run.frame(id).parent;
-        }
-        false
     }
 
     pub(super) fn visit(&mut self, id: InstanceId) -> Walk {
@@ -316,7 +308,7 @@ impl<'a> Turn<'a> {
                 Ok(())
             }
             Action::Wait { .. } => self.begin_wait(id),
-            Action::Approve(approval) => self.ask(id, approval, 1),
+            Action::Approve(approval) => self.ask(id, approval),
             Action::Undo { steps, .. } => {
                 let frame = self.run.instance(id).frame;
                 let effects = steps
@@ -368,33 +360,54 @@ impl<'a> Turn<'a> {
     /// Walks the frames inside a step, the one that this turn is about and those that failed first, so that a failure
     /// is seen before a sibling begins anything.
     fn walk_frames(&mut self, frames: Vec<FrameId>) -> Vec<(FrameId, Walk)> {
-        let mut frames = frames;
-        frames.sort_by_key(|frame| {
-            let here = self.run.frame(*frame);
-            let failed = self.run.instance(InstanceId(here.first + here.behind)).phase == Phase::Failed;
-            let focused = self.focus.is_some_and(|focus| self.is_within(focus, *frame));
-            !(failed || focused)
-        });
         let mut walks = Vec::with_capacity(frames.len());
-        for frame in frames {
+        for frame in self.in_order(frames) {
             let walk = self.walk(frame);
             walks.push((frame, walk));
-            if matches!(walk, Walk::Failed(_)) || self.run.halt.is_some() {
+            if matches!(walk, Walk::Failed(_)) || self.is_stopped(frame) {
                 break;
             }
         }
         walks
     }
 
-    fn is_within(&self, id: InstanceId, frame: FrameId) -> bool {
-        let mut at = Some(self.run.instance(id).frame);
-        while let Some(here) = at {
-            if here == frame {
-                return true;
+    fn in_order(&self, mut frames: Vec<FrameId>) -> Vec<FrameId> {
+        frames.sort_by_cached_key(|frame| {
+            let focused = self.focus.is_some_and(|focus| self.run.is_within(focus, *frame));
+            (!self.has_failed(*frame), !focused)
+        });
+        frames
+    }
+
+    /// Whether a step of a frame has failed, as far as facts tell: itself, or inside it.
+    fn has_failed(&self, frame: FrameId) -> bool {
+        let here = self.run.frame(frame);
+        let nodes = &self.run.plan.block(here.block).nodes;
+        (here.behind..nodes.len()).any(|position| {
+            let instance = self.run.instance(InstanceId(here.first + position));
+            let inner = || instance.more.as_ref().map_or(&[][..], |more| more.open.as_slice());
+            match (instance.phase, &self.run.plan.node(instance.node).action) {
+                (Phase::Failed, _) => true,
+                (Phase::Running, Action::Parallel { join: Join::Any, .. }) => {
+                    !inner().is_empty() && inner().iter().all(|frame| self.has_failed(*frame))
+                }
+                (Phase::Running, _) => inner().iter().any(|frame| self.has_failed(*frame)),
+                (Phase::Done, _) => instance.branch.is_some_and(|branch| {
+                    inner().iter().any(|frame| self.run.frame(*frame).block == branch && self.has_failed(*frame))
+                }),
+                _ => false,
             }
-            at = self.run.frame(here).parent;
-        }
-        false
+        })
+    }
+
+    /// Whether nothing of a frame goes on any more: the run is settled, or winds down and this is no part of that.
+    fn is_stopped(&self, frame: FrameId) -> bool {
+        self.run.settled || self.run.halt.is_some() && !self.run.is_winding(frame)
+    }
+
+    fn is_done(&self, frame: FrameId) -> bool {
+        let here = self.run.frame(frame);
+        here.behind == self.run.plan.block(here.block).nodes.len()
     }
 
     fn in_parallel(&mut self, id: InstanceId, join: Join, branches: &[(String, BlockId)]) -> Walk {
@@ -402,43 +415,30 @@ impl<'a> Turn<'a> {
             return walk;
         }
         let frames: Vec<FrameId> = branches.iter().map(|(_, block)| self.run.enter(id, *block, None)).collect();
-        let walks = self.walk_frames(frames.clone());
-        let done = |turn: &Self, frame: FrameId| {
-            let here = turn.run.frame(frame);
-            here.behind == turn.run.plan.block(here.block).nodes.len()
-        };
-        let won = join == Join::Any && frames.iter().any(|frame| done(self, *frame));
-        if !won {
-            let failed: Vec<InstanceId> = walks
-                .iter()
-                .filter_map(|(_, walk)| if let Walk::Failed(id) = walk { Some(*id) } else { None })
-                .collect();
-            if let Some(failed) = failed.first()
-                && (join == Join::All || self.all_failed(&frames))
-            {
-                return self.branch_failed(id, *failed);
-            }
-            if join == Join::Any && !failed.is_empty() {
-                // The others may still win.
-                let rest: Vec<FrameId> =
-                    frames.iter().copied().filter(|frame| !walks.iter().any(|(walked, _)| walked == frame)).collect();
-                self.walk_frames(rest);
-                if !frames.iter().any(|frame| done(self, *frame)) {
+        let won = match join {
+            Join::All => {
+                let walks = self.walk_frames(frames.clone());
+                for (_, walk) in walks {
+                    if let Walk::Failed(failed) = walk {
+                        return self.branch_failed(id, failed);
+                    }
+                }
+                if !frames.iter().all(|frame| self.is_done(*frame)) {
                     return Walk::Busy;
                 }
-            } else if !frames.iter().all(|frame| done(self, *frame)) {
-                return Walk::Busy;
+                None
             }
-        }
-        // What lost is resolved, then undone.
-        if join == Join::Any && !(self.is_quiet(Some(id)) && self.undone_losers(id, &frames)) {
-            return Walk::Busy;
-        }
+            Join::Any => match self.race(id, &frames) {
+                Ok(won) => Some(won),
+                Err(walk) => return walk,
+            },
+        };
         let mut output = serde_json::Map::new();
         for ((name, _), frame) in branches.iter().zip(&frames) {
-            if done(self, *frame) {
+            if won.is_none_or(|won| won == *frame) {
                 let here = self.run.frame(*frame);
-                let last = here.behind.checked_sub(1).map(|last| InstanceId(here.first + last));
+                let count = self.run.plan.block(here.block).nodes.len();
+                let last = count.checked_sub(1).map(|last| InstanceId(here.first + last));
                 let last = last.and_then(|last| self.run.instance(last).output.clone());
                 output.insert(name.clone(), last.map_or(Value::Null, |last| last.value().clone()));
             }
@@ -446,30 +446,72 @@ impl<'a> Turn<'a> {
         self.close_with(id, Some(Json::from(Value::Object(output))))
     }
 
-    fn all_failed(&self, frames: &[FrameId]) -> bool {
-        frames.iter().all(|frame| {
+    /// Branches of which one has to succeed: the one that did, once what lost is resolved and undone. After it has,
+    /// nothing more begins.
+    fn race(&mut self, id: InstanceId, frames: &[FrameId]) -> Result<FrameId, Walk> {
+        let mut failed = Vec::new();
+        let mut won = self.winner(frames);
+        if won.is_none() {
+            for frame in self.in_order(frames.to_vec()) {
+                match self.walk(frame) {
+                    Walk::Failed(id) => failed.push(id),
+                    Walk::Done => {
+                        won = Some(frame);
+                        break;
+                    }
+                    Walk::Busy if self.is_stopped(frame) => return Err(Walk::Busy),
+                    Walk::Busy => {}
+                }
+            }
+        }
+        let Some(won) = won else {
+            return Err(match failed.first() {
+                Some(first) if failed.len() == frames.len() => self.branch_failed(id, *first),
+                _ => Walk::Busy,
+            });
+        };
+        if !self.is_quiet(Some(id)) {
+            return Err(Walk::Busy);
+        }
+        if let Some(doubtful) = self.doubtful(Some(id)) {
+            return Err(Walk::Failed(doubtful));
+        }
+        let undone = self.undone(Some(id), &|run, effect| run.is_inside(effect, id) && !run.is_within(effect, won));
+        if undone { Ok(won) } else { Err(Walk::Busy) }
+    }
+
+    /// The first of these frames that came to its end, in the order of facts.
+    fn winner(&self, frames: &[FrameId]) -> Option<FrameId> {
+        let over = frames.iter().copied().filter(|frame| self.is_over(*frame));
+        over.min_by_key(|frame| {
             let here = self.run.frame(*frame);
-            self.run.instance(InstanceId(here.first + here.behind)).phase == Phase::Failed
+            let count = self.run.plan.block(here.block).nodes.len();
+            (here.first..here.first + count).map(|id| self.run.instance(InstanceId(id)).changed).max()
         })
     }
 
-    fn undone_losers(&mut self, id: InstanceId, frames: &[FrameId]) -> bool {
-        let lost: Vec<FrameId> = frames
-            .iter()
-            .copied()
-            .filter(|frame| {
-                let here = self.run.frame(*frame);
-                here.behind < self.run.plan.block(here.block).nodes.len()
-            })
-            .collect();
-        let effects: Vec<InstanceId> = self
-            .run
-            .effects
-            .iter()
-            .copied()
-            .filter(|effect| lost.iter().any(|frame| self.is_within(*effect, *frame)))
-            .collect();
-        self.undone(Some(id), effects)
+    /// Whether every step of a frame is over by facts alone, so that a walk through it begins nothing.
+    fn is_over(&self, frame: FrameId) -> bool {
+        let here = self.run.frame(frame);
+        let plan = &self.run.plan;
+        (0..plan.block(here.block).nodes.len()).all(|position| {
+            let instance = self.run.instance(InstanceId(here.first + position));
+            match (instance.phase, &plan.node(instance.node).action) {
+                (Phase::Skipped, _) => true,
+                (Phase::Done, _) if instance.closed => true,
+                (Phase::Done, Action::Call { confirm, .. }) => confirm.is_none() && instance.branch.is_none(),
+                (Phase::Done, Action::Pure { mode, outcomes, .. }) => {
+                    let shadowed = *mode == Mode::Shadow && plan.node(instance.node).fallback.is_some();
+                    let goes_on = instance
+                        .verdict
+                        .as_ref()
+                        .is_none_or(|verdict| matches!(then_after(outcomes, verdict.outcome), Some(Then::Continue)));
+                    !shadowed && goes_on && instance.branch.is_none()
+                }
+                (Phase::Done, _) => instance.branch.is_none(),
+                _ => false,
+            }
+        })
     }
 
     fn in_for(&mut self, id: InstanceId) -> Walk {
@@ -512,7 +554,7 @@ impl<'a> Turn<'a> {
                     }
                 }
             }
-            if self.run.settled || self.run.halt.is_some() {
+            if self.is_stopped(self.run.instance(id).frame) {
                 return Walk::Busy;
             }
             let under_way = self.run.instance(id).more.as_ref().map_or(0, |more| more.open.len());
@@ -527,10 +569,10 @@ impl<'a> Turn<'a> {
             }
         }
         let more = self.run.instance(id).more.as_ref();
-        let results: Vec<Option<Document>> = more.map_or_else(Vec::new, |more| more.results.clone());
-        if results.iter().any(Option::is_none) {
+        if more.is_some_and(|more| !more.open.is_empty() || more.frames.len() < count) {
             return Walk::Busy;
         }
+        let results: Vec<Option<Document>> = more.map_or_else(Vec::new, |more| more.results.clone());
         if reduce.is_some() && count > 0 {
             return self.fold(id, count);
         }
@@ -636,42 +678,50 @@ impl<'a> Turn<'a> {
             self.sleep_until(deadline);
             return None;
         }
-        if !self.is_quiet(Some(id)) || !self.rolled_back(id) {
+        if !self.is_quiet(Some(id)) {
             return Some(Walk::Busy);
+        }
+        if self.is_handled(id) {
+            match self.rolled_back(id) {
+                Walk::Done => {}
+                other => return Some(other),
+            }
         }
         let failure = Failure::new(FailureKind::Permanent, "step.out-of-time", "not done `within` its time");
         self.fail(id, failure);
         Some(self.failed_for_good(id))
     }
 
-    /// A branch of a step failed. If the step or one around it says what then, the branch's siblings are resolved and
-    /// what they did is undone first.
+    /// A branch of a step failed. If the step says what then, the branch's siblings are resolved and what they did is
+    /// undone first; if not, that is the business of the steps around it.
     fn branch_failed(&mut self, id: InstanceId, failed: InstanceId) -> Walk {
         let failure = self.failure_of(failed);
         if is_for_people(&failure) || !self.is_handled(id) {
             return Walk::Failed(failed);
         }
-        if !self.is_quiet(Some(id)) || !self.rolled_back(id) {
+        if !self.is_quiet(Some(id)) {
             return Walk::Busy;
+        }
+        match self.rolled_back(id) {
+            Walk::Done => {}
+            other => return other,
         }
         self.fail(id, failure);
         self.failed_for_good(id)
     }
 
-    /// Whether the pipeline says, at this step or at one around it, what happens when it fails.
+    /// Whether the pipeline says at this step what happens when it fails.
     fn is_handled(&self, id: InstanceId) -> bool {
-        let instance = self.run.instance(id);
-        let node = self.run.plan.node(instance.node);
-        node.fallback.is_some()
-            || node.on_error.is_some()
-            || self.run.frame(instance.frame).owner.is_some_and(|owner| self.is_handled(owner))
+        let node = self.run.plan.node(self.run.instance(id).node);
+        node.fallback.is_some() || node.on_error.is_some()
     }
 
-    /// Whether everything that was done inside a step is undone.
-    fn rolled_back(&mut self, id: InstanceId) -> bool {
-        let effects: Vec<InstanceId> =
-            self.run.effects.iter().copied().filter(|effect| self.run.is_inside(*effect, id)).collect();
-        self.undone(Some(id), effects)
+    /// Undoes everything that was done inside a step: done, busy, or held up by a write in doubt inside it.
+    fn rolled_back(&mut self, id: InstanceId) -> Walk {
+        if let Some(doubtful) = self.doubtful(Some(id)) {
+            return Walk::Failed(doubtful);
+        }
+        if self.undone(Some(id), &|run, effect| run.is_inside(effect, id)) { Walk::Done } else { Walk::Busy }
     }
 
     pub(super) fn failure_of(&self, id: InstanceId) -> Failure {
@@ -734,7 +784,7 @@ impl<'a> Turn<'a> {
                 self.record(handled(None));
                 self.leave(id)
             }
-            Then::Use(template) => match self.run.render(self.run.instance(id).frame, template) {
+            Then::Use(template) => match template.render(&RunScope::with_failed(self.run, id)) {
                 Ok(output) => {
                     self.record(handled(Some(output.json().clone())));
                     self.leave(id)
@@ -766,12 +816,10 @@ impl<'a> Turn<'a> {
                 Walk::Failed(id)
             }
             Then::Approve(approval) => {
-                let asked =
-                    self.run.instance(id).approval().map(|approval| (approval.asked.revision, approval.outcome));
+                let asked = self.run.instance(id).approval().map(|approval| approval.outcome);
                 let begun = match (asked, by) {
-                    (Some((revision, _)), Handler::ApprovalExpiry) => self.ask(id, approval, revision + 1),
+                    (Some(_), Handler::ApprovalExpiry) | (None, _) => self.ask(id, approval),
                     (Some(_), _) => Ok(()),
-                    (None, _) => self.ask(id, approval, 1),
                 };
                 match begun {
                     Ok(()) => self.in_question(id, by),
@@ -841,6 +889,8 @@ impl<'a> Turn<'a> {
             || verdict.reasons.first().map_or_else(|| "no reason given".to_owned(), |one| one.message.clone());
         match then_after(outcomes, verdict.outcome) {
             Some(Then::Continue | Then::Steps(_)) => Walk::Done,
+            // What stands beside it may be out: it goes on until then.
+            Some(Then::Park { .. }) if !self.is_quiet(None) => Walk::Busy,
             Some(Then::Park { reason }) => {
                 let (code, whom) = match verdict.outcome {
                     Outcome::Hold => ("rule.hold", verdict.target.as_deref().map(|group| format!("group `{group}`"))),
