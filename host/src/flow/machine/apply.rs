@@ -322,11 +322,15 @@ impl Run {
         match &controlled.action {
             Control::Pause => self.paused = true,
             Control::Continue => self.paused = false,
-            Control::Cancel { compensate } => self.stop(Ending::Cancelled, *compensate),
+            Control::Cancel { compensate } => {
+                self.undo_again(controlled.time)?;
+                self.stop(Ending::Cancelled, *compensate);
+            }
             Control::Close { compensate } => {
                 let (step, failure) = self.parked.clone().unwrap_or_else(|| {
                     (String::new(), Failure::new(FailureKind::Permanent, "run.closed", "a person closed the run"))
                 });
+                self.undo_again(controlled.time)?;
                 self.stop(Ending::Failed { step, failure }, *compensate);
             }
             Control::Resume => {
@@ -368,6 +372,16 @@ impl Run {
                 self.settled = false;
                 self.halt = None;
             }
+        }
+        Ok(())
+    }
+
+    /// An undoing that blocked the run has all its attempts again.
+    fn undo_again(&mut self, now: Timestamp) -> Result<(), ReplayError> {
+        let Some((step, _)) = self.parked.clone() else { return Ok(()) };
+        let id = self.known(&step)?;
+        if self.instance(id).facet == Facet::Compensate && !self.instance(id).in_doubt {
+            self.renew(id, now);
         }
         Ok(())
     }
@@ -426,6 +440,7 @@ impl Run {
         }
         if let Some(more) = &mut instance.more {
             more.failure = None;
+            more.handled = None;
             more.approval = None;
             if more.tries > 0 && usize::try_from(more.max).is_ok_and(|max| more.frames.len() >= max) {
                 more.max += more.tries;

@@ -1,5 +1,8 @@
 //! The state machine against a scripted world, rule by rule, and against histories that a seed makes up.
 
 mod branches;
+mod control;
+mod generated;
 mod linear;
+mod people;
 mod world;

@@ -107,6 +107,10 @@ impl<'a> Turn<'a> {
 
     /// After a crash: what was in flight is in doubt if it writes, and simply done again if not.
     pub(super) fn recover(&mut self) {
+        // A question whose answer left no fact may look as if it were out.
+        if self.run.settled && self.run.parked.is_none() {
+            return;
+        }
         let plan = Arc::clone(&self.run.plan);
         let out: Vec<InstanceId> = (0..self.run.instances.len())
             .map(InstanceId)
@@ -713,7 +717,16 @@ impl<'a> Turn<'a> {
     /// Whether the pipeline says at this step what happens when it fails.
     fn is_handled(&self, id: InstanceId) -> bool {
         let node = self.run.plan.node(self.run.instance(id).node);
-        node.fallback.is_some() || node.on_error.is_some()
+        (node.fallback.is_some() || node.on_error.is_some()) && !self.was_handled(id)
+    }
+
+    /// Whether what stands for its failure was done already: what fails in there is not dealt with by the same again.
+    fn was_handled(&self, id: InstanceId) -> bool {
+        self.run.instance(id).more.as_ref().is_some_and(|more| match more.handled {
+            Some(Handler::OnError) => true,
+            Some(Handler::ApprovalExpiry) => more.failure.is_some(),
+            _ => false,
+        })
     }
 
     /// Undoes everything that was done inside a step: done, busy, or held up by a write in doubt inside it.
@@ -738,7 +751,7 @@ impl<'a> Turn<'a> {
         }
         let node = plan.node(instance.node);
         let failure = self.failure_of(id);
-        if is_for_people(&failure) {
+        if is_for_people(&failure) || self.was_handled(id) {
             return Walk::Failed(id);
         }
         // A write that took place and could not be confirmed is not stood in for.

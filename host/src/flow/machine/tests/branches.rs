@@ -438,3 +438,15 @@ fn attempts_survive_a_crash_and_the_time_of_a_step_bounds_them() {
     world.ends(RunState::Parked);
     assert_eq!(world.asked_of("a"), 3, "the third wait would end after the step's time");
 }
+
+#[test]
+fn a_step_of_on_error_that_fails_is_not_dealt_with_by_the_same_on_error() {
+    let steps = "
+  - { id: a, call: 'erp#create', with: {}, on_error: { steps: [{ id: b, call: 'erp#create', with: {} }] } }
+";
+    let mut world = World::new(steps).script("a", &[Way::Refused]).script("b", &[Way::Refused]);
+    world.ends(RunState::Parked);
+    assert_eq!(world.story().summary.step.as_deref(), Some("b"));
+    world.control(Control::Resume);
+    world.ends(RunState::Completed);
+}

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::super::{
     Run,
     effect::{Answer, Arrived, Bindings, Effect, Input, OperationUse},
-    instance::{Facet, FrameId, InstanceId, Phase},
+    instance::{Asked, Facet, FrameId, InstanceId, Phase},
     wait::key_of,
 };
 use crate::{
@@ -177,6 +177,8 @@ pub(super) struct World {
     pub(super) crash_in: Option<usize>,
     pub(super) crashes: usize,
     pub(super) turns: usize,
+    /// How long waits that fell due are put off after a start, milliseconds.
+    pub(super) grace_ms: u64,
     /// The most calls that were out at once.
     pub(super) out_max: usize,
 }
@@ -208,6 +210,7 @@ impl World {
             crash_in: None,
             crashes: 0,
             turns: 0,
+            grace_ms: 0,
             out_max: 0,
         }
     }
@@ -237,6 +240,42 @@ impl World {
         self.run.as_ref().expect("the hub is up")
     }
 
+    pub(super) fn is_down(&self) -> bool {
+        self.run.is_none()
+    }
+
+    /// Whether another call of what an answer is about is out.
+    pub(super) fn is_asked(&self, answer: &Answer) -> bool {
+        let step = self.run().path(answer.instance);
+        self.out_of(&step).is_some()
+    }
+
+    /// The step that the run is parked at.
+    pub(super) fn parked(&self) -> Option<String> {
+        self.run().parked.as_ref().map(|(step, _)| step.clone())
+    }
+
+    /// Whether the latest write of a step took effect.
+    pub(super) fn took_effect(&self, step: &str) -> bool {
+        let key = self.facts().iter().rev().find_map(|fact| match fact {
+            Entry::Intent(intent) if intent.step == step => Some(intent.key),
+            _ => None,
+        });
+        key.is_some_and(|key| self.done.iter().any(|done| done.key == key))
+    }
+
+    /// The steps with an open question.
+    pub(super) fn questions(&self) -> Vec<String> {
+        let run = self.run();
+        let asks = |id: &InstanceId| run.instance(*id).approval().is_some_and(|asked| asked.outcome == Asked::Open);
+        (0..run.instances.len())
+            .map(InstanceId)
+            .filter(asks)
+            .map(|id| run.path(id))
+            .filter(|path| run.find(path).as_ref().is_some_and(asks))
+            .collect()
+    }
+
     pub(super) fn is_settled(&self) -> bool {
         self.run().is_settled()
     }
@@ -248,7 +287,11 @@ impl World {
             self.buffer.push(entry);
             self.run = Some(run);
         } else {
-            self.run = Some(self.replayed(&self.journal));
+            let mut run = self.replayed(&self.journal);
+            if self.grace_ms > 0 {
+                run.put_off(self.now.plus_millis(self.grace_ms));
+            }
+            self.run = Some(run);
         }
         self.tell(Input::Resume);
         if self.run.is_some() {
