@@ -15,7 +15,7 @@ mod wait;
 mod tests;
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::{Arc, OnceLock},
 };
 
@@ -24,7 +24,7 @@ use serde_json::{Value, json};
 pub use self::{control::ControlRefusal, instance::InstanceId, people::DecisionRefusal, wait::key_of};
 use self::{
     effect::{Bindings, Effect, Input},
-    instance::{Facet, Frame, FrameId, Instance, Phase},
+    instance::{Facet, Frame, FrameId, Instance, Phase, Undoing},
     scope::RunScope,
     turn::Turn,
 };
@@ -60,6 +60,8 @@ pub struct Run {
     event: OnceLock<Document>,
     frames: Vec<Frame>,
     instances: Vec<Instance>,
+    /// Those whose calls may be out or in doubt: never too few.
+    busy: BTreeSet<InstanceId>,
     /// How many facts changed an instance.
     changes: u64,
     /// Frames of blocks that are entered once, by block; and of those that are repeated.
@@ -71,7 +73,7 @@ pub struct Run {
     /// The steps after which nothing before is undone any more, and how many of `effects` each protects.
     protected: Vec<(InstanceId, usize)>,
     /// Effects of the run that are being undone, latest first.
-    undoing: Option<Vec<InstanceId>>,
+    undoing: Option<Undoing>,
     halt: Option<Halt>,
     paused: bool,
     parked: Option<(String, Failure)>,
@@ -134,6 +136,7 @@ impl Run {
             event: OnceLock::new(),
             frames: Vec::new(),
             instances: Vec::new(),
+            busy: BTreeSet::new(),
             changes: 0,
             once,
             repeated: HashMap::new(),
@@ -302,7 +305,11 @@ impl Run {
         let Instance { node, frame, .. } = *self.instance(main);
         self.instances.push(Instance::new(node, frame, facet, Some(main)));
         if let Some(instance) = self.instances.get_mut(main.0) {
-            instance.more().facets.push((facet, id));
+            match facet {
+                // INVARIANT: folds are made in the order of the items.
+                Facet::Reduce(_) => instance.more().folds.push(id),
+                _ => instance.more().facets.push((facet, id)),
+            }
         }
         id
     }

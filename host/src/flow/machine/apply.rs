@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::{
     Halt, ReplayError, Run,
-    instance::{Approving, Asked, Facet, FrameId, Instance, InstanceId, Phase, Waiting},
+    instance::{Approving, Asked, Facet, FrameId, Instance, InstanceId, Phase, Undoing, Waiting},
     then_after,
 };
 use crate::{
@@ -165,6 +165,7 @@ impl Run {
                     .iter()
                     .map(|effect| self.known(effect))
                     .collect::<Result<Vec<InstanceId>, ReplayError>>()?;
+                let effects = Undoing { effects: effects.into(), behind: 0 };
                 match step {
                     None => self.undoing = Some(effects),
                     Some(step) => {
@@ -540,6 +541,7 @@ impl Run {
         let id = self.known(step)?;
         let run = self.id;
         self.changes += 1;
+        self.busy.insert(id);
         if let Some(instance) = self.instances.get_mut(id.0) {
             instance.changed = self.changes;
         }

@@ -161,6 +161,7 @@ impl Turn<'_> {
 
     /// A repetition leaves no fact of its own; that it is out is known only here.
     fn mark_running(&mut self, id: InstanceId) {
+        self.run.busy.insert(id);
         if let Some(instance) = self.run.instances.get_mut(id.0) {
             instance.phase = Phase::Running;
         }

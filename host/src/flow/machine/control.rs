@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{
     Halt, Run,
     calls::{self, Doing},
-    instance::{Facet, FrameId, InstanceId, Phase},
+    instance::{Facet, FrameId, InstanceId, Phase, Undoing},
     turn::{Turn, Walk, is_for_people},
 };
 use crate::model::{
@@ -126,7 +126,8 @@ impl Turn<'_> {
             return;
         }
         let plan = Arc::clone(&self.run.plan);
-        let busy = self.run.instances.iter().any(|instance| calls::is_out(&plan, instance) || instance.in_doubt);
+        self.sweep();
+        let busy = !self.run.busy.is_empty();
         let undoes = undo && !self.run.undoable().is_empty();
         let handles = matches!(ending, Ending::Failed { .. }) && plan.on_error.is_some();
         if busy || undoes || handles {
@@ -182,7 +183,7 @@ impl Turn<'_> {
     /// A write inside a step (or anywhere) whose doubt could not be resolved.
     pub(super) fn doubtful(&self, inside: Option<InstanceId>) -> Option<InstanceId> {
         let plan = &self.run.plan;
-        (0..self.run.instances.len()).map(InstanceId).find(|id| {
+        self.run.busy.iter().copied().find(|id| {
             let instance = self.run.instance(*id);
             instance.phase == Phase::Failed
                 && instance.in_doubt
@@ -220,11 +221,8 @@ impl Turn<'_> {
     /// Whether the effects that are `meant` are undone, one by one, latest first. Begins it if it was not begun. What
     /// lies before the point of no return stays.
     pub(super) fn undone(&mut self, step: Option<InstanceId>, meant: &dyn Fn(&Run, InstanceId) -> bool) -> bool {
-        let begun = match step {
-            None => self.run.undoing.clone(),
-            Some(step) => self.run.instance(step).more.as_ref().and_then(|more| more.undoing.clone()),
-        };
-        if begun.is_some_and(|begun| !self.compensated(&begun)) {
+        let begun = self.undoing(step);
+        if begun.is_some() && !self.compensated(step) {
             return false;
         }
         // What took effect since, or was not meant then, follows.
@@ -233,15 +231,27 @@ impl Turn<'_> {
         if effects.is_empty() {
             return true;
         }
-        let step = step.map(|step| self.run.path(step));
         let named = effects.iter().map(|effect| self.run.path(*effect)).collect();
-        self.record(Entry::UndoBegan { step, time: self.now, effects: named });
-        self.compensated(&effects)
+        let path = step.map(|step| self.run.path(step));
+        self.record(Entry::UndoBegan { step: path, time: self.now, effects: named });
+        self.compensated(step)
     }
 
-    /// Whether these effects are undone, in this order.
-    pub(super) fn compensated(&mut self, effects: &[InstanceId]) -> bool {
-        for effect in effects {
+    /// What a step (or the run) undoes.
+    fn undoing(&mut self, step: Option<InstanceId>) -> Option<&mut Undoing> {
+        match step {
+            None => self.run.undoing.as_mut(),
+            Some(step) => self.run.instances.get_mut(step.0)?.more.as_mut()?.undoing.as_mut(),
+        }
+    }
+
+    /// Whether the effects that a step (or the run) has begun to undo are undone.
+    pub(super) fn compensated(&mut self, step: Option<InstanceId>) -> bool {
+        let Some(Undoing { effects, behind }) = self.undoing(step).cloned() else { return true };
+        for (place, effect) in effects.iter().enumerate().skip(behind) {
+            if let Some(undoing) = self.undoing(step) {
+                undoing.behind = place;
+            }
             let facet = self.run.facet(*effect, Facet::Compensate);
             match self.visit(facet) {
                 Walk::Done => {}

@@ -92,6 +92,9 @@ pub(super) struct More {
     pub(super) failure: Option<Failure>,
     pub(super) handled: Option<Handler>,
     pub(super) facets: Vec<(Facet, InstanceId)>,
+    /// The folds of a `for`, by item, and how many are behind the run.
+    pub(super) folds: Vec<InstanceId>,
+    pub(super) folded: usize,
     /// Frames of a `for`, a `loop` or a `parallel`, in order, and which of them are not done.
     pub(super) frames: Vec<FrameId>,
     pub(super) open: Vec<FrameId>,
@@ -106,7 +109,16 @@ pub(super) struct More {
     pub(super) wait: Option<Waiting>,
     pub(super) approval: Option<Approving>,
     /// For `undo`: what is still to be undone, in order.
-    pub(super) undoing: Option<Vec<InstanceId>>,
+    pub(super) undoing: Option<Undoing>,
+}
+
+/// Effects that are being undone.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Undoing {
+    /// In this order.
+    pub(super) effects: Arc<[InstanceId]>,
+    /// How many of them are behind the run.
+    pub(super) behind: usize,
 }
 
 /// A wait under way.
@@ -196,7 +208,11 @@ impl Instance {
     }
 
     pub(super) fn facet(&self, facet: Facet) -> Option<InstanceId> {
-        self.more.as_ref()?.facets.iter().find(|(known, _)| *known == facet).map(|(_, id)| *id)
+        let more = self.more.as_ref()?;
+        if let Facet::Reduce(item) = facet {
+            return more.folds.get(usize::try_from(item).ok()?.checked_sub(1)?).copied();
+        }
+        more.facets.iter().find(|(known, _)| *known == facet).map(|(_, id)| *id)
     }
 
     pub(super) fn begin(&mut self, time: Timestamp) {

@@ -3,6 +3,7 @@
 mod branches;
 mod control;
 mod generated;
+mod large;
 mod linear;
 mod people;
 mod world;

@@ -576,18 +576,23 @@ impl<'a> Turn<'a> {
         if more.is_some_and(|more| !more.open.is_empty() || more.frames.len() < count) {
             return Walk::Busy;
         }
-        let results: Vec<Option<Document>> = more.map_or_else(Vec::new, |more| more.results.clone());
         if reduce.is_some() && count > 0 {
             return self.fold(id, count);
         }
+        let results: Vec<Option<Document>> = more.map_or_else(Vec::new, |more| more.results.clone());
         let whole = results.iter().flatten().map(|result| result.value().clone()).collect();
         self.close_with(id, Some(Json::from(Value::Array(whole))))
     }
 
     /// Folds the outputs of a `for` with a transform, one after the other.
     fn fold(&mut self, id: InstanceId, count: usize) -> Walk {
+        let behind = self.run.instance(id).more.as_ref().map_or(0, |more| more.folded);
         let mut last = None;
-        for item in 1..=u32::try_from(count).unwrap_or(u32::MAX) {
+        for item in behind + 1..=count {
+            if let Some(instance) = self.run.instances.get_mut(id.0) {
+                instance.more().folded = item - 1;
+            }
+            let item = u32::try_from(item).unwrap_or(u32::MAX);
             let facet = self.run.facet(id, Facet::Reduce(item));
             match self.visit(facet) {
                 Walk::Done => last = self.run.instance(facet).output.clone(),
@@ -653,8 +658,7 @@ impl<'a> Turn<'a> {
     }
 
     fn in_undo(&mut self, id: InstanceId, set: &[(String, crate::flow::template::Template)]) -> Walk {
-        let effects = self.run.instance(id).more.as_ref().and_then(|more| more.undoing.clone()).unwrap_or_default();
-        if !self.compensated(&effects) {
+        if !self.compensated(Some(id)) {
             return Walk::Busy;
         }
         let frame = self.run.instance(id).frame;
@@ -977,11 +981,23 @@ impl<'a> Turn<'a> {
         Ok(condition.is_true(&RunScope::new(self.run, frame))?)
     }
 
+    /// Forgets the instances that are busy no more.
+    pub(super) fn sweep(&mut self) {
+        let mut busy = std::mem::take(&mut self.run.busy);
+        let (run, plan) = (&*self.run, &self.run.plan);
+        busy.retain(|id| {
+            let instance = run.instance(*id);
+            calls::is_out(plan, instance) || instance.in_doubt
+        });
+        self.run.busy = busy;
+    }
+
     /// Whether nothing inside a step (or anywhere) is out or in doubt. What is in doubt is found out meanwhile.
     pub(super) fn is_quiet(&mut self, inside: Option<InstanceId>) -> bool {
         let plan: Arc<Plan> = Arc::clone(&self.run.plan);
         let mut quiet = true;
-        for id in (0..self.run.instances.len()).map(InstanceId) {
+        self.sweep();
+        for id in self.run.busy.iter().copied().collect::<Vec<_>>() {
             if inside.is_some_and(|step| !self.run.is_inside(id, step)) {
                 continue;
             }

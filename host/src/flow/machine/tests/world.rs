@@ -167,6 +167,8 @@ pub(super) struct World {
     /// Whether a remote that knows a key does nothing when it comes again.
     pub(super) honours_keys: bool,
     pub(super) done: Vec<Done>,
+    /// Where in `done` a key is.
+    places: HashMap<IdempotencyKey, usize>,
     /// What was asked of the outside, in order: `create a`, `invoke b`, `emit c`, `start d`.
     pub(super) asked: Vec<String>,
     pub(super) emitted: BTreeSet<String>,
@@ -203,6 +205,7 @@ impl World {
             verdicts: HashMap::new(),
             honours_keys: false,
             done: Vec::new(),
+            places: HashMap::new(),
             asked: Vec::new(),
             emitted: BTreeSet::new(),
             children: BTreeSet::new(),
@@ -409,7 +412,7 @@ impl World {
     }
 
     fn call(&mut self, step: &str, operation: &str, key: IdempotencyKey) -> Result<Output, Failure> {
-        let known = self.done.iter().position(|done| done.key == key);
+        let known = self.places.get(&key).copied();
         if operation == "find" {
             let way = self.way(&format!("{step}?"));
             let found = if known.is_some() { json!({"id": step}) } else { Value::Null };
@@ -426,6 +429,7 @@ impl World {
                 Some(_) => {}
                 None => {
                     let (step, operation) = (step.to_owned(), operation.to_owned());
+                    self.places.insert(key, self.done.len());
                     self.done.push(Done { step, operation, key, repeats: 0 });
                 }
             }
@@ -472,18 +476,6 @@ impl World {
             self.now = self.now.max(due);
         }
         self.tell(Input::Wake);
-    }
-
-    pub(super) fn pass(&mut self, span_ms: u64) {
-        let end = self.now.plus_millis(span_ms);
-        while let Some(due) = self.due.filter(|due| *due <= end) {
-            self.now = self.now.max(due);
-            self.tell(Input::Wake);
-            self.answer_all();
-        }
-        self.now = end;
-        self.tell(Input::Wake);
-        self.answer_all();
     }
 
     pub(super) fn answer_all(&mut self) {
