@@ -5,6 +5,7 @@ mod apply;
 mod calls;
 mod control;
 pub mod effect;
+mod inside;
 mod instance;
 mod people;
 mod scope;

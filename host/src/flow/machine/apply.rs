@@ -61,10 +61,11 @@ impl Run {
             Entry::StepDone(done) => self.apply_done(done)?,
             Entry::AttemptFailed(failed) => {
                 let id = self.known(&failed.step)?;
+                let writes = super::calls::writes(&super::calls::doing(&self.plan, self.instance(id)));
                 let instance = self.change(&failed.step)?;
                 instance.phase = failed.next.map_or(Phase::Failed, Phase::Waiting);
                 instance.failures += 1;
-                instance.in_doubt |= failed.failure.kind == FailureKind::Uncertain;
+                instance.in_doubt |= writes && failed.failure.kind == FailureKind::Uncertain;
                 if failed.next.is_none() {
                     instance.more().failure = Some(failed.failure.clone());
                 }

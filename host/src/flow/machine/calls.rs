@@ -83,7 +83,8 @@ pub(super) fn is_write(action: &Action) -> bool {
     matches!(action, Action::Call { operation: Operation { effect: OperationEffect::Write, .. }, .. })
 }
 
-fn writes(doing: &Doing<'_>) -> bool {
+/// Whether a call changes a remote.
+pub(super) fn writes(doing: &Doing<'_>) -> bool {
     matches!(doing, Doing::Call(Operation { effect: OperationEffect::Write, .. }))
 }
 

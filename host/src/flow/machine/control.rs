@@ -6,7 +6,7 @@ use super::{
     Halt, Run,
     calls::{self, Doing},
     instance::{Facet, FrameId, InstanceId, Phase, Undoing},
-    turn::{Turn, Walk, is_for_people},
+    turn::{Stuck, Turn, Walk, is_for_people},
 };
 use crate::model::{
     entry::{Control, Controlled, Ending, Entry},
@@ -178,6 +178,43 @@ impl Turn<'_> {
             self.record(Entry::RunEnded { time: self.now, ending });
             self.commit();
         }
+    }
+
+    /// Forgets the instances that are busy no more.
+    pub(super) fn sweep(&mut self) {
+        let mut busy = std::mem::take(&mut self.run.busy);
+        let (run, plan) = (&*self.run, &self.run.plan);
+        busy.retain(|id| {
+            let instance = run.instance(*id);
+            calls::is_out(plan, instance) || instance.in_doubt
+        });
+        self.run.busy = busy;
+    }
+
+    /// Whether nothing inside a step (or anywhere) is out or in doubt. What is in doubt is found out meanwhile.
+    pub(super) fn is_quiet(&mut self, inside: Option<InstanceId>) -> bool {
+        let plan = Arc::clone(&self.run.plan);
+        let mut quiet = true;
+        self.sweep();
+        for id in self.run.busy.iter().copied().collect::<Vec<_>>() {
+            if inside.is_some_and(|step| !self.run.is_inside(id, step)) {
+                continue;
+            }
+            let instance = self.run.instance(id);
+            match instance.phase {
+                Phase::Running if calls::is_out(&plan, instance) => quiet = false,
+                Phase::Waiting(due) if instance.in_doubt && self.writes(id) => {
+                    quiet = false;
+                    if due > self.now {
+                        self.sleep_until(due);
+                    } else if let Err(Stuck(failure)) = self.repeat(id) {
+                        self.fail(id, failure);
+                    }
+                }
+                _ => {}
+            }
+        }
+        quiet
     }
 
     /// A write inside a step (or anywhere) whose doubt could not be resolved.

@@ -3,7 +3,10 @@
 mod branches;
 mod control;
 mod generated;
+mod given;
 mod large;
 mod linear;
+mod old;
 mod people;
+mod render;
 mod world;

@@ -13,6 +13,7 @@ fn items(steps: &str) -> World {
 
 /// Bounds the time loosely, so that it fails for a quadratic cost and not for a busy machine; prints it.
 fn timed(what: &str, history: impl FnOnce()) {
+    #[expect(clippy::disallowed_methods, reason = "a test measures how long it takes")]
     let begun = std::time::SystemTime::now();
     history();
     let took_ms = begun.elapsed().map_or(0, |took| took.as_millis());

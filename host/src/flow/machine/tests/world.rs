@@ -2,31 +2,34 @@
 //! lost, when the hub crashes, what people do, and what time it is.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
+    collections::{BTreeSet, HashMap, VecDeque},
     sync::Arc,
 };
 
 use serde_json::{Value, json};
 
-use super::super::{
-    Run,
-    effect::{Answer, Arrived, Bindings, Effect, Input, OperationUse},
-    instance::{Asked, Facet, FrameId, InstanceId, Phase},
-    wait::key_of,
+pub(super) use super::given::{plan, verdict};
+use super::{
+    super::{
+        Run,
+        effect::{Answer, Arrived, Effect, Input},
+        instance::{Asked, Facet, InstanceId},
+        wait::key_of,
+    },
+    given::{Installed, begun, event, id},
+    render::render,
 };
 use crate::{
     flow::{
-        language,
-        plan::{Plan, PluginRange, PureKind, compile},
+        plan::{Plan, PureKind},
         view,
     },
     model::{
-        contract::OperationContract,
-        decision::{Outcome, Reason, Verdict},
-        entry::{ApprovalAsked, ApprovalDecided, Control, Controlled, Entry, Output, PluginUse, RunStarted},
+        decision::{Outcome, Verdict},
+        entry::{ApprovalAsked, ApprovalDecided, Control, Controlled, Entry, Output},
         event::Event,
         failure::{Failure, FailureKind},
-        id::{AcceptanceId, ContractId, Digest, IdempotencyKey, RunId},
+        id::{AcceptanceId, IdempotencyKey, RunId},
         limits::Usage,
         manifest::Doubt,
         run::{RunState, RunView},
@@ -36,92 +39,6 @@ use crate::{
 
 /// Turns of one history, above which it is taken for endless.
 const TURNS_MAX: usize = 200_000;
-
-const HEAD: &str = "
-pipeline: test/orders
-version: 1.0.0
-owner: tests
-summary: For tests.
-uses: { erp: test/erp@1 }
-trigger:
-  - event: order.placed
-key: event.subject
-erp: [create, cancel]
-config: { limit: 10, tries: 2, people: 2 }
-vars: { n: 0, seen: [] }
-steps:
-";
-
-pub(super) fn plan(steps: &str) -> Arc<Plan> {
-    let operation = |effect: &str| json!({"effect": effect, "summary": "", "input": true, "output": true});
-    let contract = json!({"id": "test/erp@1", "summary": "", "operations": {
-        "read": operation("read"), "create": operation("write"), "cancel": operation("write"), "find": operation("read"),
-    }});
-    let contract: OperationContract = serde_json::from_value(contract).expect("contract");
-    let contracts: BTreeMap<ContractId, OperationContract> = BTreeMap::from([(contract.id.clone(), contract)]);
-    let text = format!("{HEAD}{}", steps.trim_start_matches('\n'));
-    let definition = language::parse(&text).unwrap_or_else(|found| panic!("{found:#?}\n{text}"));
-    Arc::new(compile::compile(&definition, &text, &contracts).expect("compiles"))
-}
-
-pub(super) fn id() -> RunId {
-    RunId::of(AcceptanceId::of("/s", "1"), "test/orders")
-}
-
-pub(super) fn begun(data: Value) -> RunStarted {
-    RunStarted {
-        time: Timestamp::from_millis(1_000),
-        acceptance: AcceptanceId::of("/s", "1"),
-        pipeline: crate::model::entry::PipelineUse {
-            name: "test/orders".into(),
-            version: "1.0.0".into(),
-            digest: Digest::of(b""),
-        },
-        key: "k".into(),
-        event: event("1", "order.placed", data),
-        parent: None,
-    }
-}
-
-pub(super) fn event(id: &str, event_type: &str, data: Value) -> Event {
-    Event {
-        id: id.into(),
-        source: "/s".into(),
-        event_type: event_type.into(),
-        subject: Some("k".into()),
-        time: None,
-        data_schema: None,
-        data: data.into(),
-        extensions: BTreeMap::new(),
-    }
-}
-
-pub(super) fn verdict(outcome: Outcome, target: Option<&str>) -> Verdict {
-    let reason = Reason { code: "why".into(), message: "because".into(), path: None };
-    Verdict { outcome, target: target.map(str::to_owned), reasons: vec![reason], output: None }
-}
-
-fn used() -> PluginUse {
-    PluginUse {
-        id: "test/x".parse().expect("id"),
-        version: "1.0.0".into(),
-        digest: Digest::of(b"x"),
-        contract: "1.0.0".into(),
-        grant: 1,
-    }
-}
-
-struct Installed(Doubt);
-
-impl Bindings for Installed {
-    fn plugin(&self, _: &PluginRange) -> Result<Arc<PluginUse>, String> {
-        Ok(Arc::new(used()))
-    }
-
-    fn operation(&self, _: &str, _: &str) -> Result<OperationUse, String> {
-        Ok(OperationUse { plugin: Arc::new(used()), doubt: self.0.clone() })
-    }
-}
 
 /// How a call ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -316,7 +233,7 @@ impl World {
         // Whatever was out may have arrived or not.
         for effect in std::mem::take(&mut self.out) {
             if let Effect::Call(_) = &effect
-                && self.crashes % 2 == 0
+                && self.crashes.is_multiple_of(2)
             {
                 let _ = self.ask(&effect);
             }
@@ -653,79 +570,6 @@ pub(super) fn step_of(run: &Run, effect: &Effect) -> String {
         Effect::Start(start) => start.step.clone(),
         Effect::Record(_) | Effect::Commit | Effect::Sleep(_) => String::new(),
     }
-}
-
-/// The recorded state of a run, one line a step. Left out, since it leaves no fact: whether a pure call, an emit, a
-/// start or a question about doubt that waited for its next attempt is out again; and that a remote said a moment ago
-/// that nothing took effect, which is asked again after a crash.
-pub(super) fn render(run: &Run) -> Vec<String> {
-    let mut lines = Vec::new();
-    for number in 0..run.instances.len() {
-        let id = InstanceId(number);
-        let instance = run.instance(id);
-        let here = run.frame(instance.frame);
-        let current = instance.frame == FrameId(0) || run.find_frame(here.block, &here.indices) == Some(instance.frame);
-        let untouched = instance.phase == Phase::Fresh && instance.attempts == 0;
-        if !current || untouched || run.path(id).is_empty() {
-            continue;
-        }
-        let asked_and_found_nothing = instance.resolving && !instance.in_doubt;
-        let phase = match instance.phase {
-            Phase::Running | Phase::Waiting(_) => "under way".to_owned(),
-            phase => format!("{phase:?}"),
-        };
-        let doubt = if asked_and_found_nothing { true } else { instance.in_doubt };
-        let more = instance.more.as_ref();
-        let failure = more.and_then(|more| more.failure.as_ref()).map(|failure| failure.code.clone());
-        let approval = instance.approval().map(|asked| {
-            (
-                asked.asked.revision,
-                asked.depth,
-                &asked.group,
-                asked.reminded,
-                asked.escalated,
-                asked.decisions.len(),
-                asked.outcome,
-            )
-        });
-        let wait = instance.wait().map(|wait| (wait.due, wait.over, wait.signal.as_ref().map(|s| s.value().clone())));
-        lines.push(format!(
-            "{}: {phase} attempts {} finds {} failures {} spent {:?} doubt {} begun {:?} output {:?} verdict {:?} branch {:?} closed {} failure {failure:?} handled {:?} max {:?} approval {approval:?} wait {wait:?}",
-            run.path(id),
-            instance.attempts,
-            instance.finds,
-            instance.failures,
-            instance.spent,
-            doubt && matches!(instance.phase, Phase::Running | Phase::Waiting(_) | Phase::Failed),
-            instance.begun,
-            instance.output.as_ref().map(|output| output.value().to_string()),
-            instance.verdict.as_ref().map(|verdict| verdict.outcome),
-            instance.branch,
-            instance.closed,
-            more.and_then(|more| more.handled),
-            more.map_or(0, |more| more.max),
-        ));
-    }
-    lines.sort();
-    let paths = |ids: &[InstanceId]| ids.iter().map(|id| run.path(*id)).collect::<Vec<_>>();
-    lines.push(format!("effects {:?}", paths(&run.effects)));
-    lines.push(format!(
-        "vars {:?}",
-        run.vars.iter().map(|(name, value)| (name, value.value().to_string())).collect::<Vec<_>>()
-    ));
-    lines.push(format!(
-        "halt {:?} paused {} parked {:?}",
-        run.halt.is_some(),
-        run.paused,
-        run.parked.as_ref().map(|(step, failure)| (step, &failure.code))
-    ));
-    lines.push(format!(
-        "generation {} restarting {} settled {}",
-        run.generation,
-        run.restarting.is_some(),
-        run.settled
-    ));
-    lines
 }
 
 #[test]
