@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::{
     Halt, ReplayError, Run,
-    instance::{Approving, Asked, Facet, FrameId, Instance, InstanceId, Phase, Undoing, Waiting},
+    instance::{Approving, Asked, Facet, Frame, FrameId, Instance, InstanceId, Phase, Undoing, Waiting},
     then_after,
 };
 use crate::{
@@ -416,28 +416,35 @@ impl Run {
     }
 
     fn renew(&mut self, id: InstanceId, now: Timestamp) {
+        let left = self.effects.iter().any(|effect| self.is_inside(*effect, id));
+        let plan = Arc::clone(&self.plan);
         let Some(instance) = self.instances.get_mut(id.0) else { return };
         instance.spent = (instance.attempts, instance.finds, instance.failures);
+        let entered = instance.more.as_ref().is_some_and(|more| !more.frames.is_empty());
+        let failed_inside = entered && instance.phase == Phase::Failed;
         // What its steps did was undone before it failed: it begins again, with other keys.
-        let rolled_back = instance.phase == Phase::Failed
-            && instance.more.as_ref().is_some_and(|more| !more.frames.is_empty() && more.undoing.is_some());
-        if rolled_back {
+        if failed_inside && !left && instance.more.as_ref().is_some_and(|more| more.undoing.is_some()) {
             *instance = Instance::new(instance.node, instance.frame, instance.facet, instance.main);
             self.generation += 1;
-            return self.forget_inside(&|owner| owner == id);
+            return self.forget_inside(&|frame| frame.owner == Some(id));
         }
         let asked = instance.more.as_ref().map_or(0, |more| more.asked);
+        let repeats = matches!(
+            plan.node(instance.node).action,
+            Action::Parallel { .. } | Action::For { .. } | Action::Loop { .. }
+        );
         match instance.phase {
             // A decision that parked the run counts as made.
             Phase::Done => instance.closed = true,
-            _ if instance.attempts == 0 && instance.more.as_ref().is_none_or(|more| more.frames.is_empty()) => {
+            _ if entered && repeats => instance.phase = Phase::Running,
+            _ if entered && instance.branch.is_some() => instance.phase = Phase::Done,
+            _ if instance.attempts == 0 => {
                 *instance = Instance::new(instance.node, instance.frame, instance.facet, instance.main);
                 if asked > 0 {
                     instance.more().asked = asked;
                 }
                 return;
             }
-            _ if instance.more.as_ref().is_some_and(|more| !more.frames.is_empty()) => instance.phase = Phase::Running,
             _ => instance.phase = Phase::Waiting(now),
         }
         if let Some(more) = &mut instance.more {
@@ -451,6 +458,27 @@ impl Run {
         // The bound of the whole step begins anew.
         if instance.begun.is_some() {
             instance.begun = Some(now);
+        }
+        if failed_inside {
+            self.renew_inside(id, now);
+        }
+    }
+
+    /// Lets what failed inside a step be tried again; not what is in doubt.
+    fn renew_inside(&mut self, id: InstanceId, now: Timestamp) {
+        let frames = self.instance(id).more.as_ref().map_or_else(Vec::new, |more| more.frames.clone());
+        for frame in frames {
+            let here = self.frame(frame);
+            let (first, count) = (here.first, self.plan.block(here.block).nodes.len());
+            for inner in (first..first + count).map(InstanceId) {
+                let instance = self.instance(inner);
+                match instance.phase {
+                    Phase::Failed if !instance.in_doubt => self.renew(inner, now),
+                    Phase::Running => self.renew_inside(inner, now),
+                    Phase::Done if instance.branch.is_some() => self.renew_inside(inner, now),
+                    _ => {}
+                }
+            }
         }
     }
 
@@ -471,7 +499,10 @@ impl Run {
         }
         // What was entered from there on is entered anew.
         let from_there = from.0..first + nodes.len();
-        self.forget_inside(&|owner| from_there.contains(&owner.0));
+        let handler = self.plan.on_error.as_ref().map(|handler| handler.steps);
+        self.forget_inside(&|frame| {
+            Some(frame.block) == handler || frame.owner.is_some_and(|owner| from_there.contains(&owner.0))
+        });
         if let Some(frame) = self.frames.get_mut(frame.0) {
             frame.behind = frame.behind.min(position);
         }
@@ -490,16 +521,13 @@ impl Run {
             && (node.compensate.is_none() || self.effects.contains(&id))
     }
 
-    /// Forgets what was entered by these steps, and by the pipeline's `on_error`; it is entered anew.
-    fn forget_inside(&mut self, by: &dyn Fn(InstanceId) -> bool) {
-        let handler = self.plan.on_error.as_ref().map(|handler| handler.steps);
+    /// Forgets these frames and what was entered inside them; it is entered anew.
+    fn forget_inside(&mut self, these: &dyn Fn(&Frame) -> bool) {
         let gone: Vec<FrameId> = (0..self.frames.len())
             .map(FrameId)
             .filter(|frame| {
-                std::iter::successors(Some(*frame), |frame| self.frame(*frame).parent).any(|frame| {
-                    let frame = self.frame(frame);
-                    Some(frame.block) == handler || frame.owner.is_some_and(by)
-                })
+                let mut around = std::iter::successors(Some(*frame), |frame| self.frame(*frame).parent);
+                around.any(|frame| these(self.frame(frame)))
             })
             .collect();
         for id in gone {
