@@ -181,9 +181,9 @@ impl Run {
             Entry::Halted { ending, undo, .. } => {
                 self.halt = Some(Halt { ending: ending.clone(), undo: *undo, handled: false });
             }
-            Entry::Restarted { step, .. } => {
+            Entry::Restarted { step, time } => {
                 let id = self.known(step)?;
-                self.forget_from(id);
+                self.forget_from(id, *time);
             }
             Entry::Controlled(controlled) => self.apply_control(controlled)?,
             Entry::RunEnded { .. } => {
@@ -483,7 +483,7 @@ impl Run {
     }
 
     /// Forgets what a step and all after it did, but (unless they were undone) not the writes among them.
-    fn forget_from(&mut self, from: InstanceId) {
+    fn forget_from(&mut self, from: InstanceId, now: Timestamp) {
         let Some((_, undone)) = self.restarting.take() else { return };
         let frame = self.instance(from).frame;
         let first = self.frame(frame).first;
@@ -495,6 +495,14 @@ impl Run {
             let keeps = !undone && self.is_in_effect(id);
             if !keeps && let Some(instance) = self.instances.get_mut(id.0) {
                 *instance = Instance::new(*node, frame, Facet::Main, None);
+            } else if keeps && self.instance(id).phase == Phase::Failed {
+                // It took effect and could not be confirmed: that is tried again.
+                if let Some(confirm) = self.instance(id).facet(Facet::Confirm) {
+                    self.renew(confirm, now);
+                }
+                if let Some(instance) = self.instances.get_mut(id.0) {
+                    instance.phase = Phase::Done;
+                }
             }
         }
         // What was entered from there on is entered anew.
@@ -515,10 +523,8 @@ impl Run {
         let instance = self.instance(id);
         let node = self.plan.node(instance.node);
         let handled = instance.more.as_ref().is_some_and(|more| more.handled.is_some());
-        instance.phase == Phase::Done
-            && !handled
-            && super::calls::is_write(&node.action)
-            && (node.compensate.is_none() || self.effects.contains(&id))
+        let done = instance.phase == Phase::Done && !handled && node.compensate.is_none();
+        super::calls::is_write(&node.action) && (done || self.effects.contains(&id))
     }
 
     /// Forgets these frames and what was entered inside them; it is entered anew.
@@ -530,6 +536,14 @@ impl Run {
                 around.any(|frame| these(self.frame(frame)))
             })
             .collect();
+        // What `on_error` did stays done.
+        let stays: Vec<bool> =
+            self.effects.iter().map(|effect| !gone.contains(&self.instance(*effect).frame)).collect();
+        for (_, protects) in &mut self.protected {
+            *protects = stays.iter().take(*protects).filter(|stays| **stays).count();
+        }
+        let mut stay = stays.into_iter();
+        self.effects.retain(|_| stay.next().unwrap_or(true));
         for id in gone {
             let (block, first) = (self.frame(id).block, self.frame(id).first);
             let indices = self.frame(id).indices.clone();

@@ -134,7 +134,8 @@ impl<'a> Turn<'a> {
     pub(super) fn answer(&mut self, answer: Answer) {
         let Answer { instance: id, result, usage, log, annotations } = answer;
         // An answer that comes twice, or to what was given up, tells nothing new.
-        if !calls::is_out(&self.run.plan, self.run.instance(id)) {
+        let ended = self.run.settled && self.run.parked.is_none();
+        if ended || !calls::is_out(&self.run.plan, self.run.instance(id)) {
             return;
         }
         self.focus = Some(id);
