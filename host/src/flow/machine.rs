@@ -5,6 +5,7 @@ mod apply;
 mod calls;
 mod control;
 pub mod effect;
+mod inside;
 mod instance;
 mod people;
 mod scope;
@@ -15,7 +16,7 @@ mod wait;
 mod tests;
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::{Arc, OnceLock},
 };
 
@@ -24,7 +25,7 @@ use serde_json::{Value, json};
 pub use self::{control::ControlRefusal, instance::InstanceId, people::DecisionRefusal, wait::key_of};
 use self::{
     effect::{Bindings, Effect, Input},
-    instance::{Facet, Frame, FrameId, Instance},
+    instance::{Facet, Frame, FrameId, Instance, Phase, Undoing},
     scope::RunScope,
     turn::Turn,
 };
@@ -60,16 +61,20 @@ pub struct Run {
     event: OnceLock<Document>,
     frames: Vec<Frame>,
     instances: Vec<Instance>,
+    /// Those whose calls may be out or in doubt: never too few.
+    busy: BTreeSet<InstanceId>,
+    /// How many facts changed an instance.
+    changes: u64,
     /// Frames of blocks that are entered once, by block; and of those that are repeated.
     once: Vec<Option<FrameId>>,
     repeated: HashMap<(BlockId, Vec<u32>), FrameId>,
     vars: BTreeMap<String, Document>,
     /// Steps whose effects can be undone, in the order in which they took place.
     effects: Vec<InstanceId>,
-    /// The step after which nothing before is undone any more, and how many of `effects` that protects.
-    protected: Option<(InstanceId, usize)>,
+    /// The steps after which nothing before is undone any more, and how many of `effects` each protects.
+    protected: Vec<(InstanceId, usize)>,
     /// Effects of the run that are being undone, latest first.
-    undoing: Option<Vec<InstanceId>>,
+    undoing: Option<Undoing>,
     halt: Option<Halt>,
     paused: bool,
     parked: Option<(String, Failure)>,
@@ -89,6 +94,8 @@ pub struct Run {
 struct Halt {
     ending: Ending,
     undo: bool,
+    /// Whether `on_error` was tried before, and the run ends without it.
+    handled: bool,
 }
 
 /// Facts that do not make a run of this plan.
@@ -130,11 +137,13 @@ impl Run {
             event: OnceLock::new(),
             frames: Vec::new(),
             instances: Vec::new(),
+            busy: BTreeSet::new(),
+            changes: 0,
             once,
             repeated: HashMap::new(),
             vars,
             effects: Vec::new(),
-            protected: None,
+            protected: Vec::new(),
             undoing: None,
             halt: None,
             paused: false,
@@ -297,7 +306,11 @@ impl Run {
         let Instance { node, frame, .. } = *self.instance(main);
         self.instances.push(Instance::new(node, frame, facet, Some(main)));
         if let Some(instance) = self.instances.get_mut(main.0) {
-            instance.more().facets.push((facet, id));
+            match facet {
+                // INVARIANT: folds are made in the order of the items.
+                Facet::Reduce(_) => instance.more().folds.push(id),
+                _ => instance.more().facets.push((facet, id)),
+            }
         }
         id
     }
@@ -369,6 +382,59 @@ impl Run {
         calls::with_of(&plan, instance)
             .and_then(|with| self.render(instance.frame, with).ok())
             .unwrap_or_else(|| Document::new(Json::null()))
+    }
+
+    /// Whether a frame belongs to what is done while the run is winding down.
+    fn is_winding(&self, frame: FrameId) -> bool {
+        let Some(handler) = &self.plan.on_error else { return false };
+        let mut at = Some(frame);
+        while let Some(id) = at {
+            if self.frame(id).block == handler.steps {
+                return true;
+            }
+            at = self.frame(id).parent;
+        }
+        false
+    }
+
+    /// Whether a step can still matter to the run: nothing around it was closed, failed, skipped or begun again.
+    fn is_live(&self, id: InstanceId) -> bool {
+        let mut at = self.instance(id).frame;
+        if self.halt.is_some() && !self.is_winding(at) {
+            return false;
+        }
+        loop {
+            let here = self.frame(at);
+            if at != FrameId(0) && self.find_frame(here.block, &here.indices) != Some(at) {
+                return false;
+            }
+            if let Some(owner) = here.owner.map(|owner| self.instance(owner)) {
+                let inside = match owner.phase {
+                    Phase::Running => true,
+                    Phase::Done => owner.branch == Some(here.block),
+                    _ => false,
+                };
+                if !inside {
+                    return false;
+                }
+            }
+            match here.parent {
+                Some(parent) => at = parent,
+                None => return true,
+            }
+        }
+    }
+
+    /// Whether an instance stands in a frame or in one inside it.
+    fn is_within(&self, id: InstanceId, frame: FrameId) -> bool {
+        let mut at = Some(self.instance(id).frame);
+        while let Some(here) = at {
+            if here == frame {
+                return true;
+            }
+            at = self.frame(here).parent;
+        }
+        false
     }
 
     /// Whether an instance stands somewhere inside a step.

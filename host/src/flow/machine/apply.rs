@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::{
     Halt, ReplayError, Run,
-    instance::{Approving, Asked, Facet, Instance, InstanceId, Phase, Waiting},
+    instance::{Approving, Asked, Facet, Frame, FrameId, Instance, InstanceId, Phase, Undoing, Waiting},
     then_after,
 };
 use crate::{
@@ -43,8 +43,8 @@ impl Run {
                 let protects = self.plan.node(self.instance(id).node).point_of_no_return
                     && self.instance(id).facet == Facet::Main
                     && !intent.resolving;
-                if protects {
-                    self.protected = Some((id, self.effects.len()));
+                if protects && !self.protected.iter().any(|(protects, _)| *protects == id) {
+                    self.protected.push((id, self.effects.len()));
                 }
                 let instance = self.change(&intent.step)?;
                 instance.begin(intent.time);
@@ -61,14 +61,15 @@ impl Run {
             Entry::StepDone(done) => self.apply_done(done)?,
             Entry::AttemptFailed(failed) => {
                 let id = self.known(&failed.step)?;
+                let writes = super::calls::writes(&super::calls::doing(&self.plan, self.instance(id)));
                 let instance = self.change(&failed.step)?;
                 instance.phase = failed.next.map_or(Phase::Failed, Phase::Waiting);
                 instance.failures += 1;
-                instance.in_doubt |= failed.failure.kind == FailureKind::Uncertain;
+                instance.in_doubt |= writes && failed.failure.kind == FailureKind::Uncertain;
                 if failed.next.is_none() {
                     instance.more().failure = Some(failed.failure.clone());
-                    self.failed_for_good(id);
                 }
+                self.proved_harmless(id);
             }
             Entry::BranchTaken { step, branch } => self.apply_branch(step, branch.as_deref())?,
             Entry::BranchClosed { step, output } => {
@@ -85,6 +86,7 @@ impl Run {
                 instance.begin(entered.time);
                 let more = instance.more();
                 more.max = entered.max.unwrap_or(0);
+                more.tries = more.max;
                 if let Some(items) = &entered.items
                     && let Value::Array(items) = items.to_value()
                 {
@@ -123,7 +125,7 @@ impl Run {
                     instance.begin(asked.time);
                 }
                 let depth = instance.approval().map_or(0, |before| before.depth + 1);
-                let depth = if asked.revision == 1 { 0 } else { depth };
+                instance.more().asked = asked.revision;
                 instance.more().approval = Some(Approving {
                     asked: (**asked).clone(),
                     depth,
@@ -156,7 +158,7 @@ impl Run {
                 let instance = self.change(step)?;
                 instance.phase = Phase::Failed;
                 instance.more().failure = Some(failure.clone());
-                self.failed_for_good(id);
+                self.proved_harmless(id);
             }
             Entry::Handled { step, by, output, .. } => self.apply_handled(step, *by, output.as_ref())?,
             Entry::UndoBegan { step, effects, .. } => {
@@ -164,6 +166,7 @@ impl Run {
                     .iter()
                     .map(|effect| self.known(effect))
                     .collect::<Result<Vec<InstanceId>, ReplayError>>()?;
+                let effects = Undoing { effects: effects.into(), behind: 0 };
                 match step {
                     None => self.undoing = Some(effects),
                     Some(step) => {
@@ -175,10 +178,12 @@ impl Run {
                     }
                 }
             }
-            Entry::Halted { ending, undo, .. } => self.halt = Some(Halt { ending: ending.clone(), undo: *undo }),
-            Entry::Restarted { step, .. } => {
+            Entry::Halted { ending, undo, .. } => {
+                self.halt = Some(Halt { ending: ending.clone(), undo: *undo, handled: false });
+            }
+            Entry::Restarted { step, time } => {
                 let id = self.known(step)?;
-                self.forget_from(id);
+                self.forget_from(id, *time);
             }
             Entry::Controlled(controlled) => self.apply_control(controlled)?,
             Entry::RunEnded { .. } => {
@@ -194,9 +199,10 @@ impl Run {
     }
 
     /// A point of no return that provably changed nothing protects nothing.
-    fn failed_for_good(&mut self, id: InstanceId) {
-        if self.protected.is_some_and(|(protects, _)| protects == id) && !self.instance(id).in_doubt {
-            self.protected = None;
+    pub(super) fn proved_harmless(&mut self, id: InstanceId) {
+        let instance = self.instance(id);
+        if !instance.in_doubt && instance.output.is_none() {
+            self.protected.retain(|(protects, _)| *protects != id);
         }
     }
 
@@ -230,13 +236,11 @@ impl Run {
         match (instance.facet, instance.main) {
             (Facet::Main, _) if self.plan.node(instance.node).compensate.is_some() => self.effects.push(id),
             (Facet::Compensate, Some(main)) => {
-                let place = self.effects.iter().position(|effect| *effect == main);
+                let place = self.effects.iter().rposition(|effect| *effect == main);
                 if let Some(place) = place {
                     self.effects.remove(place);
-                    if let Some((_, protects)) = &mut self.protected
-                        && place < *protects
-                    {
-                        *protects -= 1;
+                    for (_, protects) in &mut self.protected {
+                        *protects -= usize::from(place < *protects);
                     }
                 }
             }
@@ -320,11 +324,15 @@ impl Run {
         match &controlled.action {
             Control::Pause => self.paused = true,
             Control::Continue => self.paused = false,
-            Control::Cancel { compensate } => self.stop(Ending::Cancelled, *compensate),
+            Control::Cancel { compensate } => {
+                self.undo_again(controlled.time)?;
+                self.stop(Ending::Cancelled, *compensate);
+            }
             Control::Close { compensate } => {
                 let (step, failure) = self.parked.clone().unwrap_or_else(|| {
                     (String::new(), Failure::new(FailureKind::Permanent, "run.closed", "a person closed the run"))
                 });
+                self.undo_again(controlled.time)?;
                 self.stop(Ending::Failed { step, failure }, *compensate);
             }
             Control::Resume => {
@@ -339,11 +347,17 @@ impl Run {
                 instance.in_doubt = false;
                 match output {
                     Some(output) => {
+                        if let Some(more) = &mut instance.more {
+                            more.failure = None;
+                        }
                         instance.phase = Phase::Done;
                         instance.output = Some(Document::new(output.clone()));
                         self.took_effect(id);
                     }
-                    None => self.again(step, controlled.time)?,
+                    None => {
+                        self.proved_harmless(id);
+                        self.again(step, controlled.time)?;
+                    }
                 }
                 self.parked = None;
                 self.settled = false;
@@ -364,8 +378,21 @@ impl Run {
         Ok(())
     }
 
+    /// An undoing that blocked the run has all its attempts again.
+    fn undo_again(&mut self, now: Timestamp) -> Result<(), ReplayError> {
+        let Some((step, _)) = self.parked.clone() else { return Ok(()) };
+        let id = self.known(&step)?;
+        if self.instance(id).facet == Facet::Compensate && !self.instance(id).in_doubt {
+            self.renew(id, now);
+        }
+        Ok(())
+    }
+
     fn stop(&mut self, ending: Ending, undo: bool) {
-        self.halt = Some(Halt { ending, undo });
+        // A run that stopped in its own `on_error` is closed without it.
+        let handled = self.plan.on_error.as_ref().is_some_and(|handler| self.find_frame(handler.steps, &[]).is_some());
+        self.halt = Some(Halt { ending, undo, handled });
+        self.restarting = None;
         self.parked = None;
         self.paused = false;
         self.settled = false;
@@ -389,28 +416,74 @@ impl Run {
     }
 
     fn renew(&mut self, id: InstanceId, now: Timestamp) {
+        let left = self.effects.iter().any(|effect| self.is_inside(*effect, id));
+        let plan = Arc::clone(&self.plan);
         let Some(instance) = self.instances.get_mut(id.0) else { return };
         instance.spent = (instance.attempts, instance.finds, instance.failures);
+        let entered = instance.more.as_ref().is_some_and(|more| !more.frames.is_empty());
+        let failed_inside = entered && instance.phase == Phase::Failed;
+        // What its steps did was undone before it failed: it begins again, with other keys.
+        if failed_inside && !left && instance.more.as_ref().is_some_and(|more| more.undoing.is_some()) {
+            *instance = Instance::new(instance.node, instance.frame, instance.facet, instance.main);
+            self.generation += 1;
+            return self.forget_inside(&|frame| frame.owner == Some(id));
+        }
+        let asked = instance.more.as_ref().map_or(0, |more| more.asked);
+        let repeats = matches!(
+            plan.node(instance.node).action,
+            Action::Parallel { .. } | Action::For { .. } | Action::Loop { .. }
+        );
         match instance.phase {
             // A decision that parked the run counts as made.
             Phase::Done => instance.closed = true,
-            _ if instance.attempts == 0 && instance.more.as_ref().is_none_or(|more| more.frames.is_empty()) => {
+            _ if entered && repeats => instance.phase = Phase::Running,
+            _ if entered && instance.branch.is_some() => instance.phase = Phase::Done,
+            _ if instance.attempts == 0 => {
                 *instance = Instance::new(instance.node, instance.frame, instance.facet, instance.main);
+                if asked > 0 {
+                    instance.more().asked = asked;
+                }
+                return;
             }
-            _ if instance.more.as_ref().is_some_and(|more| !more.frames.is_empty()) => instance.phase = Phase::Running,
             _ => instance.phase = Phase::Waiting(now),
         }
         if let Some(more) = &mut instance.more {
             more.failure = None;
+            more.handled = None;
+            more.approval = None;
+            if more.tries > 0 && usize::try_from(more.max).is_ok_and(|max| more.frames.len() >= max) {
+                more.max += more.tries;
+            }
         }
         // The bound of the whole step begins anew.
         if instance.begun.is_some() {
             instance.begun = Some(now);
         }
+        if failed_inside {
+            self.renew_inside(id, now);
+        }
+    }
+
+    /// Lets what failed inside a step be tried again; not what is in doubt.
+    fn renew_inside(&mut self, id: InstanceId, now: Timestamp) {
+        let frames = self.instance(id).more.as_ref().map_or_else(Vec::new, |more| more.frames.clone());
+        for frame in frames {
+            let here = self.frame(frame);
+            let (first, count) = (here.first, self.plan.block(here.block).nodes.len());
+            for inner in (first..first + count).map(InstanceId) {
+                let instance = self.instance(inner);
+                match instance.phase {
+                    Phase::Failed if !instance.in_doubt => self.renew(inner, now),
+                    Phase::Running => self.renew_inside(inner, now),
+                    Phase::Done if instance.branch.is_some() => self.renew_inside(inner, now),
+                    _ => {}
+                }
+            }
+        }
     }
 
     /// Forgets what a step and all after it did, but (unless they were undone) not the writes among them.
-    fn forget_from(&mut self, from: InstanceId) {
+    fn forget_from(&mut self, from: InstanceId, now: Timestamp) {
         let Some((_, undone)) = self.restarting.take() else { return };
         let frame = self.instance(from).frame;
         let first = self.frame(frame).first;
@@ -419,38 +492,75 @@ impl Run {
         let nodes = &plan.block(self.frame(frame).block).nodes;
         for (place, node) in nodes.iter().enumerate().skip(position) {
             let id = InstanceId(first + place);
-            let keeps =
-                !undone && self.instance(id).phase == Phase::Done && super::calls::is_write(&plan.node(*node).action);
+            let keeps = !undone && self.is_in_effect(id);
             if !keeps && let Some(instance) = self.instances.get_mut(id.0) {
                 *instance = Instance::new(*node, frame, Facet::Main, None);
+            } else if keeps && self.instance(id).phase == Phase::Failed {
+                // It took effect and could not be confirmed: that is tried again.
+                if let Some(confirm) = self.instance(id).facet(Facet::Confirm) {
+                    self.renew(confirm, now);
+                }
+                if let Some(instance) = self.instances.get_mut(id.0) {
+                    instance.phase = Phase::Done;
+                }
             }
         }
         // What was entered from there on is entered anew.
-        let gone: Vec<BlockId> = self
-            .frames
-            .iter()
-            .filter_map(|inner| {
-                let mut owner = inner.owner;
-                while let Some(id) = owner {
-                    if (from.0..first + nodes.len()).contains(&id.0) {
-                        return Some(inner.block);
-                    }
-                    owner = self.frame(self.instance(id).frame).owner;
-                }
-                None
-            })
-            .collect();
-        for block in gone {
-            if let Some(place) = self.once.get_mut(block.0) {
-                *place = None;
-            }
-            self.repeated.retain(|(repeated, _), _| *repeated != block);
-        }
+        let from_there = from.0..first + nodes.len();
+        let handler = self.plan.on_error.as_ref().map(|handler| handler.steps);
+        self.forget_inside(&|frame| {
+            Some(frame.block) == handler || frame.owner.is_some_and(|owner| from_there.contains(&owner.0))
+        });
         if let Some(frame) = self.frames.get_mut(frame.0) {
             frame.behind = frame.behind.min(position);
         }
         self.undoing = None;
         self.generation += 1;
+    }
+
+    /// Whether an instance wrote, and that has not been undone.
+    fn is_in_effect(&self, id: InstanceId) -> bool {
+        let instance = self.instance(id);
+        let node = self.plan.node(instance.node);
+        let handled = instance.more.as_ref().is_some_and(|more| more.handled.is_some());
+        let done = instance.phase == Phase::Done && !handled && node.compensate.is_none();
+        super::calls::is_write(&node.action) && (done || self.effects.contains(&id))
+    }
+
+    /// Forgets these frames and what was entered inside them; it is entered anew.
+    fn forget_inside(&mut self, these: &dyn Fn(&Frame) -> bool) {
+        let gone: Vec<FrameId> = (0..self.frames.len())
+            .map(FrameId)
+            .filter(|frame| {
+                let mut around = std::iter::successors(Some(*frame), |frame| self.frame(*frame).parent);
+                around.any(|frame| these(self.frame(frame)))
+            })
+            .collect();
+        // What `on_error` did stays done.
+        let stays: Vec<bool> =
+            self.effects.iter().map(|effect| !gone.contains(&self.instance(*effect).frame)).collect();
+        for (_, protects) in &mut self.protected {
+            *protects = stays.iter().take(*protects).filter(|stays| **stays).count();
+        }
+        let mut stay = stays.into_iter();
+        self.effects.retain(|_| stay.next().unwrap_or(true));
+        for id in gone {
+            let (block, first) = (self.frame(id).block, self.frame(id).first);
+            let indices = self.frame(id).indices.clone();
+            if let Some(place) = self.once.get_mut(block.0)
+                && *place == Some(id)
+            {
+                *place = None;
+            }
+            if self.repeated.get(&(block, indices.clone())) == Some(&id) {
+                self.repeated.remove(&(block, indices));
+            }
+            let count = self.plan.block(block).nodes.len();
+            for instance in self.instances.iter_mut().skip(first).take(count) {
+                *instance = Instance::new(instance.node, id, Facet::Main, None);
+                instance.phase = Phase::Skipped;
+            }
+        }
     }
 
     fn branch_of(&self, id: InstanceId, verdict: &Verdict) -> Option<BlockId> {
@@ -473,6 +583,11 @@ impl Run {
     fn change(&mut self, step: &str) -> Result<&mut Instance, ReplayError> {
         let id = self.known(step)?;
         let run = self.id;
+        self.changes += 1;
+        self.busy.insert(id);
+        if let Some(instance) = self.instances.get_mut(id.0) {
+            instance.changed = self.changes;
+        }
         self.instances.get_mut(id.0).ok_or(ReplayError::NoStart { run })
     }
 }

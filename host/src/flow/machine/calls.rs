@@ -83,7 +83,8 @@ pub(super) fn is_write(action: &Action) -> bool {
     matches!(action, Action::Call { operation: Operation { effect: OperationEffect::Write, .. }, .. })
 }
 
-fn writes(doing: &Doing<'_>) -> bool {
+/// Whether a call changes a remote.
+pub(super) fn writes(doing: &Doing<'_>) -> bool {
     matches!(doing, Doing::Call(Operation { effect: OperationEffect::Write, .. }))
 }
 
@@ -161,6 +162,7 @@ impl Turn<'_> {
 
     /// A repetition leaves no fact of its own; that it is out is known only here.
     fn mark_running(&mut self, id: InstanceId) {
+        self.run.busy.insert(id);
         if let Some(instance) = self.run.instances.get_mut(id.0) {
             instance.phase = Phase::Running;
         }

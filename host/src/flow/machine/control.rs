@@ -5,8 +5,8 @@ use std::sync::Arc;
 use super::{
     Halt, Run,
     calls::{self, Doing},
-    instance::{Facet, FrameId, InstanceId, Phase},
-    turn::{Turn, Walk, is_for_people},
+    instance::{Facet, FrameId, InstanceId, Phase, Undoing},
+    turn::{Stuck, Turn, Walk, is_for_people},
 };
 use crate::model::{
     entry::{Control, Controlled, Ending, Entry},
@@ -49,7 +49,7 @@ impl Run {
                 _ => refuse(&format!("step `{step}` did not park the run with a write in doubt")),
             },
             Control::Reassign { step, .. } => {
-                let asks = self.find(step).is_some_and(|id| {
+                let asks = self.find(step).filter(|id| self.is_live(*id)).is_some_and(|id| {
                     self.instance(id)
                         .approval()
                         .is_some_and(|approval| approval.outcome == super::instance::Asked::Open)
@@ -74,10 +74,11 @@ impl Run {
                 || (id.0..self.frame(FrameId(0)).first + self.plan.block(self.frame(FrameId(0)).block).nodes.len())
                     .any(|outer| self.is_inside(**effect, InstanceId(outer)))
         };
-        if let Some((_, protects)) = self.protected
-            && undo
-            && self.effects.iter().take(protects).any(|effect| later(&effect))
-        {
+        let doubtful = self.instances.iter().any(|instance| instance.in_doubt);
+        if doubtful && self.settled {
+            return refuse("whether a write took effect is not known: say so with `resolve` first".to_owned());
+        }
+        if undo && self.effects.iter().take(self.protects()).any(|effect| later(&effect)) {
             return refuse("effects before the point of no return cannot be undone".to_owned());
         }
         let inner = self.effects.iter().find(|effect| later(effect) && self.instance(**effect).frame != FrameId(0));
@@ -90,9 +91,14 @@ impl Run {
         }
     }
 
+    /// How many of the effects lie before a point of no return.
+    fn protects(&self) -> usize {
+        self.protected.iter().map(|(_, protects)| *protects).max().unwrap_or(0)
+    }
+
     /// The effects that may still be undone, latest first.
-    fn undoable(&self) -> Vec<InstanceId> {
-        let protects = self.protected.map_or(0, |(_, protects)| protects);
+    pub(super) fn undoable(&self) -> Vec<InstanceId> {
+        let protects = self.protects();
         self.effects.iter().skip(protects).rev().copied().collect()
     }
 }
@@ -106,11 +112,22 @@ impl Turn<'_> {
 
     /// No forward step begins any more.
     pub(super) fn halt(&mut self, ending: Ending, undo: bool) {
-        if self.run.settled || self.run.halt.is_some() {
+        if self.run.settled {
+            return;
+        }
+        if let Some(Halt { ending, .. }) = self.run.halt.clone() {
+            // `on_error` itself says that this is the end.
+            let handler = self.run.plan.on_error.as_ref();
+            let handling = handler.is_some_and(|handler| self.run.find_frame(handler.steps, &[]).is_some());
+            if handling && self.is_quiet(None) {
+                self.record(Entry::RunEnded { time: self.now, ending });
+                self.commit();
+            }
             return;
         }
         let plan = Arc::clone(&self.run.plan);
-        let busy = self.run.instances.iter().any(|instance| calls::is_out(&plan, instance) || instance.in_doubt);
+        self.sweep();
+        let busy = !self.run.busy.is_empty();
         let undoes = undo && !self.run.undoable().is_empty();
         let handles = matches!(ending, Ending::Failed { .. }) && plan.on_error.is_some();
         if busy || undoes || handles {
@@ -125,19 +142,21 @@ impl Turn<'_> {
 
     /// What is in flight is resolved, then effects are undone, then `on_error` runs, then the run ends.
     pub(super) fn wind_down(&mut self) {
-        let Some(Halt { ending, undo }) = self.run.halt.clone() else { return };
+        let Some(Halt { ending, undo, handled }) = self.run.halt.clone() else { return };
         let plan = Arc::clone(&self.run.plan);
-        let handler = plan.on_error.as_ref().filter(|_| matches!(ending, Ending::Failed { .. }));
+        let handler = plan.on_error.as_ref().filter(|_| matches!(ending, Ending::Failed { .. }) && !handled);
         let handling = handler.and_then(|handler| self.run.find_frame(handler.steps, &[]));
         if handling.is_none() {
-            if !self.is_quiet(None) || self.doubtful() {
+            if !self.is_quiet(None) {
                 return;
             }
-            if undo {
-                let effects = self.run.undoable();
-                if !self.undone(None, effects) {
-                    return;
-                }
+            // Nothing is undone, and nothing ends, before it is known what took effect.
+            if let Some(id) = self.doubtful(None) {
+                let failure = self.failure_of(id);
+                return self.park(id, failure);
+            }
+            if undo && !self.undone(None, &|_, _| true) {
+                return;
             }
         }
         if let Some(handler) = handler {
@@ -146,8 +165,11 @@ impl Turn<'_> {
             match self.walk(frame) {
                 Walk::Busy => return,
                 Walk::Failed(id) => {
-                    let failure = self.failure_of(id);
-                    return self.park(id, failure);
+                    if self.is_quiet(None) {
+                        let failure = self.failure_of(id);
+                        self.park(id, failure);
+                    }
+                    return;
                 }
                 Walk::Done => {}
             }
@@ -158,19 +180,53 @@ impl Turn<'_> {
         }
     }
 
-    /// Parks the run if a write's doubt could not be resolved: nothing is undone before it is.
-    fn doubtful(&mut self) -> bool {
+    /// Forgets the instances that are busy no more.
+    pub(super) fn sweep(&mut self) {
+        let mut busy = std::mem::take(&mut self.run.busy);
+        let (run, plan) = (&*self.run, &self.run.plan);
+        busy.retain(|id| {
+            let instance = run.instance(*id);
+            calls::is_out(plan, instance) || instance.in_doubt
+        });
+        self.run.busy = busy;
+    }
+
+    /// Whether nothing inside a step (or anywhere) is out or in doubt. What is in doubt is found out meanwhile.
+    pub(super) fn is_quiet(&mut self, inside: Option<InstanceId>) -> bool {
         let plan = Arc::clone(&self.run.plan);
-        let doubtful = (0..self.run.instances.len()).map(InstanceId).find(|id| {
+        let mut quiet = true;
+        self.sweep();
+        for id in self.run.busy.iter().copied().collect::<Vec<_>>() {
+            if inside.is_some_and(|step| !self.run.is_inside(id, step)) {
+                continue;
+            }
+            let instance = self.run.instance(id);
+            match instance.phase {
+                Phase::Running if calls::is_out(&plan, instance) => quiet = false,
+                Phase::Waiting(due) if instance.in_doubt && self.writes(id) => {
+                    quiet = false;
+                    if due > self.now {
+                        self.sleep_until(due);
+                    } else if let Err(Stuck(failure)) = self.repeat(id) {
+                        self.fail(id, failure);
+                    }
+                }
+                _ => {}
+            }
+        }
+        quiet
+    }
+
+    /// A write inside a step (or anywhere) whose doubt could not be resolved.
+    pub(super) fn doubtful(&self, inside: Option<InstanceId>) -> Option<InstanceId> {
+        let plan = &self.run.plan;
+        self.run.busy.iter().copied().find(|id| {
             let instance = self.run.instance(*id);
             instance.phase == Phase::Failed
                 && instance.in_doubt
-                && !matches!(calls::doing(&plan, instance), Doing::Nothing)
-        });
-        let Some(id) = doubtful else { return false };
-        let failure = self.failure_of(id);
-        self.park(id, failure);
-        true
+                && !matches!(calls::doing(plan, instance), Doing::Nothing)
+                && inside.is_none_or(|step| self.run.is_inside(*id, step))
+        })
     }
 
     /// A step failed for good, and nothing is declared for it but perhaps by the pipeline as a whole.
@@ -199,33 +255,40 @@ impl Turn<'_> {
         self.commit();
     }
 
-    /// Whether these effects are undone, one by one, latest first. Begins it if it was not begun. What lies before the
-    /// point of no return stays.
-    pub(super) fn undone(&mut self, step: Option<InstanceId>, effects: Vec<InstanceId>) -> bool {
-        let begun = match step {
-            None => self.run.undoing.clone(),
-            Some(step) => self.run.instance(step).more.as_ref().and_then(|more| more.undoing.clone()),
-        };
-        let effects = match begun {
-            Some(begun) => begun,
-            None => {
-                let undoable = self.run.undoable();
-                let effects: Vec<InstanceId> = undoable.into_iter().filter(|effect| effects.contains(effect)).collect();
-                if effects.is_empty() {
-                    return true;
-                }
-                let step = step.map(|step| self.run.path(step));
-                let named = effects.iter().map(|effect| self.run.path(*effect)).collect();
-                self.record(Entry::UndoBegan { step, time: self.now, effects: named });
-                effects
-            }
-        };
-        self.compensated(&effects)
+    /// Whether the effects that are `meant` are undone, one by one, latest first. Begins it if it was not begun. What
+    /// lies before the point of no return stays.
+    pub(super) fn undone(&mut self, step: Option<InstanceId>, meant: &dyn Fn(&Run, InstanceId) -> bool) -> bool {
+        let begun = self.undoing(step);
+        if begun.is_some() && !self.compensated(step) {
+            return false;
+        }
+        // What took effect since, or was not meant then, follows.
+        let mut effects = self.run.undoable();
+        effects.retain(|effect| meant(self.run, *effect));
+        if effects.is_empty() {
+            return true;
+        }
+        let named = effects.iter().map(|effect| self.run.path(*effect)).collect();
+        let path = step.map(|step| self.run.path(step));
+        self.record(Entry::UndoBegan { step: path, time: self.now, effects: named });
+        self.compensated(step)
     }
 
-    /// Whether these effects are undone, in this order.
-    pub(super) fn compensated(&mut self, effects: &[InstanceId]) -> bool {
-        for effect in effects {
+    /// What a step (or the run) undoes.
+    fn undoing(&mut self, step: Option<InstanceId>) -> Option<&mut Undoing> {
+        match step {
+            None => self.run.undoing.as_mut(),
+            Some(step) => self.run.instances.get_mut(step.0)?.more.as_mut()?.undoing.as_mut(),
+        }
+    }
+
+    /// Whether the effects that a step (or the run) has begun to undo are undone.
+    pub(super) fn compensated(&mut self, step: Option<InstanceId>) -> bool {
+        let Some(Undoing { effects, behind }) = self.undoing(step).cloned() else { return true };
+        for (place, effect) in effects.iter().enumerate().skip(behind) {
+            if let Some(undoing) = self.undoing(step) {
+                undoing.behind = place;
+            }
             let facet = self.run.facet(*effect, Facet::Compensate);
             match self.visit(facet) {
                 Walk::Done => {}
@@ -260,17 +323,10 @@ impl Turn<'_> {
         if undo {
             let first = self.run.frame(FrameId(0)).first;
             let outer = self.run.plan.block(self.run.frame(FrameId(0)).block).nodes.len();
-            let later: Vec<InstanceId> = self
-                .run
-                .effects
-                .iter()
-                .copied()
-                .filter(|effect| {
-                    (from.0..first + outer)
-                        .any(|outer| outer == effect.0 || self.run.is_inside(*effect, InstanceId(outer)))
-                })
-                .collect();
-            if !self.undone(None, later) {
+            let later = |run: &Run, effect: InstanceId| {
+                (from.0..first + outer).any(|outer| outer == effect.0 || run.is_inside(effect, InstanceId(outer)))
+            };
+            if !self.undone(None, &later) {
                 return false;
             }
         }

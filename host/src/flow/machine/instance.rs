@@ -81,6 +81,8 @@ pub(super) struct Instance {
     /// The branch that was taken, until it is done; then the step is closed.
     pub(super) branch: Option<BlockId>,
     pub(super) closed: bool,
+    /// The number of the latest fact about it.
+    pub(super) changed: u64,
     pub(super) more: Option<Box<More>>,
 }
 
@@ -90,17 +92,33 @@ pub(super) struct More {
     pub(super) failure: Option<Failure>,
     pub(super) handled: Option<Handler>,
     pub(super) facets: Vec<(Facet, InstanceId)>,
+    /// The folds of a `for`, by item, and how many are behind the run.
+    pub(super) folds: Vec<InstanceId>,
+    pub(super) folded: usize,
     /// Frames of a `for`, a `loop` or a `parallel`, in order, and which of them are not done.
     pub(super) frames: Vec<FrameId>,
     pub(super) open: Vec<FrameId>,
     pub(super) items: Vec<Document>,
+    /// For a `loop`: how often at most, and how often more when a person has it tried again.
     pub(super) max: u32,
+    pub(super) tries: u32,
+    /// How many questions were asked.
+    pub(super) asked: u32,
     /// What left each frame of a `for`.
     pub(super) results: Vec<Option<Document>>,
     pub(super) wait: Option<Waiting>,
     pub(super) approval: Option<Approving>,
     /// For `undo`: what is still to be undone, in order.
-    pub(super) undoing: Option<Vec<InstanceId>>,
+    pub(super) undoing: Option<Undoing>,
+}
+
+/// Effects that are being undone.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Undoing {
+    /// In this order.
+    pub(super) effects: Arc<[InstanceId]>,
+    /// How many of them are behind the run.
+    pub(super) behind: usize,
 }
 
 /// A wait under way.
@@ -168,6 +186,7 @@ impl Instance {
             verdict: None,
             branch: None,
             closed: false,
+            changed: 0,
             more: None,
         }
     }
@@ -189,7 +208,11 @@ impl Instance {
     }
 
     pub(super) fn facet(&self, facet: Facet) -> Option<InstanceId> {
-        self.more.as_ref()?.facets.iter().find(|(known, _)| *known == facet).map(|(_, id)| *id)
+        let more = self.more.as_ref()?;
+        if let Facet::Reduce(item) = facet {
+            return more.folds.get(usize::try_from(item).ok()?.checked_sub(1)?).copied();
+        }
+        more.facets.iter().find(|(known, _)| *known == facet).map(|(_, id)| *id)
     }
 
     pub(super) fn begin(&mut self, time: Timestamp) {

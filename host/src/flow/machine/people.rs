@@ -95,6 +95,7 @@ impl Run {
     pub fn check_decision(&self, decision: &ApprovalDecided) -> Result<(), DecisionRefusal> {
         let approval = self
             .find(&decision.step)
+            .filter(|id| self.is_live(*id))
             .and_then(|id| self.instance(id).approval())
             .filter(|_| !self.settled || self.parked.is_some())
             .ok_or_else(|| DecisionRefusal::NotAsked { step: decision.step.clone() })?;
@@ -130,9 +131,10 @@ impl Run {
 }
 
 impl Turn<'_> {
-    /// Asks people. `revision` counts the questions of this step.
-    pub(super) fn ask(&mut self, id: InstanceId, approval: &Approval, revision: u32) -> Result<(), Stuck> {
+    /// Asks people. The revision counts the questions of this step.
+    pub(super) fn ask(&mut self, id: InstanceId, approval: &Approval) -> Result<(), Stuck> {
         let instance = self.run.instance(id);
+        let revision = instance.more.as_ref().map_or(0, |more| more.asked) + 1;
         let quorum = match &approval.quorum {
             None => 1,
             Some(quorum) => {

@@ -24,15 +24,21 @@ pub(super) struct RunScope<'a> {
     inner: Option<BlockId>,
     /// The event that a `match` is about.
     signal: Option<Document>,
+    /// The step whose failure is dealt with.
+    failed: Option<InstanceId>,
 }
 
 impl<'a> RunScope<'a> {
     pub(super) fn new(run: &'a Run, frame: FrameId) -> Self {
-        Self { run, frame, inner: None, signal: None }
+        Self { run, frame, inner: None, signal: None, failed: None }
     }
 
     pub(super) fn with_inner(run: &'a Run, frame: FrameId, inner: BlockId) -> Self {
         Self { inner: Some(inner), ..Self::new(run, frame) }
+    }
+
+    pub(super) fn with_failed(run: &'a Run, failed: InstanceId) -> Self {
+        Self { failed: Some(failed), ..Self::new(run, run.instance(failed).frame) }
     }
 
     pub(super) fn with_signal(run: &'a Run, frame: FrameId, signal: Document) -> Self {
@@ -121,10 +127,12 @@ impl RunScope<'_> {
 
     /// Why the step failed whose `on_error` this is, or the run.
     fn error(&self) -> Option<Document> {
-        let of_step = self.frames().find_map(|frame| {
-            let owner = self.run.frame(frame).owner?;
-            Some((self.run.path(owner), self.run.instance(owner).failure()?.clone()))
-        });
+        let owners = self.frames().filter_map(|frame| self.run.frame(frame).owner);
+        let of_step = self
+            .failed
+            .into_iter()
+            .chain(owners)
+            .find_map(|failed| Some((self.run.path(failed), self.run.instance(failed).failure()?.clone())));
         let (step, failure) = match (of_step, &self.run.halt) {
             (Some(found), _) => found,
             (None, Some(halt)) => match &halt.ending {

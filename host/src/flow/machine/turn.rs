@@ -1,7 +1,5 @@
 //! One turn of a run: from what happened to what is done next.
 
-mod inside;
-
 use std::sync::Arc;
 
 use serde_json::Value;
@@ -18,7 +16,7 @@ use crate::{
     flow::{
         document::Document,
         expression::{EvaluateError, Expression},
-        plan::{Action, BlockId, Fallback, Node, Plan, Then},
+        plan::{Action, BlockId, Fallback, Node, Then},
     },
     model::{
         decision::Outcome,
@@ -47,7 +45,7 @@ pub(super) struct Turn<'a> {
     /// The earliest time at which there is something to do.
     due: Option<Timestamp>,
     /// The instance that this turn is about: its branch is looked at before its siblings.
-    focus: Option<InstanceId>,
+    pub(super) focus: Option<InstanceId>,
 }
 
 /// A step cannot be begun, and why.
@@ -109,6 +107,10 @@ impl<'a> Turn<'a> {
 
     /// After a crash: what was in flight is in doubt if it writes, and simply done again if not.
     pub(super) fn recover(&mut self) {
+        // A question whose answer left no fact may look as if it were out.
+        if self.run.settled && self.run.parked.is_none() {
+            return;
+        }
         let plan = Arc::clone(&self.run.plan);
         let out: Vec<InstanceId> = (0..self.run.instances.len())
             .map(InstanceId)
@@ -131,6 +133,11 @@ impl<'a> Turn<'a> {
     /// Takes in how an effect ended.
     pub(super) fn answer(&mut self, answer: Answer) {
         let Answer { instance: id, result, usage, log, annotations } = answer;
+        // An answer that comes twice, or to what was given up, tells nothing new.
+        let ended = self.run.settled && self.run.parked.is_none();
+        if ended || !calls::is_out(&self.run.plan, self.run.instance(id)) {
+            return;
+        }
         self.focus = Some(id);
         let output = match result {
             Err(failure) => return self.failed(id, failure, usage, log),
@@ -143,6 +150,7 @@ impl<'a> Turn<'a> {
                 instance.phase = Phase::Waiting(self.now);
                 instance.in_doubt = false;
             }
+            self.run.proved_harmless(id);
             return;
         }
         match self.unconfirmed(id, &output) {
@@ -203,7 +211,7 @@ impl<'a> Turn<'a> {
         for position in behind..count {
             let walk = self.visit(InstanceId(first + position));
             // Whatever the step led to, the run may be over by it, or stopping.
-            if walk != Walk::Done || self.run.settled || self.run.halt.as_ref().is_some_and(|_| !self.winding(frame)) {
+            if walk != Walk::Done || self.is_stopped(frame) {
                 return if walk == Walk::Done { Walk::Busy } else { walk };
             }
             if let Some(frame) = self.run.frames.get_mut(frame.0) {
@@ -211,19 +219,6 @@ impl<'a> Turn<'a> {
             }
         }
         Walk::Done
-    }
-
-    /// Whether a frame belongs to what is done while the run is winding down.
-    fn winding(&self, frame: FrameId) -> bool {
-        let Some(handler) = &self.run.plan.on_error else { return false };
-        let mut at = Some(frame);
-        while let Some(id) = at {
-            if self.run.frame(id).block == handler.steps {
-                return true;
-            }
-            at = self.run.frame(id).parent;
-        }
-        false
     }
 
     pub(super) fn visit(&mut self, id: InstanceId) -> Walk {
@@ -318,7 +313,7 @@ impl<'a> Turn<'a> {
                 Ok(())
             }
             Action::Wait { .. } => self.begin_wait(id),
-            Action::Approve(approval) => self.ask(id, approval, 1),
+            Action::Approve(approval) => self.ask(id, approval),
             Action::Undo { steps, .. } => {
                 let frame = self.run.instance(id).frame;
                 let effects = steps
@@ -367,6 +362,28 @@ impl<'a> Turn<'a> {
         }
     }
 
+    fn in_undo(&mut self, id: InstanceId, set: &[(String, crate::flow::template::Template)]) -> Walk {
+        if !self.compensated(Some(id)) {
+            return Walk::Busy;
+        }
+        let frame = self.run.instance(id).frame;
+        let mut values = serde_json::Map::new();
+        for (name, template) in set {
+            match self.run.render(frame, template) {
+                Ok(value) => {
+                    values.insert(name.clone(), value.value().clone());
+                }
+                Err(error) => {
+                    self.fail(id, Stuck::from(error).0);
+                    return self.failed_for_good(id);
+                }
+            }
+        }
+        let (step, values) = (self.run.path(id), Json::from(Value::Object(values)));
+        self.record(Entry::VarsSet { step, time: self.now, values });
+        Walk::Done
+    }
+
     pub(super) fn failure_of(&self, id: InstanceId) -> Failure {
         let failure = self.run.instance(id).failure().cloned();
         failure.unwrap_or_else(|| Failure::new(FailureKind::Permanent, "step.failed", "it failed"))
@@ -381,7 +398,7 @@ impl<'a> Turn<'a> {
         }
         let node = plan.node(instance.node);
         let failure = self.failure_of(id);
-        if is_for_people(&failure) {
+        if is_for_people(&failure) || self.was_handled(id) {
             return Walk::Failed(id);
         }
         // A write that took place and could not be confirmed is not stood in for.
@@ -427,7 +444,7 @@ impl<'a> Turn<'a> {
                 self.record(handled(None));
                 self.leave(id)
             }
-            Then::Use(template) => match self.run.render(self.run.instance(id).frame, template) {
+            Then::Use(template) => match template.render(&RunScope::with_failed(self.run, id)) {
                 Ok(output) => {
                     self.record(handled(Some(output.json().clone())));
                     self.leave(id)
@@ -459,12 +476,10 @@ impl<'a> Turn<'a> {
                 Walk::Failed(id)
             }
             Then::Approve(approval) => {
-                let asked =
-                    self.run.instance(id).approval().map(|approval| (approval.asked.revision, approval.outcome));
+                let asked = self.run.instance(id).approval().map(|approval| approval.outcome);
                 let begun = match (asked, by) {
-                    (Some((revision, _)), Handler::ApprovalExpiry) => self.ask(id, approval, revision + 1),
+                    (Some(_), Handler::ApprovalExpiry) | (None, _) => self.ask(id, approval),
                     (Some(_), _) => Ok(()),
-                    (None, _) => self.ask(id, approval, 1),
                 };
                 match begun {
                     Ok(()) => self.in_question(id, by),
@@ -534,6 +549,8 @@ impl<'a> Turn<'a> {
             || verdict.reasons.first().map_or_else(|| "no reason given".to_owned(), |one| one.message.clone());
         match then_after(outcomes, verdict.outcome) {
             Some(Then::Continue | Then::Steps(_)) => Walk::Done,
+            // What stands beside it may be out: it goes on until then.
+            Some(Then::Park { .. }) if !self.is_quiet(None) => Walk::Busy,
             Some(Then::Park { reason }) => {
                 let (code, whom) = match verdict.outcome {
                     Outcome::Hold => ("rule.hold", verdict.target.as_deref().map(|group| format!("group `{group}`"))),
@@ -605,31 +622,6 @@ impl<'a> Turn<'a> {
 
     pub(super) fn holds(&self, frame: FrameId, condition: &Expression) -> Result<bool, Stuck> {
         Ok(condition.is_true(&RunScope::new(self.run, frame))?)
-    }
-
-    /// Whether nothing inside a step (or anywhere) is out or in doubt. What is in doubt is found out meanwhile.
-    pub(super) fn is_quiet(&mut self, inside: Option<InstanceId>) -> bool {
-        let plan: Arc<Plan> = Arc::clone(&self.run.plan);
-        let mut quiet = true;
-        for id in (0..self.run.instances.len()).map(InstanceId) {
-            if inside.is_some_and(|step| !self.run.is_inside(id, step)) {
-                continue;
-            }
-            let instance = self.run.instance(id);
-            match instance.phase {
-                Phase::Running if calls::is_out(&plan, instance) => quiet = false,
-                Phase::Waiting(due) if instance.in_doubt && self.writes(id) => {
-                    quiet = false;
-                    if due > self.now {
-                        self.sleep_until(due);
-                    } else if let Err(Stuck(failure)) = self.repeat(id) {
-                        self.fail(id, failure);
-                    }
-                }
-                _ => {}
-            }
-        }
-        quiet
     }
 }
 

@@ -106,7 +106,8 @@ impl Turn<'_> {
                 let wait = self.run.instance(id).wait()?;
                 let open = !wait.over && wait.signal.is_none();
                 let named = wait.awaits.iter().find(|awaited| awaited.key == arrived.key)?;
-                open.then(|| (id, named.name.clone()))
+                let ended = self.run.settled && self.run.parked.is_none();
+                (open && !ended && self.run.is_live(id)).then(|| (id, named.name.clone()))
             })
             .collect();
         let event = Document::from(serde_json::to_value(&arrived.event).unwrap_or_default());
