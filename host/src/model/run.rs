@@ -111,6 +111,13 @@ pub struct RunSummary {
 }
 
 impl RunSummary {
+    /// The code of what parked or failed it, as the cause begins with it.
+    #[must_use]
+    pub fn code(&self) -> Option<&str> {
+        let (code, _) = self.cause.as_deref()?.strip_prefix('`')?.split_once('`')?;
+        Some(code)
+    }
+
     /// Whether the run does nothing before it is due, so that it need not be in memory until then.
     #[must_use]
     pub fn only_waits(&self) -> bool {

@@ -96,7 +96,10 @@ impl Run {
         let approval = self
             .find(&decision.step)
             .and_then(|id| self.instance(id).approval())
-            .filter(|_| !self.settled || self.parked.is_some())
+            // What is decided stays decided, also when the run has ended; a run that is wound down asks nobody.
+            .filter(|approval| {
+                approval.outcome != Asked::Open || self.halt.is_none() && (!self.settled || self.parked.is_some())
+            })
             .ok_or_else(|| DecisionRefusal::NotAsked { step: decision.step.clone() })?;
         let asked = &approval.asked;
         let outcome = match approval.outcome {
