@@ -209,10 +209,7 @@ pub(super) struct Decided {
         (status = 415, description = "`event.content-type`", body = Document, content_type = "application/problem+json"),
     )
 )]
-pub(super) async fn decide_many(
-    State(surface): State<Surface>,
-    request: Request,
-) -> Result<Json<Decided>, Problem> {
+pub(super) async fn decide_many(State(surface): State<Surface>, request: Request) -> Result<Json<Decided>, Problem> {
     let Decisions { decisions } = read_json(&surface, request).await?;
     if decisions.len() > DECISIONS_MAX {
         let detail = format!("there are {} decisions; at most {DECISIONS_MAX} are taken at once", decisions.len());

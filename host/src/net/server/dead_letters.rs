@@ -174,9 +174,7 @@ pub(super) async fn show(
     let mut chain: Vec<Link> = view
         .steps
         .iter()
-        .flat_map(|step| {
-            step.failures.iter().map(|failed| Link { step: step.path.clone(), failed: failed.clone() })
-        })
+        .flat_map(|step| step.failures.iter().map(|failed| Link { step: step.path.clone(), failed: failed.clone() }))
         .collect();
     chain.sort_by_key(|link| link.failed.time);
     let parked_at = view.steps.into_iter().find(|step| Some(&step.path) == summary.step.as_ref());

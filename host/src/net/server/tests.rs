@@ -3,6 +3,7 @@
 mod bad_input;
 mod connections;
 mod good_input;
+mod people;
 
 use std::{
     collections::BTreeMap,
@@ -49,6 +50,7 @@ struct Fake {
     events: Mutex<Vec<Event>>,
     deliveries: Mutex<Vec<Delivery>>,
     runs: Mutex<BTreeMap<RunId, RunSummary>>,
+    people: people::People,
     sick: bool,
     /// A stream of a run never ends by itself.
     endless: bool,
@@ -204,20 +206,31 @@ impl Hub for Fake {
         if self.endless { twice.chain(stream::pending()).boxed() } else { twice.boxed() }
     }
 
-    fn questions(&self, _: &QuestionFilter) -> Vec<Question> {
-        Vec::new()
+    fn event(&self, id: RunId) -> BoxFuture<'_, Option<Event>> {
+        let events = self.events.lock().unwrap();
+        ready(events.iter().find(|event| summary(event).id == id).cloned()).boxed()
     }
 
-    fn question<'a>(&'a self, _: RunId, _: &'a str) -> BoxFuture<'a, Option<Question>> {
-        Box::pin(async { None })
+    fn questions(&self, filter: &QuestionFilter) -> Vec<Question> {
+        self.people.list(filter)
     }
 
-    fn decide<'a>(&'a self, run: RunId, _: &'a str, _: Decision) -> BoxFuture<'a, Result<(), ActError>> {
-        Box::pin(async move { Err(ActError::UnknownRun { run }) })
+    fn question<'a>(&'a self, run: RunId, step: &'a str) -> BoxFuture<'a, Option<Question>> {
+        ready(self.people.get(run, step)).boxed()
     }
 
-    fn control(&self, run: RunId, _: ControlRequest) -> BoxFuture<'_, Result<(), ActError>> {
-        Box::pin(async move { Err(ActError::UnknownRun { run }) })
+    fn decide<'a>(&'a self, run: RunId, step: &'a str, decision: Decision) -> BoxFuture<'a, Result<(), ActError>> {
+        let known = self.runs.lock().unwrap().contains_key(&run);
+        ready(if known { self.people.decide(run, step, &decision) } else { Err(ActError::UnknownRun { run }) }).boxed()
+    }
+
+    fn control(&self, run: RunId, request: ControlRequest) -> BoxFuture<'_, Result<(), ActError>> {
+        let mut known = self.runs.lock().unwrap();
+        ready(match known.get_mut(&run) {
+            Some(summary) => self.people.control(summary, request),
+            None => Err(ActError::UnknownRun { run }),
+        })
+        .boxed()
     }
 
     fn plugins(&self) -> Vec<PluginView> {
