@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// Longest payload that is shown whole, characters.
-const PAYLOAD_CHARACTERS: usize = 2_000;
+const PAYLOAD_CHARACTERS: usize = 16_000;
 
 /// Runs that cannot go on without a person.
 #[derive(Subcommand, Debug)]

@@ -108,6 +108,20 @@ pub struct RunSummary {
     /// Whether it is being wound down.
     #[serde(skip)]
     pub halted: bool,
+    /// While it is paused: where it stands otherwise.
+    #[serde(skip)]
+    pub aside: Option<Box<Aside>>,
+}
+
+/// Where a paused run stands otherwise.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Aside {
+    /// As [`RunSummary::state`].
+    pub state: RunState,
+    /// As [`RunSummary::due`].
+    pub due: Option<Timestamp>,
+    /// As [`RunSummary::cause`].
+    pub cause: Option<String>,
 }
 
 impl RunSummary {

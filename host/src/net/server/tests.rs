@@ -74,6 +74,7 @@ fn summary(event: &Event) -> RunSummary {
         out: 0,
         wide: false,
         halted: false,
+        aside: None,
     }
 }
 
