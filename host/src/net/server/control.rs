@@ -196,8 +196,8 @@ pub(super) async fn many(State(surface): State<Surface>, request: Request) -> Re
     let mut found = surface.hub.runs(&listed);
     found.retain(|run| filter.cause.as_ref().is_none_or(|text| run.cause.as_ref().is_some_and(|c| c.contains(text))));
     let matched = found.len();
-    // They come latest first.
-    let runs: Vec<RunId> = found.into_iter().rev().take(limit).map(|run| run.id).collect();
+    found.sort_by_key(|run| (run.started, run.id));
+    let runs: Vec<RunId> = found.iter().take(limit).map(|run| run.id).collect();
 
     let mut doing = Doing {
         surface: &surface,

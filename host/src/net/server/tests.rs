@@ -194,7 +194,10 @@ impl Hub for Fake {
                 && filter.key.as_ref().is_none_or(|key| run.key == *key)
                 && filter.pipeline.as_ref().is_none_or(|pipeline| run.pipeline == *pipeline)
         };
-        known.values().filter(fits).take(filter.limit).cloned().collect()
+        let mut found: Vec<RunSummary> = known.values().filter(fits).cloned().collect();
+        found.sort_by_key(|run| std::cmp::Reverse(run.started));
+        found.truncate(filter.limit);
+        found
     }
 
     fn run(&self, id: RunId) -> BoxFuture<'_, Option<RunView>> {
