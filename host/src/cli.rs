@@ -1,10 +1,14 @@
 //! The command line: one definition, from which help, completions and behaviour come.
 
+mod approval;
 mod audit;
 mod bench;
+mod control;
+mod dead_letter;
 mod demo;
 mod doctor;
 mod event;
+mod next;
 mod out;
 mod pipeline;
 mod plugin;
@@ -45,9 +49,15 @@ enum Command {
     /// Send events to a hub.
     #[command(subcommand)]
     Event(event::Event),
-    /// Look at runs.
+    /// Look at runs, and take hold of them.
     #[command(subcommand)]
     Run(run::Run),
+    /// Answer what pipelines ask people.
+    #[command(subcommand)]
+    Approval(approval::Approval),
+    /// Look at parked runs, and let them try again.
+    #[command(subcommand)]
+    DeadLetter(dead_letter::DeadLetter),
     /// Build, check and list plugins.
     #[command(subcommand)]
     Plugin(plugin::Plugin),
@@ -103,6 +113,8 @@ async fn dispatch(command: Command, out: &Out) -> Result<ExitCode, Failed> {
         Command::Serve(serve) => Box::pin(serve.run(out)).await,
         Command::Event(event) => event.run(out).await,
         Command::Run(run) => run.run(out).await,
+        Command::Approval(approval) => approval.run(out).await,
+        Command::DeadLetter(dead_letter) => dead_letter.run(out).await,
         Command::Plugin(plugin) => Box::pin(plugin.run(out)).await,
         Command::Pipeline(pipeline) => Box::pin(pipeline.run(out)).await,
         Command::Audit(audit) => Box::pin(audit.run(out)).await,

@@ -199,11 +199,60 @@ fn the_sample_configuration_starts_a_hub() {
 fn help_completions_and_doctor_answer() {
     let folder = tempfile::tempdir().expect("folder");
     let help = run(&["--help"], folder.path());
-    for command in ["demo", "serve", "event", "run", "plugin", "pipeline", "doctor", "completions"] {
+    for command in
+        ["demo", "serve", "event", "run", "approval", "dead-letter", "plugin", "pipeline", "doctor", "completions"]
+    {
         assert!(help.out.contains(command), "no {command} in {}", help.out);
     }
     assert!(run(&["completions", "bash"], folder.path()).out.contains("crossdock"));
     let doctor = json(&run(&["--json", "doctor"], folder.path()));
     assert!(doctor.as_array().expect("findings").iter().any(|finding| finding["what"] == "sandbox"));
     assert_eq!(run(&["no-such-command"], folder.path()).code, Some(2));
+}
+
+#[test]
+fn people_are_told_what_there_is_to_do_and_what_cannot_be_done() {
+    let folder = tempfile::tempdir().expect("folder");
+    let hub = crossdock_tests::hub::Hub::start(BINARY, &folder.path().join("data"), None);
+    let said = |arguments: &[&str]| {
+        let mut arguments = arguments.to_vec();
+        arguments.extend(["--hub", &hub.url]);
+        if !matches!(arguments[1], "list" | "show") {
+            arguments.extend(["--actor", "ann"]);
+        }
+        let said = run(&arguments, folder.path());
+        (said.code, format!("{}{}", said.out, said.err))
+    };
+    let run_id = "run_00000000000000000000000000000000";
+    let unknown = format!(
+        "error: the hub answers 404 Not Found: there is no run {run_id}; use an id as GET /v1/runs lists it [run.unknown]\n"
+    );
+    let quoted = unknown.replace(run_id, &format!("`{run_id}`"));
+    assert_eq!(said(&["approval", "list"]), (Some(0), "nobody is asked anything\n".to_owned()));
+    assert_eq!(said(&["dead-letter", "list"]), (Some(0), "no run is parked\n".to_owned()));
+    assert_eq!(said(&["approval", "show", run_id, "plan"]), (Some(1), quoted.clone()));
+    assert_eq!(said(&["dead-letter", "show", run_id]), (Some(1), quoted.clone()));
+    for act in ["pause", "continue", "cancel", "resume", "close"] {
+        assert_eq!(said(&["run", act, run_id]), (Some(1), unknown.clone()), "{act}");
+    }
+    assert_eq!(said(&["run", "resolve", run_id, "--no-effect"]), (Some(1), quoted.clone()));
+    assert_eq!(said(&["run", "restart", run_id, "--step", "x", "--undo"]), (Some(1), unknown));
+    let (code, text) = said(&["approval", "approve", run_id]);
+    assert_eq!((code, text.contains("asks nobody now")), (Some(1), true), "{text}");
+    let (code, text) = said(&["run", "pause", "oops"]);
+    assert_eq!((code, text.contains("`oops` is not a run's id")), (Some(1), true), "{text}");
+    assert_eq!(
+        said(&["dead-letter", "replay", "--cause", "lock"]),
+        (Some(0), "0 of 0 parked runs try again; 0 refused, 0 left as they are\n".to_owned())
+    );
+    for (arguments, names) in [
+        (&["run", "resolve", run_id][..], "--took-effect"),
+        (&["run", "restart", run_id, "--step", "x"], "--undo"),
+        (&["run", "reassign", run_id], "--to"),
+        (&["dead-letter", "replay"], "--pipeline"),
+        (&["dead-letter", "replay", "--run", run_id, "--canary", "1"], "--canary"),
+    ] {
+        let (code, text) = said(arguments);
+        assert_eq!((code, text.contains(names)), (Some(2), true), "{text}");
+    }
 }

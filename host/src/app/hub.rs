@@ -462,6 +462,17 @@ impl HubPort for Hub {
         Self::story(&self.shared, id).boxed()
     }
 
+    fn event(&self, id: RunId) -> BoxFuture<'_, Option<Event>> {
+        async move {
+            let (entries, _) = self.shared.facts.read(StreamId::Run(id)).await.ok()?;
+            match entries.into_iter().next()? {
+                Entry::RunStarted(started) => Some(started.event),
+                _ => None,
+            }
+        }
+        .boxed()
+    }
+
     fn watch(&self, id: RunId) -> BoxStream<'static, RunView> {
         let shared = Arc::clone(&self.shared);
         let changes = stream::unfold((shared, false), move |(shared, over)| async move {

@@ -121,7 +121,9 @@ impl Inbox {
                 Entry::ApprovalExpired { step, .. } => self.change(run, step, |question| question.quorum = 0),
                 Entry::Controlled(controlled) => match &controlled.action {
                     Control::Reassign { step, to } => self.change(run, step, |question| question.group.clone_from(to)),
-                    Control::Restart { .. } => drop(self.lock().remove(&run)),
+                    Control::Restart { .. } | Control::Cancel { .. } | Control::Close { .. } => {
+                        drop(self.lock().remove(&run))
+                    }
                     _ => {}
                 },
                 Entry::Halted { .. } | Entry::RunEnded { .. } => drop(self.lock().remove(&run)),

@@ -52,8 +52,12 @@ async fn send_decision(shared: &Arc<Shared>, run: RunId, step: &str, decision: D
     runner::deliver(shared, run, Command::Decide(Box::new(decided), reply));
     match replied.await {
         Ok(Ok(())) => Ok(()),
-        Ok(Err(refusal @ DecisionRefusal::Barred { .. })) => Err(ActError::Denied { problem: refusal.to_string() }),
-        Ok(Err(refusal)) => Err(ActError::Conflict { problem: refusal.to_string() }),
+        Ok(Err(refusal)) => Err(match refusal {
+            DecisionRefusal::Barred { .. } => ActError::Denied { problem: refusal.to_string() },
+            DecisionRefusal::NotAsked { step } => ActError::NotAsked { step },
+            DecisionRefusal::Decided { outcome, by } => ActError::Decided { outcome, by },
+            DecisionRefusal::Stale { revision, digest } => ActError::Stale { revision, digest },
+        }),
         Err(_) => Err(gone()),
     }
 }

@@ -8,6 +8,8 @@ use serde::Deserialize;
 
 use super::{
     Failed, HubAddress,
+    approval::{self, Questions},
+    control::{Act, End, Reassign, Resolve, Restart},
     out::Out,
     story::{self, duration},
 };
@@ -25,6 +27,22 @@ pub(super) enum Run {
     Show(Show),
     /// Follow a run until it is settled. Exits with 1 if it ends parked or rejected.
     Watch(Show),
+    /// Let no step begin until the run is continued; what is in flight is recorded.
+    Pause(Act),
+    /// Let a paused run go on.
+    Continue(Act),
+    /// Let no forward step begin any more; what the run did is undone, then it ends as cancelled.
+    Cancel(End),
+    /// Let a parked run try again where it stopped, with all its attempts.
+    Resume(Act),
+    /// End a parked run as failed, through the pipeline's `on_error`; what it did is undone.
+    Close(End),
+    /// Say whether a write in doubt took effect.
+    Resolve(Resolve),
+    /// Ask another group.
+    Reassign(Reassign),
+    /// Begin again at a step; the run has to be paused, parked or over.
+    Restart(Restart),
 }
 
 /// Which runs.
@@ -33,7 +51,8 @@ pub(super) struct List {
     /// Only of this pipeline.
     #[arg(long)]
     pipeline: Option<String>,
-    /// Only in this state: `running`, `waiting`, `completed`, `rejected` or `parked`.
+    /// Only in this state: `running`, `waiting`, `paused`, `compensating`, `parked`, `completed`, `rejected`, `failed`
+    /// or `cancelled`.
     #[arg(long)]
     state: Option<String>,
     /// Only about this key, such as an order number.
@@ -71,10 +90,27 @@ impl Run {
                     out.value(&run);
                 } else {
                     story::tell(out, &run);
+                    let open = [("run", run.summary.id.to_string())];
+                    let Questions { approvals } = client.get_with("/v1/approvals", &open).await?;
+                    for question in &approvals {
+                        out.say(format!(
+                            "  step `{}` asks group `{}` until {}",
+                            question.step, question.group, question.due
+                        ));
+                        approval::say_how(out, question);
+                    }
                 }
                 Ok(ExitCode::SUCCESS)
             }
             Self::Watch(show) => show.watch(out).await,
+            Self::Pause(act) => act.run(out, "pause").await,
+            Self::Continue(act) => act.run(out, "continue").await,
+            Self::Cancel(end) => end.run(out, "cancel").await,
+            Self::Resume(act) => act.run(out, "resume").await,
+            Self::Close(end) => end.run(out, "close").await,
+            Self::Resolve(resolve) => resolve.run(out).await,
+            Self::Reassign(reassign) => reassign.run(out).await,
+            Self::Restart(restart) => restart.run(out).await,
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::out::Out;
+use super::{next, out::Out};
 use crate::model::{
     json::Json,
     run::{RunState, RunView, StepState, StepView},
@@ -33,13 +33,7 @@ pub(super) fn tell(out: &Out, run: &RunView) {
         tell_step(out, step, summary.started, 0);
     }
     out.say(format!("  {} {}", mark(out, summary.state), ending(out, run)));
-    if summary.state == RunState::Parked {
-        out.say(format!(
-            "    next: mend the cause, then `crossdock run resume {}`; or end it with `run close`.",
-            summary.id
-        ));
-        out.say("    `--json` shows everything that is recorded.");
-    }
+    next::say(out, summary);
 }
 
 /// One line for a run.

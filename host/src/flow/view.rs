@@ -6,7 +6,7 @@ use crate::model::{
     id::RunId,
     limits::Usage,
     log::LogLine,
-    run::{AttemptFailure, RunEvent, RunState, RunSummary, RunView, StepState, StepView},
+    run::{Aside, AttemptFailure, RunEvent, RunState, RunSummary, RunView, StepState, StepView},
     timestamp::Timestamp,
 };
 
@@ -29,11 +29,36 @@ pub fn begin(id: RunId, started: &RunStarted) -> RunSummary {
         out: 0,
         wide: false,
         halted: false,
+        aside: None,
     }
 }
 
 /// Takes one more fact into a summary.
 pub fn summarize(summary: &mut RunSummary, entry: &Entry) {
+    let Some(mut aside) = summary.aside.take() else { return take(summary, entry) };
+    // A paused run still takes in answers and decisions: they change what is under the pause, not the pause.
+    exchange(summary, &mut aside);
+    match entry {
+        Entry::Controlled(controlled) if controlled.action == Control::Continue => {
+            summary.updated = summary.updated.max(controlled.time);
+        }
+        _ => take(summary, entry),
+    }
+    let over = matches!(entry, Entry::Controlled(controlled)
+        if matches!(controlled.action, Control::Continue | Control::Cancel { .. } | Control::Close { .. }));
+    if !over && !summary.state.is_settled() {
+        exchange(summary, &mut aside);
+        summary.aside = Some(aside);
+    }
+}
+
+fn exchange(summary: &mut RunSummary, aside: &mut Aside) {
+    std::mem::swap(&mut summary.state, &mut aside.state);
+    std::mem::swap(&mut summary.due, &mut aside.due);
+    std::mem::swap(&mut summary.cause, &mut aside.cause);
+}
+
+fn take(summary: &mut RunSummary, entry: &Entry) {
     match entry {
         Entry::Accepted(_)
         | Entry::RunStarted(_)
@@ -151,9 +176,9 @@ fn control(summary: &mut RunSummary, controlled: &Controlled) {
     };
     match &controlled.action {
         Control::Pause => {
-            summary.state = RunState::Paused;
-            summary.due = None;
-            summary.cause = cause("paused");
+            let mut aside = Box::new(Aside { state: RunState::Paused, due: None, cause: cause("paused") });
+            exchange(summary, &mut aside);
+            summary.aside = Some(aside);
         }
         Control::Cancel { .. } => {
             summary.halted = true;

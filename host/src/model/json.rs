@@ -138,7 +138,7 @@ impl<'de> Deserialize<'de> for Json {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         if deserializer.is_human_readable() {
             // Through a value rather than `RawValue`, so that it can also be read from TOML and YAML.
-            serde_json::Value::deserialize(deserializer).map(Self::from)
+            deserializer.deserialize_any(Reading)
         } else {
             let bytes = Bytes::deserialize(deserializer)?;
             Self::parse(bytes).map_err(de::Error::custom)
@@ -146,9 +146,83 @@ impl<'de> Deserialize<'de> for Json {
     }
 }
 
+/// Reads a document as a value, or as the bytes that a binary form holds: inside of a tagged enum, serde buffers what it
+/// reads and says of the buffer that it is human-readable, whatever it was read from.
+struct Reading;
+
+impl<'de> de::Visitor<'de> for Reading {
+    type Value = Json;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON document")
+    }
+
+    fn visit_bytes<E: de::Error>(self, bytes: &[u8]) -> Result<Json, E> {
+        Json::parse(bytes.to_vec()).map_err(E::custom)
+    }
+
+    fn visit_unit<E: de::Error>(self) -> Result<Json, E> {
+        Ok(Json::null())
+    }
+
+    fn visit_none<E: de::Error>(self) -> Result<Json, E> {
+        Ok(Json::null())
+    }
+
+    fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<Json, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+
+    fn visit_bool<E: de::Error>(self, value: bool) -> Result<Json, E> {
+        Ok(serde_json::Value::from(value).into())
+    }
+
+    fn visit_i64<E: de::Error>(self, value: i64) -> Result<Json, E> {
+        Ok(serde_json::Value::from(value).into())
+    }
+
+    fn visit_u64<E: de::Error>(self, value: u64) -> Result<Json, E> {
+        Ok(serde_json::Value::from(value).into())
+    }
+
+    fn visit_f64<E: de::Error>(self, value: f64) -> Result<Json, E> {
+        Ok(serde_json::Value::from(value).into())
+    }
+
+    fn visit_str<E: de::Error>(self, value: &str) -> Result<Json, E> {
+        Ok(serde_json::Value::from(value).into())
+    }
+
+    fn visit_seq<A: de::SeqAccess<'de>>(self, items: A) -> Result<Json, A::Error> {
+        serde_json::Value::deserialize(de::value::SeqAccessDeserializer::new(items)).map(Json::from)
+    }
+
+    fn visit_map<A: de::MapAccess<'de>>(self, fields: A) -> Result<Json, A::Error> {
+        serde_json::Value::deserialize(de::value::MapAccessDeserializer::new(fields)).map(Json::from)
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use serde::{Deserialize, Serialize};
+
     use super::Json;
+
+    #[test]
+    fn a_document_inside_of_a_tagged_enum_is_read_back_from_either_form() {
+        #[derive(Debug, PartialEq, Serialize, Deserialize)]
+        #[serde(tag = "do")]
+        enum Act {
+            Resolve { output: Option<Json> },
+        }
+        for text in ["{\"id\":\"1\",\"n\":[1,-2,0.5,true,null]}", "\"text\"", "7", "[]", "false"] {
+            let act = Act::Resolve { output: Json::parse(text).ok() };
+            let stored = rmp_serde::to_vec_named(&act).unwrap_or_default();
+            assert_eq!(rmp_serde::from_slice::<Act>(&stored).ok().as_ref(), Some(&act), "{text}");
+            let shown = serde_json::to_string(&act).unwrap_or_default();
+            assert_eq!(serde_json::from_str::<Act>(&shown).ok(), Some(act), "{text}");
+        }
+    }
 
     #[test]
     fn bytes_are_kept_exactly() {

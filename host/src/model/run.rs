@@ -108,9 +108,30 @@ pub struct RunSummary {
     /// Whether it is being wound down.
     #[serde(skip)]
     pub halted: bool,
+    /// While it is paused: where it stands otherwise.
+    #[serde(skip)]
+    pub aside: Option<Box<Aside>>,
+}
+
+/// Where a paused run stands otherwise.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Aside {
+    /// As [`RunSummary::state`].
+    pub state: RunState,
+    /// As [`RunSummary::due`].
+    pub due: Option<Timestamp>,
+    /// As [`RunSummary::cause`].
+    pub cause: Option<String>,
 }
 
 impl RunSummary {
+    /// The code of what parked or failed it, as the cause begins with it.
+    #[must_use]
+    pub fn code(&self) -> Option<&str> {
+        let (code, _) = self.cause.as_deref()?.strip_prefix('`')?.split_once('`')?;
+        Some(code)
+    }
+
     /// Whether the run does nothing before it is due, so that it need not be in memory until then.
     #[must_use]
     pub fn only_waits(&self) -> bool {

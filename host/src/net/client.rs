@@ -272,8 +272,9 @@ fn next_event(buffer: &mut Vec<u8>) -> Option<String> {
     }
 }
 
-/// A query value, percent-encoded where it must be.
-fn encoded(value: &str) -> String {
+/// A query value or a part of a path, percent-encoded where it must be.
+#[must_use]
+pub fn encoded(value: &str) -> String {
     let mut text = String::with_capacity(value.len());
     for byte in value.bytes() {
         if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {

@@ -56,6 +56,18 @@ pub enum Code {
     WebhookPluginFailed,
     /// No such run.
     RunUnknown,
+    /// It cannot be done with the run now.
+    RunConflict,
+    /// Nobody is asked there.
+    ApprovalUnknown,
+    /// The question was decided before.
+    ApprovalDecided,
+    /// The question has changed since it was shown.
+    ApprovalStale,
+    /// The person may not decide this.
+    ApprovalDenied,
+    /// The run is not parked.
+    DeadLetterUnknown,
     /// No such path.
     RouteUnknown,
     /// The path does not take the method.
@@ -86,7 +98,7 @@ const fn facts(code: &'static str, status: StatusCode, title: &'static str, advi
 
 impl Code {
     /// Every code.
-    pub const ALL: [Self; 28] = [
+    pub const ALL: [Self; 34] = [
         Self::RequestInvalid,
         Self::JsonMalformed,
         Self::EventInvalid,
@@ -108,6 +120,12 @@ impl Code {
         Self::WebhookTypeNotAllowed,
         Self::WebhookPluginFailed,
         Self::RunUnknown,
+        Self::RunConflict,
+        Self::ApprovalUnknown,
+        Self::ApprovalDecided,
+        Self::ApprovalStale,
+        Self::ApprovalDenied,
+        Self::DeadLetterUnknown,
         Self::RouteUnknown,
         Self::MethodNotAllowed,
         Self::HostNotAllowed,
@@ -169,6 +187,18 @@ impl Code {
                 "deliver it again; if it fails again, the hub's log says why"),
             Self::RunUnknown => facts("run.unknown", S::NOT_FOUND, "No such run",
                 "use an id as GET /v1/runs lists it"),
+            Self::RunConflict => facts("run.conflict", S::CONFLICT, "It cannot be done with the run now",
+                "look at the run with GET /v1/runs/{id} and do what its state allows; nothing was changed"),
+            Self::ApprovalUnknown => facts("approval.unknown", S::NOT_FOUND, "Nobody is asked there",
+                "GET /v1/approvals lists the open questions; the run's story says what became of others"),
+            Self::ApprovalDecided => facts("approval.decided", S::CONFLICT, "The question was decided before",
+                "the first decision stands; `outcome` and `by` say what it was"),
+            Self::ApprovalStale => facts("approval.stale", S::CONFLICT, "The question has changed since it was shown",
+                "look at the evidence again, and decide with the revision and digest that it has now"),
+            Self::ApprovalDenied => facts("approval.denied", S::FORBIDDEN, "The person may not decide this",
+                "have another member of the group decide, or a stand-in declared under `people.delegations` in hub.toml"),
+            Self::DeadLetterUnknown => facts("dead-letter.unknown", S::NOT_FOUND, "The run is not parked",
+                "GET /v1/dead-letters lists the parked runs; GET /v1/runs/{id} shows any run"),
             Self::RouteUnknown => facts("route.unknown", S::NOT_FOUND, "No such path",
                 "use a path that /openapi.json describes"),
             Self::MethodNotAllowed => facts("route.method", S::METHOD_NOT_ALLOWED,

@@ -11,16 +11,22 @@
 //! | `cloudevents` | the CloudEvents 1.0 HTTP binding |
 //! | `webhooks` | `POST /v1/webhooks/{source}` |
 //! | `runs` | runs, and their live stream |
+//! | `approvals` | questions to people, and their decisions |
+//! | `control` | what people do with runs, one or many |
+//! | `dead_letters` | runs that cannot go on without a person |
 //! | `catalog` | plugins and pipelines |
 //! | `audit` | the audit log |
 //! | `health` | liveness, readiness, metrics |
 //! | `openapi` | the description of all this |
 
 mod answer;
+mod approvals;
 mod attend;
 mod audit;
 mod catalog;
 mod cloudevents;
+mod control;
+mod dead_letters;
 mod events;
 mod guard;
 mod health;
@@ -171,6 +177,14 @@ fn routes() -> Vec<Route> {
         ("/health/ready", &["get"], get(health::ready)),
         ("/metrics", &["get"], get(health::metrics)),
         ("/openapi.json", &["get"], get(openapi::document)),
+        ("/v1/approvals", &["get"], get(approvals::list)),
+        ("/v1/approvals/decisions", &["post"], post(approvals::decide_many)),
+        ("/v1/approvals/{run}/{step}", &["get"], get(approvals::show)),
+        ("/v1/approvals/{run}/{step}/decision", &["post"], post(approvals::decide)),
+        ("/v1/runs/control", &["post"], post(control::many)),
+        ("/v1/runs/{id}/control", &["post"], post(control::one)),
+        ("/v1/dead-letters", &["get"], get(dead_letters::list)),
+        ("/v1/dead-letters/{run}", &["get"], get(dead_letters::show)),
     ]
 }
 

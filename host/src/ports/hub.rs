@@ -239,6 +239,28 @@ pub enum ActError {
         /// Why, and what can be done instead.
         problem: String,
     },
+    /// The step asks nobody.
+    #[error("the run asks nobody at step `{step}`")]
+    NotAsked {
+        /// As asked.
+        step: String,
+    },
+    /// The question was decided before.
+    #[error("this was decided before: {outcome}, by {by}")]
+    Decided {
+        /// `approved`, `rejected` or `expired`.
+        outcome: String,
+        /// By whom, joined by commas.
+        by: String,
+    },
+    /// The decision is about something else than what is asked now.
+    #[error("the question has changed since it was shown: it is at revision {revision} now")]
+    Stale {
+        /// The question's revision.
+        revision: u32,
+        /// Digest of its evidence.
+        digest: Digest,
+    },
     /// The person may not.
     #[error("{problem}")]
     Denied {
@@ -346,6 +368,9 @@ pub trait Hub: Send + Sync {
 
     /// One run whole; absent if there is none.
     fn run(&self, id: RunId) -> BoxFuture<'_, Option<RunView>>;
+
+    /// The event that started a run, with its data; absent if there is no such run.
+    fn event(&self, id: RunId) -> BoxFuture<'_, Option<Event>>;
 
     /// The run as it is, and again after each durable change, until it is settled.
     fn watch(&self, id: RunId) -> BoxStream<'static, RunView>;

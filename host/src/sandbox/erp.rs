@@ -190,6 +190,11 @@ impl Erp {
         lock(&self.state).gate.add_disturbance(disturbance);
     }
 
+    /// Takes away every lock and disturbance.
+    pub fn mend(&self) {
+        lock(&self.state).gate.mend();
+    }
+
     /// Ends every session, so that every CSRF token has run out.
     pub fn expire_tokens(&self) {
         lock(&self.state).gate.expire_sessions();

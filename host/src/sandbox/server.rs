@@ -27,6 +27,7 @@ use serde_json::Value;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{TcpListener, TcpStream},
+    sync::watch,
     task::JoinHandle,
     time::timeout,
 };
@@ -139,6 +140,7 @@ impl Call {
 pub(super) struct Server {
     address: SocketAddr,
     calls: Arc<Calls>,
+    held: watch::Sender<bool>,
     stop: CancellationToken,
     task: JoinHandle<()>,
 }
@@ -150,7 +152,8 @@ impl Server {
         let address = listener.local_addr()?;
         let calls = Arc::new(Calls::default());
         let stop = CancellationToken::new();
-        let desk = Desk { system, calls: Arc::clone(&calls) };
+        let (held, holding) = watch::channel(false);
+        let desk = Desk { system, calls: Arc::clone(&calls), holding };
         let router = Router::new().fallback(serve).with_state(desk);
         let served = axum::serve(Door(listener), router.into_make_service_with_connect_info::<Scissors>())
             .with_graceful_shutdown(stop.clone().cancelled_owned());
@@ -159,7 +162,7 @@ impl Server {
                 tracing::warn!(%error, "a sandbox server ended early");
             }
         });
-        Ok(Self { address, calls, stop, task })
+        Ok(Self { address, calls, held, stop, task })
     }
 
     pub(super) const fn address(&self) -> SocketAddr {
@@ -172,6 +175,11 @@ impl Server {
 
     pub(super) fn calls(&self) -> Vec<Call> {
         lock(&self.calls.0).iter().cloned().collect()
+    }
+
+    /// Whether answers to writes are kept back, after the write was done.
+    pub(super) fn hold(&self, held: bool) {
+        self.held.send_replace(held);
     }
 
     /// Takes no new request, lets those under way finish, then ends.
@@ -193,6 +201,7 @@ impl Drop for Server {
 struct Desk {
     system: Arc<dyn System>,
     calls: Arc<Calls>,
+    holding: watch::Receiver<bool>,
 }
 
 #[derive(Default)]
@@ -240,6 +249,10 @@ async fn serve(
     match desk.system.answer(&request) {
         Answer::Reply(response) => {
             desk.calls.record(&request, Some(response.status()));
+            if !request.method.is_safe() {
+                // A server that is gone holds nothing.
+                let _ = desk.holding.clone().wait_for(|held| !held).await;
+            }
             response.map(Body::from)
         }
         Answer::Cut => {

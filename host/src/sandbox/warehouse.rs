@@ -105,6 +105,11 @@ impl Warehouse {
         lock(&self.floor.0).picks_refused_next = times;
     }
 
+    /// Keeps back the answers to writes, which are done all the same, until told otherwise.
+    pub fn hold_answers(&self, held: bool) {
+        self.server.hold(held);
+    }
+
     /// Stops it.
     pub async fn stop(self) {
         self.server.stop().await;

@@ -97,7 +97,10 @@ impl Run {
             .find(&decision.step)
             .filter(|id| self.is_live(*id))
             .and_then(|id| self.instance(id).approval())
-            .filter(|_| !self.settled || self.parked.is_some())
+            // What is decided stays decided, also when the run has ended; a run that is wound down asks nobody.
+            .filter(|approval| {
+                approval.outcome != Asked::Open || self.halt.is_none() && (!self.settled || self.parked.is_some())
+            })
             .ok_or_else(|| DecisionRefusal::NotAsked { step: decision.step.clone() })?;
         let asked = &approval.asked;
         let outcome = match approval.outcome {

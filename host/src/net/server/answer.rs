@@ -4,13 +4,16 @@ use std::time::Duration;
 
 use axum::{
     body::{Body, Bytes},
+    extract::Request,
     response::{IntoResponse, Response},
 };
 use bytes::BytesMut;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use http_body_util::BodyExt as _;
+use serde::de::DeserializeOwned;
 use tokio::time::timeout;
 
+use super::{EVENTS_BODY_BYTES_LIMIT, Surface};
 use crate::net::problem::{Code, MEDIA_TYPE, Problem};
 
 /// After how long to try again, seconds.
@@ -124,4 +127,22 @@ pub(super) fn malformed(error: &serde_json::Error) -> Problem {
     Problem::new(Code::JsonMalformed, format!("the body is not JSON: {error}"))
         .with("line", error.line())
         .with("column", error.column())
+}
+
+/// Reads a JSON body into a type. Only `application/json` is taken: a page in somebody's browser can send no such body
+/// to another origin without asking first.
+pub(super) async fn read_json<T: DeserializeOwned>(surface: &Surface, request: Request) -> Result<T, Problem> {
+    let (head, body) = request.into_parts();
+    let content_type = head.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let essence = content_type.split(';').next().unwrap_or_default().trim();
+    if !essence.eq_ignore_ascii_case("application/json") {
+        let detail = format!("the body is `{essence}`; it must be `application/json`");
+        return Err(Problem::new(Code::ContentTypeUnsupported, detail));
+    }
+    let bytes = read_body(body, &head.headers, EVENTS_BODY_BYTES_LIMIT, surface.options.body_timeout).await?;
+    serde_json::from_slice(&bytes).map_err(|error| {
+        Problem::new(Code::RequestInvalid, format!("the body is not what is taken here: {error}"))
+            .with("line", error.line())
+            .with("column", error.column())
+    })
 }

@@ -5,7 +5,7 @@ use axum::Json;
 use serde_json::Value;
 use utoipa::{OpenApi, ToSchema};
 
-use super::{audit, catalog, events, health, runs, webhooks};
+use super::{approvals, audit, catalog, control, dead_letters, events, health, runs, webhooks};
 use crate::net::problem::Document;
 
 /// The description.
@@ -31,12 +31,21 @@ use crate::net::problem::Document;
         health::ready,
         health::metrics,
         document,
+        approvals::list,
+        approvals::show,
+        approvals::decide,
+        approvals::decide_many,
+        control::one,
+        control::many,
+        dead_letters::list,
+        dead_letters::show,
     ),
     components(schemas(Document)),
     tags(
         (name = "events", description = "What happened, on its way in"),
         (name = "webhooks", description = "Signed deliveries of other systems"),
         (name = "runs", description = "What became of it"),
+        (name = "people", description = "What people decide and do with runs"),
         (name = "catalog", description = "What is installed"),
         (name = "audit", description = "Who changed what runs"),
         (name = "health", description = "For whoever keeps the hub running"),
@@ -69,7 +78,7 @@ pub(super) struct RunSummaryDoc {
     pipeline_version: String,
     /// What it is about.
     key: String,
-    /// `running`, `waiting`, `completed`, `rejected` or `parked`.
+    /// `running`, `waiting`, `paused`, `compensating`, `parked`, `completed`, `rejected`, `failed` or `cancelled`.
     state: String,
     /// The step that it is at, or ended at.
     step: Option<String>,

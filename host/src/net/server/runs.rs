@@ -29,7 +29,7 @@ use crate::{
 };
 
 /// Runs in a list that does not say how many.
-const LIST_DEFAULT: usize = 50;
+pub(super) const LIST_DEFAULT: usize = 50;
 
 /// Most runs in a list.
 const LIST_MAX: usize = 1000;
@@ -38,7 +38,7 @@ const LIST_MAX: usize = 1000;
 const PREFIX_DIGITS_MIN: usize = 8;
 
 /// How many of the latest runs are looked through for the beginning of an id.
-const PREFIX_RUNS_MAX: usize = 100_000;
+pub(super) const PREFIX_RUNS_MAX: usize = 100_000;
 
 /// How often an idle stream says that it is alive.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
@@ -58,7 +58,7 @@ pub(super) struct Runs {
     tag = "runs",
     params(
         ("pipeline" = Option<String>, Query, description = "Only of this pipeline"),
-        ("state" = Option<String>, Query, description = "Only in this state: `running`, `waiting`, `completed`, `rejected`, `parked`"),
+        ("state" = Option<String>, Query, description = "Only in this state: `running`, `waiting`, `paused`, `compensating`, `parked`, `completed`, `rejected`, `failed`, `cancelled`"),
         ("key" = Option<String>, Query, description = "Only about this key, such as an order number"),
         ("limit" = Option<u32>, Query, description = "At most so many, 1 to 1000; 50 unless told"),
     ),
@@ -74,16 +74,25 @@ pub(super) async fn list(State(surface): State<Surface>, RawQuery(query): RawQue
     Ok(Json(Runs { runs: surface.hub.runs(&RunFilter { pipeline, state, key, limit }) }))
 }
 
-fn parse_state(text: &str) -> Result<RunState, Problem> {
-    const STATES: [RunState; 5] =
-        [RunState::Running, RunState::Waiting, RunState::Completed, RunState::Rejected, RunState::Parked];
+pub(super) fn parse_state(text: &str) -> Result<RunState, Problem> {
+    const STATES: [RunState; 9] = [
+        RunState::Running,
+        RunState::Waiting,
+        RunState::Paused,
+        RunState::Compensating,
+        RunState::Parked,
+        RunState::Completed,
+        RunState::Rejected,
+        RunState::Failed,
+        RunState::Cancelled,
+    ];
     STATES.into_iter().find(|state| state.as_str() == text).ok_or_else(|| {
         let known = STATES.map(RunState::as_str).join(", ");
         Problem::new(Code::QueryInvalid, format!("`state={text}` is not a state; there are: {known}"))
     })
 }
 
-fn parse_limit(text: &str) -> Result<usize, Problem> {
+pub(super) fn parse_limit(text: &str) -> Result<usize, Problem> {
     text.parse().ok().filter(|limit| (1..=LIST_MAX).contains(limit)).ok_or_else(|| {
         Problem::new(Code::QueryInvalid, format!("`limit={text}` must be a whole number from 1 to {LIST_MAX}"))
     })
@@ -131,12 +140,12 @@ pub(super) async fn stream(
     Ok(Sse::new(until_stop).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)))
 }
 
-fn unknown(id: &str) -> Problem {
+pub(super) fn unknown(id: &str) -> Problem {
     Problem::new(Code::RunUnknown, format!("there is no run `{id}`"))
 }
 
 /// The run that an id, or the beginning of one, stands for.
-fn find(surface: &Surface, text: &str) -> Result<RunId, Problem> {
+pub(super) fn find(surface: &Surface, text: &str) -> Result<RunId, Problem> {
     if let Ok(id) = text.parse() {
         return Ok(id);
     }

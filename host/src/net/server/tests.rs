@@ -4,6 +4,7 @@ mod audit;
 mod bad_input;
 mod connections;
 mod good_input;
+mod people;
 
 use std::{
     collections::BTreeMap,
@@ -52,6 +53,7 @@ struct Fake {
     events: Mutex<Vec<Event>>,
     deliveries: Mutex<Vec<Delivery>>,
     runs: Mutex<BTreeMap<RunId, RunSummary>>,
+    people: people::People,
     sick: bool,
     /// A stream of a run never ends by itself.
     endless: bool,
@@ -75,6 +77,7 @@ fn summary(event: &Event) -> RunSummary {
         out: 0,
         wide: false,
         halted: false,
+        aside: None,
     }
 }
 
@@ -194,7 +197,10 @@ impl Hub for Fake {
                 && filter.key.as_ref().is_none_or(|key| run.key == *key)
                 && filter.pipeline.as_ref().is_none_or(|pipeline| run.pipeline == *pipeline)
         };
-        known.values().filter(fits).take(filter.limit).cloned().collect()
+        let mut found: Vec<RunSummary> = known.values().filter(fits).cloned().collect();
+        found.sort_by_key(|run| std::cmp::Reverse(run.started));
+        found.truncate(filter.limit);
+        found
     }
 
     fn run(&self, id: RunId) -> BoxFuture<'_, Option<RunView>> {
@@ -207,20 +213,31 @@ impl Hub for Fake {
         if self.endless { twice.chain(stream::pending()).boxed() } else { twice.boxed() }
     }
 
-    fn questions(&self, _: &QuestionFilter) -> Vec<Question> {
-        Vec::new()
+    fn event(&self, id: RunId) -> BoxFuture<'_, Option<Event>> {
+        let events = self.events.lock().unwrap();
+        ready(events.iter().find(|event| summary(event).id == id).cloned()).boxed()
     }
 
-    fn question<'a>(&'a self, _: RunId, _: &'a str) -> BoxFuture<'a, Option<Question>> {
-        Box::pin(async { None })
+    fn questions(&self, filter: &QuestionFilter) -> Vec<Question> {
+        self.people.list(filter)
     }
 
-    fn decide<'a>(&'a self, run: RunId, _: &'a str, _: Decision) -> BoxFuture<'a, Result<(), ActError>> {
-        Box::pin(async move { Err(ActError::UnknownRun { run }) })
+    fn question<'a>(&'a self, run: RunId, step: &'a str) -> BoxFuture<'a, Option<Question>> {
+        ready(self.people.get(run, step)).boxed()
     }
 
-    fn control(&self, run: RunId, _: ControlRequest) -> BoxFuture<'_, Result<(), ActError>> {
-        Box::pin(async move { Err(ActError::UnknownRun { run }) })
+    fn decide<'a>(&'a self, run: RunId, step: &'a str, decision: Decision) -> BoxFuture<'a, Result<(), ActError>> {
+        let known = self.runs.lock().unwrap().contains_key(&run);
+        ready(if known { self.people.decide(run, step, &decision) } else { Err(ActError::UnknownRun { run }) }).boxed()
+    }
+
+    fn control(&self, run: RunId, request: ControlRequest) -> BoxFuture<'_, Result<(), ActError>> {
+        let mut known = self.runs.lock().unwrap();
+        ready(match known.get_mut(&run) {
+            Some(summary) => self.people.control(summary, request),
+            None => Err(ActError::UnknownRun { run }),
+        })
+        .boxed()
     }
 
     fn plugins(&self) -> Vec<PluginView> {

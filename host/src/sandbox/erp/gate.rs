@@ -38,6 +38,11 @@ impl Gate {
         self.disturbances.push(disturbance);
     }
 
+    pub(super) fn mend(&mut self) {
+        self.locks.clear();
+        self.disturbances.clear();
+    }
+
     pub(super) fn expire_sessions(&mut self) {
         self.sessions.clear();
     }

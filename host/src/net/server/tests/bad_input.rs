@@ -179,7 +179,7 @@ async fn queries_are_held_to_what_is_known() {
     let served = start().await;
     for (path, detail) in [
         ("/v1/runs?colour=red", "no parameter `colour`; there are: pipeline, state, key, limit"),
-        ("/v1/runs?state=lost", "`state=lost` is not a state; there are: running, waiting, completed"),
+        ("/v1/runs?state=lost", "`state=lost` is not a state; there are: running, waiting, paused"),
         ("/v1/runs?limit=0", "from 1 to 1000"),
         ("/v1/runs?limit=x", "from 1 to 1000"),
         ("/v1/runs?key=a&key=b", "`key` is there twice"),
