@@ -1,7 +1,7 @@
 //! Conditions and mappings: CEL over the documents of a run. Pure, and bounded by what goes in: an expression is at
 //! most [`SOURCE_BYTES_LIMIT`] long, nests comprehensions at most [`COMPREHENSION_DEPTH_LIMIT`] deep, and does not begin
 //! over documents that would make it do more than `work` allows. Patterns are constant, bounded, and matched in linear
-//! time. Amounts are compared through [`decimal`] alone.
+//! time. Amounts are compared through `decimal` alone.
 //!
 //! Most mappings only name a document (`${ steps.order }`). Those never reach the interpreter: the document's bytes are
 //! passed on as they are.
