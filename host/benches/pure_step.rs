@@ -27,16 +27,9 @@ use arc_swap::ArcSwap;
 use criterion::{Criterion, criterion_group, criterion_main};
 use crossdock::{
     app::{
-        accept, build,
-        clock::SystemClock,
-        contracts::Library,
-        facts::Facts,
-        index::Index,
-        install::Installer,
-        installation::Installation,
-        package::Package,
-        runner::{Shared, Turns},
-        secrets::LocalSecrets,
+        accept, build, clock::SystemClock, contracts::Library, facts::Facts, index::Index, install::Installer,
+        installation::Installation, intake::Intake, package::Package, permits::Permits, runner::Shared,
+        secrets::LocalSecrets, turns::Turns,
     },
     model::{event::Event, json::Json, limits::Limits, timestamp::Timestamp},
     net::egress::Gateway,
@@ -118,6 +111,8 @@ fn prepare(schema: bool) -> Bench {
         installation: ArcSwap::from_pointee(installation),
         index: Index::default(),
         turns: Turns::default(),
+        permits: Permits::default(),
+        intake: Intake::default(),
         stopping: tokio_util::sync::CancellationToken::new(),
         tasks: tokio_util::task::TaskTracker::new(),
     });

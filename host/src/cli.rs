@@ -1,5 +1,6 @@
 //! The command line: one definition, from which help, completions and behaviour come.
 
+mod connection;
 mod demo;
 mod doctor;
 mod event;
@@ -52,6 +53,9 @@ enum Command {
     /// Check, draw and list pipelines.
     #[command(subcommand)]
     Pipeline(pipeline::Pipeline),
+    /// Look at connections, and at the lanes of the hub.
+    #[command(subcommand)]
+    Connection(connection::Connection),
     /// Look whether this machine can run a hub and build plugins.
     Doctor(doctor::Doctor),
     /// Print the completions of a shell.
@@ -98,6 +102,7 @@ async fn dispatch(command: Command, out: &Out) -> Result<ExitCode, Failed> {
         Command::Run(run) => run.run(out).await,
         Command::Plugin(plugin) => Box::pin(plugin.run(out)).await,
         Command::Pipeline(pipeline) => Box::pin(pipeline.run(out)).await,
+        Command::Connection(connection) => connection.run(out).await,
         Command::Doctor(doctor) => doctor.run(out),
         Command::Completions { shell } => {
             let mut text = Vec::new();

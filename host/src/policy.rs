@@ -5,8 +5,10 @@
 //! | --- | --- |
 //! | [`address`] | which network addresses a connection may reach |
 //! | [`egress`] | which HTTP requests a connector may send |
+//! | [`flow_control`] | which calls go now and which wait, which events are refused at peak |
 //! | [`signature`] | whether a webhook delivery comes from who holds the secret |
 
 pub mod address;
 pub mod egress;
+pub mod flow_control;
 pub mod signature;

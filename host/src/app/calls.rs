@@ -7,6 +7,7 @@ use jsonschema::Validator;
 
 use super::{
     installation::{Installation, OpenConnection, Plugin},
+    permits,
     runner::Shared,
     state::ConnectionState,
 };
@@ -36,8 +37,7 @@ use crate::{
 
 /// Calls a pure plugin: no network, no state, no secrets.
 pub(super) async fn invoke(shared: &Arc<Shared>, installation: &Installation, run: &Run, invoke: Invoke) -> Answer {
-    // Closed only when the hub is gone.
-    let _turn = shared.turns.pure.acquire().await.ok();
+    let _turn = shared.turns.pure.acquire(run.lane()).await;
     let Some(plugin) = installation.by_digest.get(&invoke.plugin.digest) else {
         let message = format!("component {} of `{}` is not installed", invoke.plugin.digest, invoke.plugin.id);
         return refused(invoke.node, Failure::new(FailureKind::Permanent, "plugin.missing", message));
@@ -68,23 +68,24 @@ pub(super) async fn invoke(shared: &Arc<Shared>, installation: &Installation, ru
     Answer { node: invoke.node, result, usage, log, annotations }
 }
 
-/// Calls a connector's operation, with the authority of its connection and no more.
-pub(super) async fn call(shared: &Arc<Shared>, installation: &Installation, run: &Run, call: Call) -> Answer {
+/// Calls a connector's operation, with the authority of its connection and no more. Absent: the hub stopped while the call
+/// waited to leave, and nothing has left.
+pub(super) async fn call(shared: &Arc<Shared>, installation: &Installation, run: &Run, call: Call) -> Option<Answer> {
     let open = match installation.connection(&run.plan.pipeline.name, &call.connection) {
         Ok(open) => Arc::clone(open),
-        Err(problem) => return refused(call.node, Failure::new(FailureKind::Permanent, "binding.missing", problem)),
+        Err(problem) => {
+            return Some(refused(call.node, Failure::new(FailureKind::Permanent, "binding.missing", problem)));
+        }
     };
     let documents = contract_documents(installation, run, &call);
     if let Err(failure) = fits(documents.map(|(input, _)| input), &call.input, "input", "contract.input") {
-        return refused(call.node, failure);
+        return Some(refused(call.node, failure));
     }
     let authority = match authority(shared, &open, &call.operation) {
         Ok(authority) => authority,
-        Err(failure) => return refused(call.node, failure),
+        Err(failure) => return Some(refused(call.node, failure)),
     };
-    // A remote that hangs holds its own connection's calls and nobody else's.
-    let _own = open.bulkhead.acquire().await.ok();
-    let _turn = shared.turns.outward.acquire().await.ok();
+    let admitted = permits::admit(shared, &open, run.lane(), permits::settle_ms(&open, &call.operation)).await?;
     let completed = shared
         .invoker
         .invoke(Invocation {
@@ -120,7 +121,8 @@ pub(super) async fn call(shared: &Arc<Shared>, installation: &Installation, run:
         }
         Ok(_) => Err(Failure::new(FailureKind::Permanent, "plugin.contract", "a connector answered with no document")),
     };
-    Answer { node: call.node, result, usage, log, annotations }
+    admitted.settle(result.as_ref().err());
+    Some(Answer { node: call.node, result, usage, log, annotations })
 }
 
 /// The key that an event gives a pipeline's run.

@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeMap,
     fs,
+    num::NonZeroUsize,
     path::{Path, PathBuf},
 };
 
@@ -34,6 +35,19 @@ pub struct Config {
     /// For each pipeline: which connection each name in its `uses` stands for.
     #[serde(default)]
     pub bindings: BTreeMap<String, BTreeMap<String, String>>,
+    /// Bounds of the hub itself.
+    #[serde(default)]
+    pub hub: HubLimits,
+}
+
+/// Bounds of the hub itself, which an operator may narrow.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HubLimits {
+    /// Runs under way at which no event is accepted any more; those of the lane `standard` are refused from 80 % of it on,
+    /// those of `bulk` from 50 %. Absent, or more: 50 000.
+    #[serde(default)]
+    pub runs_limit: Option<NonZeroUsize>,
 }
 
 /// Why a configuration cannot be used.

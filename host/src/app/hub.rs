@@ -24,9 +24,13 @@ use super::{
     index::Index,
     install::{InstallError, Installer},
     installation::Installation,
+    intake::Intake,
     package::{Package, PackageError},
-    runner::{self, Shared, Turns},
+    permits::Permits,
+    runner::{self, Shared},
     secrets::LocalSecrets,
+    traffic,
+    turns::Turns,
     webhook,
 };
 use crate::{
@@ -48,6 +52,7 @@ use crate::{
         invoker::{Delivery, Invoker},
         journal::{Position, StreamId},
         records::RecordError,
+        traffic::{ConnectionView, LanesView},
     },
     store::disk::{OpenError, Store},
     wasm::Sandbox,
@@ -177,6 +182,8 @@ impl Hub {
             installation: ArcSwap::from_pointee(installation),
             index: Index::default(),
             turns: Turns::default(),
+            permits: Permits::default(),
+            intake: Intake::default(),
             stopping: CancellationToken::new(),
             tasks: TaskTracker::new(),
         });
@@ -188,6 +195,7 @@ impl Hub {
     /// # Errors
     /// As [`StartError`] says; what came before the refused part stays installed.
     pub async fn apply(&self, config: &Config) -> Result<(), StartError> {
+        self.shared.intake.limit(&config.hub);
         for folder in &config.plugins {
             let package = Package::read(folder)?;
             let now = self.shared.installation.load_full();
@@ -444,7 +452,7 @@ impl HubPort for Hub {
             if secrets == 0 { ok() } else { format!("{secrets} secrets cannot be read: see the log of the start") };
         let unusable = &installation.unusable;
         let installed = if unusable.is_empty() { ok() } else { unusable.join("; ") };
-        let checks = vec![
+        let mut checks = vec![
             ("installation".to_owned(), installed),
             ("secrets".to_owned(), secrets),
             ("runs".to_owned(), stuck),
@@ -452,8 +460,22 @@ impl HubPort for Hub {
             ("bindings".to_owned(), if unbound.is_empty() { ok() } else { unbound.join("; ") }),
             ("lifecycle".to_owned(), if stopping { "the hub is stopping".to_owned() } else { ok() }),
         ];
+        // As information: a remote that is left alone is no reason to refuse events.
+        checks.push(("remotes".to_owned(), traffic::breakers(&self.shared)));
         // An unbound name parks the runs that need it; it is no reason to refuse events, which would lose them.
         Readiness { ready: journal.is_ok() && !stopping, checks }
+    }
+
+    fn connections(&self) -> Vec<ConnectionView> {
+        traffic::connections(&self.shared)
+    }
+
+    fn lanes(&self) -> LanesView {
+        traffic::lanes(&self.shared)
+    }
+
+    fn gauge(&self) {
+        traffic::gauge(&self.shared);
     }
 }
 

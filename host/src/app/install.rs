@@ -12,14 +12,13 @@ use std::{
 use bytes::Bytes;
 use semver::Version;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
-use tokio::sync::Semaphore;
 
 use self::checks::{check_exports, check_manifest, fits_config};
 pub use self::error::InstallError;
 use super::{
     build,
     contracts::Library,
-    installation::{CALLS_AT_ONCE, Installation, OpenConnection, Pipeline, Plugin},
+    installation::{Installation, OpenConnection, Pipeline, Plugin},
     package::{Package, Schemas},
 };
 use crate::{
@@ -32,6 +31,7 @@ use crate::{
         id::{Digest, PluginId},
         limits::Limits,
         manifest::{Kind, Manifest},
+        pace::Pace,
     },
     net::egress::{EgressScope, Gateway},
     ports::{
@@ -391,8 +391,8 @@ impl Installer {
             })
             .collect();
         let used = Plugin::used(&plugin.manifest, plugin.inspection.digest, revision);
-        let bulkhead = Arc::new(Semaphore::new(CALLS_AT_ONCE));
-        Ok(OpenConnection { name: name.to_owned(), connection, revision, plugin, used, bulkhead, outlets })
+        let pace = Pace::narrowest(&plugin.manifest.vendor, &connection.limits);
+        Ok(OpenConnection { name: name.to_owned(), connection, revision, plugin, used, pace, outlets })
     }
 
     /// The connection with the latest version of its plugin that its settings suit.

@@ -4,7 +4,6 @@ use std::{panic::AssertUnwindSafe, sync::Arc};
 
 use arc_swap::ArcSwap;
 use futures::FutureExt as _;
-use tokio::sync::Semaphore;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
@@ -12,6 +11,9 @@ use super::{
     facts::{Facts, FactsError},
     index::Index,
     installation::Installation,
+    intake::Intake,
+    permits::Permits,
+    turns::Turns,
 };
 use crate::{
     flow::{
@@ -39,14 +41,6 @@ use crate::{
     },
 };
 
-/// Pure calls at the same time; others wait for their turn. Calls of connectors are bounded for each connection, so that
-/// a remote that hangs takes nobody else's.
-const PURE_CALLS_AT_ONCE: usize = 128;
-/// Calls of connectors at the same time, over all connections. With the pure calls it stays below what the sandbox
-/// takes, so that a call waits here rather than being refused there.
-const OUTWARD_CALLS_AT_ONCE: usize = 320;
-/// Runs that are not settled, above which no event is accepted.
-pub const RUNS_LIMIT: usize = 50_000;
 /// The wait before an append that the journal did not take is tried again, and the longest such wait, milliseconds.
 const APPEND_RETRY_MS: (u64, u64) = (50, 5_000);
 
@@ -70,24 +64,14 @@ pub struct Shared {
     pub index: Index,
     /// Turns for calls of plugins.
     pub turns: Turns,
+    /// Permits for calls through connections.
+    pub permits: Permits,
+    /// How much is taken in.
+    pub intake: Intake,
     /// Told when the hub shuts down; runs stop at their next effect and are resumed at the next start.
     pub stopping: CancellationToken,
     /// Counts tasks, so that shutdown can wait for them.
     pub tasks: TaskTracker,
-}
-
-/// Who may call a plugin now. A connector's call also needs a turn of its connection.
-pub struct Turns {
-    /// For pure calls and deliveries.
-    pub pure: Semaphore,
-    /// For connectors.
-    pub outward: Semaphore,
-}
-
-impl Default for Turns {
-    fn default() -> Self {
-        Self { pure: Semaphore::new(PURE_CALLS_AT_ONCE), outward: Semaphore::new(OUTWARD_CALLS_AT_ONCE) }
-    }
 }
 
 /// Starts a run that a durable acceptance names.
@@ -114,6 +98,7 @@ pub fn started(plan: &Plan, accepted: &Accepted, acceptance: AcceptanceId, start
         pipeline: start.pipeline.clone(),
         key: calls::key(plan, &accepted.event).unwrap_or_else(|_| accepted.event.id.clone()),
         event: accepted.event.clone(),
+        lane: start.lane,
     }
 }
 
@@ -255,9 +240,10 @@ impl Drive {
                 Effect::Invoke(invoke) => {
                     next = Next::Answer(Box::new(calls::invoke(shared, &installation, &self.run, invoke).await))
                 }
-                Effect::Call(call) => {
-                    next = Next::Answer(Box::new(calls::call(shared, &installation, &self.run, call).await))
-                }
+                Effect::Call(call) => match calls::call(shared, &installation, &self.run, call).await {
+                    Some(answer) => next = Next::Answer(Box::new(answer)),
+                    None => return Err(Stop::Stopping),
+                },
                 Effect::Emit(emit) => next = Next::Answer(Box::new(self.emit(shared, emit).await)),
                 Effect::Sleep(due) => next = Next::Sleep(due),
             }

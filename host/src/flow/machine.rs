@@ -29,6 +29,7 @@ use crate::model::{
     failure::FailureKind,
     id::RunId,
     json::Json,
+    lane::Lane,
     timestamp::Timestamp,
 };
 
@@ -144,6 +145,12 @@ impl Run {
         }
         run.durable = run.recorded;
         Ok(run)
+    }
+
+    /// Its priority.
+    #[must_use]
+    pub fn lane(&self) -> Lane {
+        self.started.lane
     }
 
     /// Whether nothing more happens by itself: ended or parked.

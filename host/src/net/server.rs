@@ -12,6 +12,7 @@
 //! | `webhooks` | `POST /v1/webhooks/{source}` |
 //! | `runs` | runs, and their live stream |
 //! | `catalog` | plugins and pipelines |
+//! | `traffic` | connections and lanes |
 //! | `health` | liveness, readiness, metrics |
 //! | `openapi` | the description of all this |
 
@@ -24,6 +25,7 @@ mod guard;
 mod health;
 mod openapi;
 mod runs;
+mod traffic;
 mod webhooks;
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
@@ -163,6 +165,9 @@ fn routes() -> Vec<Route> {
         ("/v1/runs/{id}/stream", &["get"], get(runs::stream)),
         ("/v1/plugins", &["get"], get(catalog::plugins)),
         ("/v1/pipelines", &["get"], get(catalog::pipelines)),
+        ("/v1/connections", &["get"], get(traffic::connections)),
+        ("/v1/connections/{name}", &["get"], get(traffic::connection)),
+        ("/v1/lanes", &["get"], get(traffic::lanes)),
         ("/health/live", &["get"], get(health::live)),
         ("/health/ready", &["get"], get(health::ready)),
         ("/metrics", &["get"], get(health::metrics)),

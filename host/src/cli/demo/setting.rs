@@ -8,7 +8,7 @@ use std::{
 };
 
 use crate::{
-    app::config::Config,
+    app::config::{Config, HubLimits},
     cli::Failed,
     model::{
         connection::{Auth, Connection, SecretRef, WebhookSource},
@@ -46,6 +46,7 @@ impl Setting {
                 allow_addresses: vec![LOOPBACK.to_owned()],
                 timeout_ms: 5_000,
                 response_bytes_limit: 1 << 20,
+                limits: Default::default(),
             })
         };
         let password = secret("erp-password", &options.erp.password)?;
@@ -90,6 +91,7 @@ impl Setting {
                 connections,
                 sources: BTreeMap::from([("shop".to_owned(), source)]),
                 bindings: BTreeMap::from([(PIPELINE_NAME.to_owned(), BTreeMap::from(names))]),
+                hub: HubLimits::default(),
             },
         })
     }

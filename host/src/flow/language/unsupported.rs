@@ -28,9 +28,6 @@ pub fn unsupported(definition: &Definition) -> Vec<Diagnostic> {
     if !definition.vars.is_empty() {
         report(definition.name.at, "`vars`", "use `config` for what does not change");
     }
-    if definition.lane.is_some() {
-        report(definition.name.at, "`lane`", "leave it out: every run has the same priority");
-    }
     if definition.sla.is_some() {
         report(definition.name.at, "`sla`", "leave it out: nobody is warned yet");
     }

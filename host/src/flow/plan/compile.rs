@@ -86,6 +86,7 @@ pub fn compile(
         },
         triggers,
         key,
+        lane: definition.lane.as_ref().map(|lane| template("lane", lane)).transpose()?,
         config: Document::new(definition.config.clone()),
         ids: builder.nodes.iter().enumerate().map(|(number, node)| (node.id.clone(), NodeId(number))).collect(),
         nodes: builder.nodes,

@@ -5,7 +5,7 @@ use axum::Json;
 use serde_json::Value;
 use utoipa::{OpenApi, ToSchema};
 
-use super::{catalog, events, health, runs, webhooks};
+use super::{catalog, events, health, runs, traffic, webhooks};
 use crate::net::problem::Document;
 
 /// The description.
@@ -25,6 +25,9 @@ use crate::net::problem::Document;
         runs::stream,
         catalog::plugins,
         catalog::pipelines,
+        traffic::connections,
+        traffic::connection,
+        traffic::lanes,
         health::live,
         health::ready,
         health::metrics,
@@ -36,6 +39,7 @@ use crate::net::problem::Document;
         (name = "webhooks", description = "Signed deliveries of other systems"),
         (name = "runs", description = "What became of it"),
         (name = "catalog", description = "What is installed"),
+        (name = "traffic", description = "Who may go on, and who waits"),
         (name = "health", description = "For whoever keeps the hub running"),
     )
 )]

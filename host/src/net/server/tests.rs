@@ -35,6 +35,7 @@ use crate::{
     ports::{
         hub::{AcceptError, Acceptance, Delivered, Hub, PipelineView, PluginView, Readiness, RunFilter, WebhookError},
         invoker::{Delivery, WebhookReply},
+        traffic::{ConnectionView, LanesView},
     },
 };
 
@@ -204,6 +205,16 @@ impl Hub for Fake {
     fn pipelines(&self) -> Vec<PipelineView> {
         Vec::new()
     }
+
+    fn connections(&self) -> Vec<ConnectionView> {
+        Vec::new()
+    }
+
+    fn lanes(&self) -> LanesView {
+        LanesView { under_way: 0, runs_limit: 1, lanes: Vec::new() }
+    }
+
+    fn gauge(&self) {}
 
     fn readiness(&self) -> Readiness {
         let store = if self.sick { "free some space on the disk" } else { "ok" };
