@@ -27,7 +27,9 @@ use crate::{
         event::Event,
         id::{AcceptanceId, Digest, RunId},
         json::Json,
+        lane::Lane,
         limits::Usage,
+        pace::{ConnectionLimits, Pace, VendorLimits},
         run::{RunEvent, RunState, RunSummary, RunView, StepState, StepView},
         timestamp::Timestamp,
     },
@@ -35,7 +37,7 @@ use crate::{
     ports::{
         hub::{AcceptError, Acceptance, Delivered, Hub, PipelineView, PluginView, Readiness, RunFilter, WebhookError},
         invoker::{Delivery, WebhookReply},
-        traffic::{ConnectionView, LanesView},
+        traffic::{BreakerView, ConnectionView, LanesView},
     },
 };
 
@@ -102,6 +104,9 @@ impl Fake {
         match event.event_type.as_str() {
             KNOWN => {}
             "panic" => panic!("a defect"),
+            "busy" => {
+                return Err(AcceptError::Busy { lane: Lane::Standard, under_way: 9, limit: 8, retry_after_s: 2 });
+            }
             "full" => return Err(AcceptError::Unavailable { reason: "the disk is full".into() }),
             _ => {
                 let known = KNOWN.to_owned();
@@ -207,7 +212,18 @@ impl Hub for Fake {
     }
 
     fn connections(&self) -> Vec<ConnectionView> {
-        Vec::new()
+        vec![ConnectionView {
+            name: "erp".into(),
+            plugin: "acme/erp".parse().unwrap(),
+            version: "1.0.0".into(),
+            revision: 1,
+            hosts: vec!["https://erp.example".into()],
+            limits: Pace::narrowest(&VendorLimits::default(), &ConnectionLimits::default()),
+            breaker: BreakerView { state: "closed", since: None, until: None, last_failure: None },
+            tokens: None,
+            in_flight: 0,
+            waiting: 0,
+        }]
     }
 
     fn lanes(&self) -> LanesView {
