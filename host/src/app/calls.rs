@@ -1,7 +1,7 @@
 //! Calls of plugins on behalf of runs: the authority that each gets, the checks around it, and what its end means for
 //! the run.
 
-use std::sync::Arc;
+use std::{cell::OnceCell, sync::Arc};
 
 use jsonschema::Validator;
 
@@ -16,7 +16,7 @@ use crate::{
         document::Document,
         expression::{EvaluateError, Scope},
         machine::{
-            Run,
+            InstanceId,
             effect::{Answer, Call, Invoke},
         },
         plan::{Plan, PureKind},
@@ -25,7 +25,9 @@ use crate::{
         entry::Output,
         event::Event,
         failure::{Failure, FailureKind},
+        id::RunId,
         json::Json,
+        lane::Lane,
         limits::{Limit, Limits, Usage},
         log::LogLine,
     },
@@ -35,17 +37,27 @@ use crate::{
     },
 };
 
+/// The run on whose behalf something is called.
+pub(super) struct Caller {
+    /// Its id.
+    pub(super) id: RunId,
+    /// What it executes.
+    pub(super) plan: Arc<Plan>,
+    /// Its priority.
+    pub(super) lane: Lane,
+}
+
 /// Calls a pure plugin: no network, no state, no secrets.
-pub(super) async fn invoke(shared: &Arc<Shared>, installation: &Installation, run: &Run, invoke: Invoke) -> Answer {
-    let _turn = shared.turns.pure.acquire(run.lane()).await;
+pub(super) async fn invoke(shared: &Arc<Shared>, installation: &Installation, run: &Caller, invoke: Invoke) -> Answer {
+    let _turn = shared.turns.pure.acquire(run.lane).await;
     let Some(plugin) = installation.by_digest.get(&invoke.plugin.digest) else {
         let message = format!("component {} of `{}` is not installed", invoke.plugin.digest, invoke.plugin.id);
-        return refused(invoke.node, Failure::new(FailureKind::Permanent, "plugin.missing", message));
+        return refused(invoke.instance, Failure::new(FailureKind::Permanent, "plugin.missing", message));
     };
     if let Err(failure) = fits(plugin.input.as_ref(), &invoke.input, "input", "plugin.input") {
-        return refused(invoke.node, failure);
+        return refused(invoke.instance, failure);
     }
-    let step = context(run, &run.plan.node(invoke.node).id, Json::empty_object());
+    let step = context(run, &invoke.step, Json::empty_object());
     let input = invoke.input.json().clone();
     let work = match invoke.kind {
         PureKind::Transform => Work::Transform { input, step },
@@ -65,27 +77,32 @@ pub(super) async fn invoke(shared: &Arc<Shared>, installation: &Installation, ru
         .await;
     let Completed { result, usage, log, annotations } = completed;
     let result = result.map_err(pure_failure).and_then(|answer| pure_output(plugin, answer));
-    Answer { node: invoke.node, result, usage, log, annotations }
+    Answer { instance: invoke.instance, result, usage, log, annotations }
 }
 
 /// Calls a connector's operation, with the authority of its connection and no more. Absent: the hub stopped while the call
 /// waited to leave, and nothing has left.
-pub(super) async fn call(shared: &Arc<Shared>, installation: &Installation, run: &Run, call: Call) -> Option<Answer> {
+pub(super) async fn call(
+    shared: &Arc<Shared>,
+    installation: &Installation,
+    run: &Caller,
+    call: Call,
+) -> Option<Answer> {
     let open = match installation.connection(&run.plan.pipeline.name, &call.connection) {
         Ok(open) => Arc::clone(open),
         Err(problem) => {
-            return Some(refused(call.node, Failure::new(FailureKind::Permanent, "binding.missing", problem)));
+            return Some(refused(call.instance, Failure::new(FailureKind::Permanent, "binding.missing", problem)));
         }
     };
     let documents = contract_documents(installation, run, &call);
     if let Err(failure) = fits(documents.map(|(input, _)| input), &call.input, "input", "contract.input") {
-        return Some(refused(call.node, failure));
+        return Some(refused(call.instance, failure));
     }
     let authority = match authority(shared, &open, &call.operation) {
         Ok(authority) => authority,
-        Err(failure) => return Some(refused(call.node, failure)),
+        Err(failure) => return Some(refused(call.instance, failure)),
     };
-    let admitted = permits::admit(shared, &open, run.lane(), permits::settle_ms(&open, &call.operation)).await?;
+    let admitted = permits::admit(shared, &open, run.lane, permits::settle_ms(&open, &call.operation)).await?;
     let completed = shared
         .invoker
         .invoke(Invocation {
@@ -96,11 +113,11 @@ pub(super) async fn call(shared: &Arc<Shared>, installation: &Installation, run:
                 idempotency_key: call.key.to_string(),
                 attempt: call.attempt,
                 read_only: call.read_only,
-                step: context(run, &run.plan.node(call.node).id, connection_config(&open)),
+                step: context(run, &call.step, connection_config(&open)),
             },
             limits: bounded(&open.plugin, call.timeout_ms),
             now: shared.clock.now(),
-            seed: crate::model::id::seed(run.id, &format!("{}#{}", run.plan.node(call.node).id, call.attempt)),
+            seed: crate::model::id::seed(run.id, &format!("{}#{}", call.step, call.attempt)),
             authority,
         })
         .await;
@@ -122,7 +139,7 @@ pub(super) async fn call(shared: &Arc<Shared>, installation: &Installation, run:
         Ok(_) => Err(Failure::new(FailureKind::Permanent, "plugin.contract", "a connector answered with no document")),
     };
     admitted.settle(result.as_ref().err());
-    Some(Answer { node: call.node, result, usage, log, annotations })
+    Some(Answer { instance: call.instance, result, usage, log, annotations })
 }
 
 /// The key that an event gives a pipeline's run.
@@ -133,28 +150,38 @@ pub(super) fn key(plan: &Plan, event: &Event) -> Result<String, EvaluateError> {
     plan.key.text(&EventScope::new(event))
 }
 
-/// What a trigger's condition and a key see: the event alone.
-pub(super) struct EventScope {
-    event: Document,
+/// What a trigger's condition and a key see: the event alone. Made into documents only as far as somebody looks: most
+/// look at one attribute, or at the data.
+pub(super) struct EventScope<'a> {
+    event: &'a Event,
     data: Document,
+    attributes: OnceCell<Document>,
 }
 
-impl EventScope {
+impl<'a> EventScope<'a> {
     /// Of an event.
     #[must_use]
-    pub(super) fn new(event: &Event) -> Self {
-        Self {
-            event: Document::from(serde_json::to_value(event).unwrap_or_default()),
-            data: Document::new(event.data.clone()),
-        }
+    pub(super) fn new(event: &'a Event) -> Self {
+        Self { event, data: Document::new(event.data.clone()), attributes: OnceCell::new() }
+    }
+
+    /// The event without its data.
+    fn attributes(&self) -> Document {
+        let made = || document(&Event { data: Json::null(), ..self.event.clone() });
+        self.attributes.get_or_init(made).clone()
     }
 }
 
-impl Scope for EventScope {
+fn document(event: &Event) -> Document {
+    Document::from(serde_json::to_value(event).unwrap_or_default())
+}
+
+impl Scope for EventScope<'_> {
     fn lookup<'p>(&self, path: &'p [String]) -> Option<(Document, &'p [String])> {
         match path {
             [root, field, rest @ ..] if root == "event" && field == "data" => Some((self.data.clone(), rest)),
-            [root, rest @ ..] if root == "event" => Some((self.event.clone(), rest)),
+            [root] if root == "event" => Some((document(self.event), &[])),
+            [root, rest @ ..] if root == "event" => Some((self.attributes(), rest)),
             _ => None,
         }
     }
@@ -162,7 +189,7 @@ impl Scope for EventScope {
 
 fn contract_documents<'a>(
     installation: &'a Installation,
-    run: &Run,
+    run: &Caller,
     call: &Call,
 ) -> Option<(&'a Validator, &'a Validator)> {
     let pipeline = installation.pipelines.get(&run.plan.pipeline.name)?;
@@ -171,7 +198,7 @@ fn contract_documents<'a>(
 }
 
 /// The connector's settings, with the base URL that it builds its requests from.
-fn connection_config(open: &OpenConnection) -> Json {
+pub(super) fn connection_config(open: &OpenConnection) -> Json {
     let mut config = open.connection.config.to_value();
     if let Some(fields) = config.as_object_mut() {
         fields.entry("base_url").or_insert_with(|| open.connection.base_url.clone().into());
@@ -179,7 +206,7 @@ fn connection_config(open: &OpenConnection) -> Json {
     Json::from(config)
 }
 
-fn authority(shared: &Arc<Shared>, open: &OpenConnection, operation: &str) -> Result<Authority, Failure> {
+pub(super) fn authority(shared: &Arc<Shared>, open: &OpenConnection, operation: &str) -> Result<Authority, Failure> {
     let mut secrets = Vec::new();
     for (name, reference) in &open.connection.secrets {
         let secret = shared
@@ -194,7 +221,7 @@ fn authority(shared: &Arc<Shared>, open: &OpenConnection, operation: &str) -> Re
     Ok(Authority { egress: open.outlets.get(operation).cloned(), state: Some((state, buckets)), secrets })
 }
 
-fn context(run: &Run, step: &str, config: Json) -> StepContext {
+fn context(run: &Caller, step: &str, config: Json) -> StepContext {
     StepContext {
         run: run.id.to_string(),
         pipeline: run.plan.pipeline.name.clone(),
@@ -223,7 +250,7 @@ fn pure_output(plugin: &Plugin, answer: invoker::Answer) -> Result<Output, Failu
             Ok(Output::Verdict(verdict))
         }
         invoker::Answer::Assessment(assessment) => Ok(Output::Assessment(assessment)),
-        invoker::Answer::Receipt(..) => {
+        invoker::Answer::Receipt(..) | invoker::Answer::Portion(_) | invoker::Answer::Page(_) => {
             Err(Failure::new(FailureKind::Permanent, "plugin.contract", "a pure step answered with events"))
         }
     }
@@ -248,8 +275,14 @@ fn fits(schema: Option<&Validator>, document: &Document, what: &str, code: &str)
     Err(Failure::new(kind, code, format!("the {what} does not follow its schema at {place}: {}", error.masked())))
 }
 
-fn refused(node: crate::flow::plan::NodeId, failure: Failure) -> Answer {
-    Answer { node, result: Err(failure), usage: Usage::default(), log: Vec::<LogLine>::new(), annotations: Vec::new() }
+fn refused(instance: InstanceId, failure: Failure) -> Answer {
+    Answer {
+        instance,
+        result: Err(failure),
+        usage: Usage::default(),
+        log: Vec::<LogLine>::new(),
+        annotations: Vec::new(),
+    }
 }
 
 fn pure_failure(error: CallError) -> Failure {
@@ -265,7 +298,7 @@ fn pure_failure(error: CallError) -> Failure {
 }
 
 /// What a connector's defect means: a write that was cut short may have taken effect, whatever cut it short.
-fn effect_failure(error: CallError, read_only: bool) -> Failure {
+pub(super) fn effect_failure(error: CallError, read_only: bool) -> Failure {
     let answered = matches!(error, CallError::Failure(_) | CallError::Unavailable { .. });
     // Refused before the guest began.
     if matches!(&error, CallError::Limit(exceeded) if exceeded.limit == Limit::Input) {

@@ -16,38 +16,50 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
     accept,
+    actors::{Actors, Command, Timers},
+    audit::{self, Audit, checkpoints::Checkpoints},
     clock::SystemClock,
     config::Config,
     contracts::Library,
     facts::{Facts, FactsError},
     identity,
+    inbox::Inbox,
     index::Index,
     install::{InstallError, Installer},
     installation::Installation,
     intake::Intake,
+    mailbox::Mailbox,
     package::{Package, PackageError},
+    people,
     permits::Permits,
+    polls,
+    queues::{Queue, Queues},
     runner::{self, Shared},
+    schedules,
     secrets::LocalSecrets,
     traffic,
+    triggers::Board,
     turns::Turns,
     webhook,
 };
 use crate::{
     flow::view,
     model::{
+        audit::{AuditLine, Cause},
         connection::WebhookSource,
         entry::Entry,
         event::Event,
+        explanation::Explanation,
         id::RunId,
+        pipeline::Order,
         run::{RunSummary, RunView},
     },
     net::egress::Gateway,
     ports::{
         clock::Clock,
         hub::{
-            AcceptError, Acceptance, Delivered, Hub as HubPort, PipelineView, PluginView, Readiness, RunFilter,
-            WebhookError,
+            AcceptError, Acceptance, ActError, AuditFilter, ControlRequest, Decision, Delivered, Hub as HubPort,
+            PipelineView, PluginView, Question, QuestionFilter, Readiness, RunFilter, WebhookError,
         },
         invoker::{Delivery, Invoker},
         journal::{Position, StreamId},
@@ -58,10 +70,15 @@ use crate::{
     wasm::Sandbox,
 };
 
+/// How many runs of one key are explained, the latest.
+const EXPLAINED_RUNS_MAX: usize = 100;
 /// How many appends one look at the journal reads at start.
 const TAIL_PAGE: usize = 512;
 /// How often the store's health is looked at, milliseconds.
 const HEALTH_PERIOD_MS: u64 = 250;
+/// How long after a start waits and questions that fell due before it are over, milliseconds: what came in meanwhile is
+/// looked at first.
+const CATCH_UP_MS: u64 = 2_000;
 /// How long shutdown waits for runs to reach their next durable point.
 const SHUTDOWN_LIMIT: Duration = Duration::from_secs(10);
 
@@ -130,6 +147,9 @@ pub enum StartError {
         #[from]
         source: RecordError,
     },
+    /// The audit log cannot be used, and without it nothing may be changed.
+    #[error(transparent)]
+    Audit(#[from] audit::begin::BeginError),
 }
 
 /// A running hub. Cheap to clone.
@@ -139,6 +159,9 @@ pub struct Hub {
     installer: Arc<Installer>,
     store: Arc<Store>,
     clock: Arc<SystemClock>,
+    triggers: Arc<Board>,
+    audit: Arc<Audit>,
+    checkpoints: Arc<Checkpoints>,
 }
 
 impl Hub {
@@ -161,7 +184,9 @@ impl Hub {
         let invoker: Arc<dyn Invoker> = Arc::new(sandbox);
         let gateway = Gateway::new().map_err(|error| StartError::Egress { problem: error.to_string() })?;
         let library = Library::built_in().map_err(|problem| StartError::Contracts { problem })?;
+        let (audit, checkpoints) = audit::begin::begin(data, &store, &clock).await?;
         let installer = Installer {
+            audit: Arc::clone(&audit),
             records: store.records(),
             blobs: store.blobs(),
             invoker: Arc::clone(&invoker),
@@ -181,13 +206,20 @@ impl Hub {
             secrets: Arc::new(LocalSecrets),
             installation: ArcSwap::from_pointee(installation),
             index: Index::default(),
+            actors: Actors::default(),
+            timers: Timers::default(),
+            mailbox: Mailbox::default(),
+            queues: Queues::default(),
+            inbox: Inbox::default(),
+            grace: system_clock.now().plus_millis(CATCH_UP_MS),
             turns: Turns::default(),
             permits: Permits::default(),
             intake: Intake::default(),
             stopping: CancellationToken::new(),
             tasks: TaskTracker::new(),
         });
-        Ok(Self { shared, installer: Arc::new(installer), store, clock: system_clock })
+        let triggers = Arc::default();
+        Ok(Self { shared, installer: Arc::new(installer), store, clock: system_clock, triggers, audit, checkpoints })
     }
 
     /// Installs what an operator declares. What is there already is left as it is.
@@ -195,29 +227,32 @@ impl Hub {
     /// # Errors
     /// As [`StartError`] says; what came before the refused part stays installed.
     pub async fn apply(&self, config: &Config) -> Result<(), StartError> {
+        let cause = Cause::config("declared in the configuration that the hub was started with");
         self.shared.intake.limit(&config.hub);
         for folder in &config.plugins {
             let package = Package::read(folder)?;
             let now = self.shared.installation.load_full();
-            self.swap(self.installer.plugin(&now, package).await?);
+            self.swap(self.installer.plugin(&now, &cause, package).await?);
         }
         for (name, connection) in &config.connections {
             let now = self.shared.installation.load_full();
-            self.swap(self.installer.connection(&now, name, connection.clone()).await?);
+            self.swap(self.installer.connection(&now, &cause, name, connection.clone()).await?);
         }
         for (name, source) in &config.sources {
             let now = self.shared.installation.load_full();
-            self.swap(self.installer.source(&now, name, source.clone()).await?);
+            self.swap(self.installer.source(&now, &cause, name, source.clone()).await?);
         }
         for path in &config.pipelines {
             let text =
                 std::fs::read_to_string(path).map_err(|source| StartError::Pipeline { path: path.clone(), source })?;
             let now = self.shared.installation.load_full();
-            self.swap(self.installer.pipeline(&now, &path.display().to_string(), &text).await?);
+            self.swap(self.installer.pipeline(&now, &cause, &path.display().to_string(), &text).await?);
         }
+        let now = self.shared.installation.load_full();
+        self.swap(self.installer.people(&now, &cause, &config.people).await?);
         for (pipeline, names) in &config.bindings {
             let now = self.shared.installation.load_full();
-            self.swap(self.installer.bindings(&now, pipeline, names.clone()).await?);
+            self.swap(self.installer.bindings(&now, &cause, pipeline, names.clone()).await?);
         }
         Ok(())
     }
@@ -235,8 +270,28 @@ impl Hub {
         if tokio::time::timeout(SHUTDOWN_LIMIT, self.shared.tasks.wait()).await.is_err() {
             tracing::warn!("some runs were still busy; they are taken up at the next start");
         }
+        self.sign().await;
         if let Err(reason) = self.store.close().await {
             tracing::error!(reason, "the store did not close cleanly");
+        }
+    }
+
+    /// Signs how far the journal has got. That it cannot is no reason to stop.
+    async fn sign(&self) {
+        if let Err(error) = self.checkpoints.make().await {
+            tracing::error!(error = &error as &dyn std::error::Error, "the journal's state could not be signed");
+        }
+    }
+
+    /// Signs how far the journal has got, every few minutes until the hub stops.
+    async fn keep_signing(self) {
+        let stopping = self.shared.stopping.clone();
+        loop {
+            tokio::select! {
+                () = stopping.cancelled() => return,
+                () = self.clock.sleep_until(self.clock.now().plus_millis(audit::checkpoints::PERIOD_MS)) => {}
+            }
+            self.sign().await;
         }
     }
 
@@ -275,6 +330,7 @@ impl Hub {
         for problem in self.missing_secrets() {
             tracing::warn!(problem, "a secret cannot be read: what needs it will fail");
         }
+        self.shared.tasks.spawn(self.clone().keep_signing());
         let shared = &self.shared;
         let mut accepted = Vec::new();
         let mut after = Position::default();
@@ -286,6 +342,13 @@ impl Hub {
                 stored.entries.iter().filter_map(Entry::time).for_each(|time| self.clock.witness(time));
                 match stored.stream {
                     StreamId::Acceptance(id) => {
+                        for entry in &stored.entries {
+                            if let Entry::Accepted(fact) = entry {
+                                for key in shared.installation.load().signal_keys(&fact.event) {
+                                    shared.mailbox.keep(key, fact.time, id);
+                                }
+                            }
+                        }
                         accepted.extend(stored.entries.into_iter().filter_map(|entry| match entry {
                             Entry::Accepted(fact) if !fact.starts.is_empty() => Some((id, fact)),
                             _ => None,
@@ -293,7 +356,11 @@ impl Hub {
                     }
                     StreamId::Run(run) => {
                         shared.index.add(run, &stored.entries);
+                        // What lies there is offered to the run when it is taken up.
+                        shared.mailbox.observe(run, &stored.entries);
+                        shared.inbox.observe(run, &stored.entries);
                     }
+                    StreamId::Audit => {}
                 }
             }
             // Those whose every run has begun need not be kept in memory until the end.
@@ -303,12 +370,28 @@ impl Hub {
         if !unsettled.is_empty() {
             tracing::info!(runs = unsettled.len(), "taking up runs that were cut short");
         }
+        // Runs under way hold the turn of their key, in the order in which they began.
+        for begun in shared.index.open() {
+            let order = shared.installation.load().pipelines.get(&begun.pipeline).map(|found| found.plan.order);
+            if order == Some(Order::Exclusive) {
+                let _ = shared.queues.enter(Queue::of(&begun.pipeline, &begun.key), begun.id, begun.acceptance);
+            }
+        }
         for run in unsettled {
+            // A run that only waits is not read before there is something to do.
+            if let Some(due) = shared.index.only_waits(run) {
+                shared.timers.set(due.max(shared.grace), run);
+                for (key, acceptance) in shared.mailbox.lying_for(run) {
+                    runner::deliver(shared, run, Command::Signal { key, acceptance });
+                }
+                continue;
+            }
             if let Err(error) = runner::resume(shared, run).await {
                 tracing::error!(%run, error = &error as &dyn std::error::Error, "a run cannot be taken up");
                 shared.index.stuck(run, format!("it cannot be taken up: {error}"));
             }
         }
+        shared.tasks.spawn(runner::keep_time(Arc::clone(shared)));
         for (id, fact) in accepted {
             for start in fact.starts.iter().filter(|start| !shared.index.contains(start.run)) {
                 // Settled so long ago that the list no longer holds it?
@@ -317,6 +400,8 @@ impl Hub {
                 }
             }
         }
+        shared.tasks.spawn(schedules::run(Arc::clone(shared), Arc::clone(&self.triggers)));
+        shared.tasks.spawn(polls::run(Arc::clone(shared), Arc::clone(&self.triggers)));
         Ok(())
     }
 
@@ -338,6 +423,13 @@ impl Hub {
         let plan = shared.installation.load().plans.get(&start.pipeline.digest).cloned()?;
         let started = runner::started(&plan, &accepted, acceptance, start);
         view::story(id, &[Entry::RunStarted(Box::new(started))])
+    }
+
+    fn name(&self, question: &mut Question) {
+        if let Some(summary) = self.shared.index.get(question.run) {
+            question.pipeline = Some(summary.pipeline);
+            question.key = Some(summary.key);
+        }
     }
 
     /// Figures of the store since it was opened.
@@ -398,6 +490,36 @@ impl HubPort for Hub {
         Box::pin(changes)
     }
 
+    fn questions(&self, filter: &QuestionFilter) -> Vec<Question> {
+        let mut questions = self.shared.inbox.list(filter);
+        for question in &mut questions {
+            self.name(question);
+        }
+        questions
+    }
+
+    fn question<'a>(&'a self, run: RunId, step: &'a str) -> BoxFuture<'a, Option<Question>> {
+        async move {
+            let mut question = self.shared.inbox.get(run, step)?;
+            self.name(&mut question);
+            let (entries, _) = self.shared.facts.read(StreamId::Run(run)).await.ok()?;
+            question.evidence = entries.into_iter().rev().find_map(|entry| match entry {
+                Entry::ApprovalAsked(asked) if asked.step == step => Some(asked.evidence),
+                _ => None,
+            });
+            Some(question)
+        }
+        .boxed()
+    }
+
+    fn decide<'a>(&'a self, run: RunId, step: &'a str, decision: Decision) -> BoxFuture<'a, Result<(), ActError>> {
+        people::decide(&self.shared, run, step, decision).boxed()
+    }
+
+    fn control(&self, run: RunId, request: ControlRequest) -> BoxFuture<'_, Result<(), ActError>> {
+        people::control(&self.shared, run, request).boxed()
+    }
+
     fn plugins(&self) -> Vec<PluginView> {
         let installation = self.shared.installation.load();
         let mut views = Vec::new();
@@ -433,6 +555,22 @@ impl HubPort for Hub {
             .collect()
     }
 
+    fn audit(&self, filter: AuditFilter) -> BoxFuture<'_, Result<Vec<AuditLine>, String>> {
+        async move { self.audit.list(&filter).await.map_err(|error| error.to_string()) }.boxed()
+    }
+
+    fn explain(&self, key: String) -> BoxFuture<'_, Result<Explanation, String>> {
+        async move {
+            let filter = RunFilter { key: Some(key.clone()), limit: EXPLAINED_RUNS_MAX, ..RunFilter::default() };
+            let mut runs = Vec::new();
+            for summary in self.shared.index.list(&filter) {
+                runs.extend(Self::story(&self.shared, summary.id).await);
+            }
+            audit::explain::explain(&self.audit, key, runs).await.map_err(|error| error.to_string())
+        }
+        .boxed()
+    }
+
     fn readiness(&self) -> Readiness {
         let journal = self.shared.facts.health();
         let stopping = self.shared.stopping.is_cancelled();
@@ -450,6 +588,8 @@ impl HubPort for Hub {
         let secrets = self.missing_secrets().len();
         let secrets =
             if secrets == 0 { ok() } else { format!("{secrets} secrets cannot be read: see the log of the start") };
+        let failing = self.triggers.problems().len();
+        let triggers = if failing == 0 { ok() } else { format!("{failing} triggers fail: see the log") };
         let unusable = &installation.unusable;
         let installed = if unusable.is_empty() { ok() } else { unusable.join("; ") };
         let mut checks = vec![
@@ -458,6 +598,7 @@ impl HubPort for Hub {
             ("runs".to_owned(), stuck),
             ("journal".to_owned(), journal.clone().err().unwrap_or_else(ok)),
             ("bindings".to_owned(), if unbound.is_empty() { ok() } else { unbound.join("; ") }),
+            ("triggers".to_owned(), triggers),
             ("lifecycle".to_owned(), if stopping { "the hub is stopping".to_owned() } else { ok() }),
         ];
         // As information: a remote that is left alone is no reason to refuse events.

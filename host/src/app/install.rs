@@ -16,9 +16,11 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use self::checks::{check_exports, check_manifest, fits_config};
 pub use self::error::InstallError;
 use super::{
+    audit::Audit,
     build,
     contracts::Library,
-    installation::{Installation, OpenConnection, Pipeline, Plugin},
+    inbox::People,
+    installation::{Installation, OpenConnection, POLL, POLLING, Pipeline, Plugin},
     package::{Package, Schemas},
 };
 use crate::{
@@ -27,11 +29,13 @@ use crate::{
         plan::compile,
     },
     model::{
+        audit::Cause,
         connection::{Connection, WebhookSource},
         id::{Digest, PluginId},
         limits::Limits,
         manifest::{Kind, Manifest},
         pace::Pace,
+        pipeline::Origin,
     },
     net::egress::{EgressScope, Gateway},
     ports::{
@@ -62,7 +66,8 @@ struct PipelineRecord {
     text: String,
 }
 
-/// Makes installations. Everything it changes is recorded before it is used.
+/// Makes installations. Everything it changes is first recorded in the audit log, with who changes it and why, then
+/// among the records, and only then used.
 pub struct Installer {
     /// Where records are kept.
     pub records: Arc<dyn Records>,
@@ -80,6 +85,8 @@ pub struct Installer {
     pub library: Arc<Library>,
     /// Where plugins' assets are kept: a package's folder may be built anew or go away.
     pub assets: PathBuf,
+    /// Where each change is recorded before it is made.
+    pub audit: Arc<Audit>,
 }
 
 impl Installer {
@@ -110,6 +117,9 @@ impl Installer {
                 Ok(open) => drop(next.connections.insert(name, Arc::new(open))),
                 Err(error) => next.unusable.push(error.to_string()),
             }
+        }
+        for (key, stored) in self.all("people").await? {
+            next.people = Arc::new(read(&key, &stored)?);
         }
         for (key, stored) in self.all("source/").await? {
             next.sources.insert(key.trim_start_matches("source/").to_owned(), read(&key, &stored)?);
@@ -143,7 +153,12 @@ impl Installer {
     ///
     /// # Errors
     /// As [`InstallError`] says; nothing has changed then.
-    pub async fn plugin(&self, now: &Installation, package: Package) -> Result<Option<Installation>, InstallError> {
+    pub async fn plugin(
+        &self,
+        now: &Installation,
+        cause: &Cause,
+        package: Package,
+    ) -> Result<Option<Installation>, InstallError> {
         let Package { manifest, manifest_text, wasm, digest, schemas, assets, .. } = package;
         let id = title(&manifest);
         if let Some(installed) = now.plugins.get(&manifest.id).and_then(|versions| versions.get(&manifest.version)) {
@@ -164,7 +179,7 @@ impl Installer {
         add_plugin(&mut next, plugin);
         self.reopen(&mut next);
         self.blobs.put(wasm).await?;
-        self.put(&key, &record).await?;
+        self.put(cause, &key, &record).await?;
         Ok(Some(next))
     }
 
@@ -175,6 +190,7 @@ impl Installer {
     pub async fn pipeline(
         &self,
         now: &Installation,
+        cause: &Cause,
         name: &str,
         text: &str,
     ) -> Result<Option<Installation>, InstallError> {
@@ -189,9 +205,9 @@ impl Installer {
                 return Err(InstallError::PipelineTaken { name: used.name, version: used.version });
             }
             Some(_) => {}
-            None => self.put(&key, &PipelineRecord { text: text.to_owned() }).await?,
+            None => self.put(cause, &key, &PipelineRecord { text: text.to_owned() }).await?,
         }
-        self.put(&format!("active/{}", used.name), &used.version).await?;
+        self.put(cause, &format!("active/{}", used.name), &used.version).await?;
         let mut next = copy(now);
         next.plans.insert(used.digest, Arc::clone(&pipeline.plan));
         next.pipelines.insert(used.name, Arc::new(pipeline));
@@ -205,6 +221,7 @@ impl Installer {
     pub async fn connection(
         &self,
         now: &Installation,
+        cause: &Cause,
         name: &str,
         connection: Connection,
     ) -> Result<Option<Installation>, InstallError> {
@@ -214,11 +231,28 @@ impl Installer {
         // Opened once to be checked, and again under the revision that its record gets.
         self.open(now, name, connection.clone(), 0)?;
         let key = format!("connection/{name}");
-        self.put(&key, &connection).await?;
+        self.put(cause, &key, &connection).await?;
         let revision = self.records.get(&key).await?.map_or(0, |stored| stored.revision.0);
         let mut next = copy(now);
         next.connections.insert(name.to_owned(), Arc::new(self.open(now, name, connection, revision)?));
         Ok(Some(next))
+    }
+
+    /// Declares groups of people, and who stands in for whom.
+    ///
+    /// # Errors
+    /// If it cannot be recorded; nothing has changed then.
+    pub async fn people(
+        &self,
+        now: &Installation,
+        cause: &Cause,
+        people: &People,
+    ) -> Result<Option<Installation>, InstallError> {
+        if *now.people == *people {
+            return Ok(None);
+        }
+        self.put(cause, "people", people).await?;
+        Ok(Some(Installation { people: Arc::new(people.clone()), ..copy(now) }))
     }
 
     /// Sets a webhook source.
@@ -228,6 +262,7 @@ impl Installer {
     pub async fn source(
         &self,
         now: &Installation,
+        cause: &Cause,
         name: &str,
         source: WebhookSource,
     ) -> Result<Option<Installation>, InstallError> {
@@ -242,7 +277,7 @@ impl Installer {
             return Err(wrong(format!("plugin `{}` declares no `[webhook]`", source.plugin)));
         }
         fits_config(&plugin.schemas, &source.config.to_value()).map_err(wrong)?;
-        self.put(&format!("source/{name}"), &source).await?;
+        self.put(cause, &format!("source/{name}"), &source).await?;
         let mut next = copy(now);
         next.sources.insert(name.to_owned(), source);
         Ok(Some(next))
@@ -255,6 +290,7 @@ impl Installer {
     pub async fn bindings(
         &self,
         now: &Installation,
+        cause: &Cause,
         pipeline: &str,
         names: BTreeMap<String, String>,
     ) -> Result<Option<Installation>, InstallError> {
@@ -277,10 +313,21 @@ impl Installer {
                 )));
             }
         }
+        for trigger in &installed.definition.triggers {
+            let Origin::Poll { connection: polled, .. } = &trigger.origin else { continue };
+            let open = names.get(&polled.value).and_then(|connection| now.connections.get(connection));
+            if let Some(open) = open.filter(|open| !open.plugin.exports(POLLING)) {
+                return Err(wrong(format!(
+                    "the pipeline polls `{}`, and plugin `{}` of connection `{}` exports no \
+                     `crossdock:plugin/{POLLING}`",
+                    polled.value, open.plugin.manifest.id, open.name
+                )));
+            }
+        }
         if let Some(name) = names.keys().find(|name| !installed.uses.contains_key(*name)) {
             return Err(wrong(format!("the pipeline uses nothing named `{name}`")));
         }
-        self.put(&format!("binding/{pipeline}"), &names).await?;
+        self.put(cause, &format!("binding/{pipeline}"), &names).await?;
         let mut next = copy(now);
         next.bindings.insert(pipeline.to_owned(), names);
         Ok(Some(next))
@@ -373,21 +420,25 @@ impl Installer {
                 return Err(wrong(format!("the plugin needs secret `{needed}`: add `secrets.{needed} = \"file:…\"`")));
             }
         }
-        let outlets = plugin
-            .manifest
-            .operations
-            .iter()
-            .map(|(operation, declared)| {
+        // A poll is no operation. Its requests are granted like those of a read, or of an operation of this name, if the
+        // manifest has one.
+        let poll = plugin.exports(POLLING).then_some((POLL, [].as_slice()));
+        let operations =
+            plugin.manifest.operations.iter().map(|(name, declared)| (name.as_str(), declared.read_methods.as_slice()));
+        let outlets = poll
+            .into_iter()
+            .chain(operations)
+            .map(|(operation, read_methods)| {
                 let scope = EgressScope {
                     connection_name: name.to_owned(),
                     connection: connection.clone(),
                     capabilities: plugin.manifest.capabilities.http.clone(),
-                    read_methods: declared.read_methods.clone(),
+                    read_methods: read_methods.to_vec(),
                     revision,
                     secrets: Arc::clone(&self.secrets),
                     clock: Arc::clone(&self.clock),
                 };
-                (operation.clone(), self.gateway.open(scope))
+                (operation.to_owned(), self.gateway.open(scope))
             })
             .collect();
         let used = Plugin::used(&plugin.manifest, plugin.inspection.digest, revision);
@@ -457,11 +508,10 @@ impl Installer {
         }
     }
 
-    async fn put(&self, key: &str, value: &impl Serialize) -> Result<(), InstallError> {
+    async fn put(&self, cause: &Cause, key: &str, value: &impl Serialize) -> Result<(), InstallError> {
         let bytes = serde_json::to_vec(value)
             .map_err(|error| InstallError::Damaged { key: key.to_owned(), problem: error.to_string() })?;
-        let current = self.records.get(key).await?;
-        self.records.put_if(key, Bytes::from(bytes), current.map(|stored| stored.revision)).await?;
+        self.audit.put(&*self.records, cause, key, Bytes::from(bytes)).await?;
         Ok(())
     }
 }
@@ -478,6 +528,7 @@ fn copy(now: &Installation) -> Installation {
         connections: now.connections.clone(),
         bindings: now.bindings.clone(),
         sources: now.sources.clone(),
+        people: Arc::clone(&now.people),
         unusable: now.unusable.clone(),
     }
 }

@@ -15,7 +15,7 @@ pub(super) fn connections(shared: &Shared) -> Vec<ConnectionView> {
 
 /// The lanes as they are now, the first to go first.
 pub(super) fn lanes(shared: &Shared) -> LanesView {
-    let (under_way, runs_limit) = (shared.tasks.len(), shared.intake.runs_limit());
+    let (under_way, runs_limit) = (shared.actors.count(), shared.intake.runs_limit());
     let lanes = Lane::ALL.map(|lane| {
         let refused_from = shed::room(lane, runs_limit);
         LaneView {

@@ -13,11 +13,13 @@
 //! | `runs` | runs, and their live stream |
 //! | `catalog` | plugins and pipelines |
 //! | `traffic` | connections and lanes |
+//! | `audit` | the audit log |
 //! | `health` | liveness, readiness, metrics |
 //! | `openapi` | the description of all this |
 
 mod answer;
 mod attend;
+mod audit;
 mod catalog;
 mod cloudevents;
 mod events;
@@ -168,6 +170,8 @@ fn routes() -> Vec<Route> {
         ("/v1/connections", &["get"], get(traffic::connections)),
         ("/v1/connections/{name}", &["get"], get(traffic::connection)),
         ("/v1/lanes", &["get"], get(traffic::lanes)),
+        ("/v1/audit", &["get"], get(audit::list)),
+        ("/v1/audit/explain", &["get"], get(audit::explain)),
         ("/health/live", &["get"], get(health::live)),
         ("/health/ready", &["get"], get(health::ready)),
         ("/metrics", &["get"], get(health::metrics)),

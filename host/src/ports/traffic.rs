@@ -58,7 +58,7 @@ pub struct LastFailure {
 /// The lanes, and how much is under way.
 #[derive(Clone, Debug, Serialize)]
 pub struct LanesView {
-    /// Runs and acceptances that are under way.
+    /// Runs that are being worked on.
     pub under_way: usize,
     /// So many are under way at most.
     pub runs_limit: usize,

@@ -8,7 +8,10 @@ use std::{
 };
 
 use crate::{
-    app::config::{Config, HubLimits},
+    app::{
+        config::{Config, HubLimits},
+        inbox::People,
+    },
     cli::Failed,
     model::{
         connection::{Auth, Connection, SecretRef, WebhookSource},
@@ -92,6 +95,10 @@ impl Setting {
                 sources: BTreeMap::from([("shop".to_owned(), source)]),
                 bindings: BTreeMap::from([(PIPELINE_NAME.to_owned(), BTreeMap::from(names))]),
                 hub: HubLimits::default(),
+                people: People {
+                    groups: BTreeMap::from([("fulfilment-leads".to_owned(), vec!["lea".to_owned()])]),
+                    delegations: Vec::new(),
+                },
             },
         })
     }

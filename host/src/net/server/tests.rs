@@ -1,5 +1,6 @@
 //! The surface through real HTTP, before a hub that is only as clever as the tests need.
 
+mod audit;
 mod bad_input;
 mod connections;
 mod good_input;
@@ -23,8 +24,10 @@ use tokio::sync::oneshot;
 use super::{Options, ServeError, listen, serve};
 use crate::{
     model::{
+        audit::{AuditLine, AuditRecord},
         connection::{SecretRef, WebhookSource},
         event::Event,
+        explanation::Explanation,
         id::{AcceptanceId, Digest, RunId},
         json::Json,
         lane::Lane,
@@ -35,7 +38,10 @@ use crate::{
     },
     net::client::send,
     ports::{
-        hub::{AcceptError, Acceptance, Delivered, Hub, PipelineView, PluginView, Readiness, RunFilter, WebhookError},
+        hub::{
+            AcceptError, Acceptance, ActError, AuditFilter, ControlRequest, Decision, Delivered, Hub, PipelineView,
+            PluginView, Question, QuestionFilter, Readiness, RunFilter, WebhookError,
+        },
         invoker::{Delivery, WebhookReply},
         traffic::{BreakerView, ConnectionView, LanesView},
     },
@@ -68,6 +74,10 @@ fn summary(event: &Event) -> RunSummary {
         started: Timestamp::from_millis(0),
         updated: Timestamp::from_millis(1),
         acceptance,
+        parent: None,
+        out: 0,
+        wide: false,
+        halted: false,
     }
 }
 
@@ -203,6 +213,22 @@ impl Hub for Fake {
         if self.endless { twice.chain(stream::pending()).boxed() } else { twice.boxed() }
     }
 
+    fn questions(&self, _: &QuestionFilter) -> Vec<Question> {
+        Vec::new()
+    }
+
+    fn question<'a>(&'a self, _: RunId, _: &'a str) -> BoxFuture<'a, Option<Question>> {
+        Box::pin(async { None })
+    }
+
+    fn decide<'a>(&'a self, run: RunId, _: &'a str, _: Decision) -> BoxFuture<'a, Result<(), ActError>> {
+        Box::pin(async move { Err(ActError::UnknownRun { run }) })
+    }
+
+    fn control(&self, run: RunId, _: ControlRequest) -> BoxFuture<'_, Result<(), ActError>> {
+        Box::pin(async move { Err(ActError::UnknownRun { run }) })
+    }
+
     fn plugins(&self) -> Vec<PluginView> {
         Vec::new()
     }
@@ -231,6 +257,32 @@ impl Hub for Fake {
     }
 
     fn gauge(&self) {}
+
+    fn audit(&self, filter: AuditFilter) -> BoxFuture<'_, Result<Vec<AuditLine>, String>> {
+        if self.sick {
+            return ready(Err("the journal is damaged".to_owned())).boxed();
+        }
+        let line = |sequence: u64| AuditLine {
+            sequence,
+            record: AuditRecord {
+                time: Timestamp::from_millis(0),
+                actor: "operator:config".into(),
+                action: "connection.set".into(),
+                subject: "connection/erp".into(),
+                before: None,
+                after: Some(Digest::of(b"")),
+                reason: "declared".into(),
+            },
+            batch: sequence,
+            append: 0,
+        };
+        let lines = (1..=3).rev().map(line).filter(|line| filter.suits(line)).take(filter.limit);
+        ready(Ok(lines.collect())).boxed()
+    }
+
+    fn explain(&self, key: String) -> BoxFuture<'_, Result<Explanation, String>> {
+        ready(Ok(Explanation { key, runs: Vec::new() })).boxed()
+    }
 
     fn readiness(&self) -> Readiness {
         let store = if self.sick { "free some space on the disk" } else { "ok" };

@@ -98,7 +98,7 @@ pub(super) struct ConnectionViewDoc {
 #[schema(as = LanesView)]
 #[expect(dead_code, reason = "described, never made")]
 pub(super) struct LanesViewDoc {
-    /// Runs and acceptances that are under way.
+    /// Runs that are being worked on.
     under_way: usize,
     /// So many are under way at most.
     runs_limit: usize,
