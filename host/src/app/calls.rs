@@ -4,10 +4,11 @@
 use std::{cell::OnceCell, sync::Arc};
 
 use jsonschema::Validator;
+use tokio_util::sync::CancellationToken;
 
 use super::{
     installation::{Installation, OpenConnection, Plugin},
-    permits,
+    permits::{self, NotAdmitted},
     runner::Shared,
     state::ConnectionState,
 };
@@ -45,6 +46,8 @@ pub(super) struct Caller {
     pub(super) plan: Arc<Plan>,
     /// Its priority.
     pub(super) lane: Lane,
+    /// Told when the run is cancelled: a forward call that has not left does not leave any more.
+    pub(super) withdrawn: CancellationToken,
 }
 
 /// Calls a pure plugin: no network, no state, no secrets.
@@ -102,7 +105,16 @@ pub(super) async fn call(
         Ok(authority) => authority,
         Err(failure) => return Some(refused(call.instance, failure)),
     };
-    let admitted = permits::admit(shared, &open, run.lane, permits::settle_ms(&open, &call.operation)).await?;
+    let settle_ms = permits::settle_ms(&open, &call.operation);
+    let admitted = match permits::admit(shared, &open, run.lane, settle_ms, &run.withdrawn).await {
+        Ok(admitted) => admitted,
+        Err(NotAdmitted::Stopping) => return None,
+        Err(NotAdmitted::Withdrawn) => {
+            // Retryable, so that a write that an earlier attempt left in doubt is still found out about.
+            let message = "the run was cancelled before the call left; nothing has happened";
+            return Some(refused(call.instance, Failure::new(FailureKind::Retryable, "run.cancelled", message)));
+        }
+    };
     let completed = shared
         .invoker
         .invoke(Invocation {

@@ -57,7 +57,7 @@ pub async fn fetch_page(shared: &Arc<Shared>, open: &Arc<OpenConnection>, page: 
         Ok(authority) => authority,
         Err(failure) => return unfetched(failure),
     };
-    let Some(admitted) = permits::admit(shared, open, page.lane, 0).await else {
+    let Ok(admitted) = permits::admit(shared, open, page.lane, 0, &shared.stopping).await else {
         return unfetched(Failure::new(
             FailureKind::Retryable,
             "hub.stopping",

@@ -11,6 +11,7 @@ use std::{
 };
 
 use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
 
 use super::{installation::OpenConnection, runner::Shared, turns::Turn};
 use crate::{
@@ -47,8 +48,26 @@ pub(super) struct Admitted {
     _turn: Turn,
 }
 
-/// Waits until a call may leave; absent: the hub stops, and the call has not left.
-pub(super) async fn admit(shared: &Shared, open: &OpenConnection, lane: Lane, settle_ms: u64) -> Option<Admitted> {
+/// Why a call that waited has not left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum NotAdmitted {
+    /// The hub stops.
+    Stopping,
+    /// Nobody wants it any more.
+    Withdrawn,
+}
+
+/// Waits until a call may leave.
+///
+/// # Errors
+/// Why it has not: then nothing has happened, and nothing is held.
+pub(super) async fn admit(
+    shared: &Shared,
+    open: &OpenConnection,
+    lane: Lane,
+    settle_ms: u64,
+    withdrawn: &CancellationToken,
+) -> Result<Admitted, NotAdmitted> {
     let both = async {
         let permit = shared.permits.gate(open, &shared.clock).acquire(lane).await;
         let turn = shared.turns.outward.acquire(lane).await;
@@ -57,10 +76,11 @@ pub(super) async fn admit(shared: &Shared, open: &OpenConnection, lane: Lane, se
     let (mut permit, turn) = tokio::select! {
         biased;
         both = both => both,
-        () = shared.stopping.cancelled() => return None,
+        () = withdrawn.cancelled() => return Err(NotAdmitted::Withdrawn),
+        () = shared.stopping.cancelled() => return Err(NotAdmitted::Stopping),
     };
     permit.leaves(settle_ms);
-    Some(Admitted { permit, _turn: turn })
+    Ok(Admitted { permit, _turn: turn })
 }
 
 /// How long a remote may still be at a call of this operation when nobody hears how it ended, milliseconds.
@@ -422,5 +442,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+#[cfg(test)]
+mod run_tests;
 #[cfg(test)]
 mod tests;

@@ -234,8 +234,8 @@ impl Job {
     async fn ask(&self, cursor: Option<String>) -> Result<Page, String> {
         let (shared, open) = (&self.shared, &self.open);
         let authority = calls::authority(shared, open, POLL).map_err(|failure| failure.to_string())?;
-        let admitted = permits::admit(shared, open, Lane::default(), 0).await;
-        let admitted = admitted.ok_or_else(|| "the hub is stopping".to_owned())?;
+        let admitted = permits::admit(shared, open, Lane::default(), 0, &shared.stopping).await;
+        let admitted = admitted.map_err(|_| "the hub is stopping".to_owned())?;
         let now = shared.clock.now();
         let seed = hash32("crossdock poll 1", &[self.key.as_bytes(), &now.millis().to_be_bytes()]);
         let attributes = vec![("event".to_owned(), self.event_type.clone())];

@@ -31,7 +31,7 @@ use crate::{
         plan::Plan,
     },
     model::{
-        entry::{Accepted, Entry, Output, RunStarted, Start},
+        entry::{Accepted, Control, Entry, Output, RunStarted, Start},
         failure::{Failure, FailureKind},
         id::{AcceptanceId, Digest, RunId},
         json::Json,
@@ -224,6 +224,8 @@ struct Drive {
     out: FuturesUnordered<BoxFuture<'static, Option<Box<Answer>>>>,
     /// When there is something to do without anybody's asking.
     due: Option<Timestamp>,
+    /// Withdraws forward calls that have not left.
+    withdrawn: CancellationToken,
 }
 
 /// The run is no longer ours to carry forward.
@@ -254,7 +256,15 @@ fn spawn(shared: &Arc<Shared>, drive: Drive) {
 
 impl Drive {
     fn new(run: Run, version: Version, buffer: Vec<Entry>, commands: mpsc::UnboundedReceiver<Command>) -> Self {
-        Self { run, version, buffer, commands, out: FuturesUnordered::new(), due: None }
+        Self {
+            run,
+            version,
+            buffer,
+            commands,
+            out: FuturesUnordered::new(),
+            due: None,
+            withdrawn: CancellationToken::new(),
+        }
     }
 
     /// Works until the run is settled, or only waits so long that it need not be kept in memory.
@@ -342,8 +352,12 @@ impl Drive {
             Command::Control(controlled, reply) => {
                 let checked = self.run.check_control(&controlled.action);
                 if checked.is_ok() {
+                    let cancels = matches!(controlled.action, Control::Cancel { .. }) && !self.run.is_halted();
                     self.turn(Input::Control(controlled), shared).await?;
                     self.commit(shared).await?;
+                    if cancels {
+                        self.withdrawn.cancel();
+                    }
                 }
                 let _ = reply.send(checked);
                 Ok(())
@@ -381,7 +395,9 @@ impl Drive {
     fn begin(&mut self, effect: Effect, shared: &Arc<Shared>, installation: &Arc<Installation>) {
         let (shared, installation) = (Arc::clone(shared), Arc::clone(installation));
         let lane = self.run.beginning().lane;
-        let caller = Caller { id: self.run.id, plan: Arc::clone(&self.run.plan), lane };
+        // Once the run is being wound up, its calls find out and undo: they leave, however long they wait.
+        let withdrawn = if self.run.is_halted() { CancellationToken::new() } else { self.withdrawn.clone() };
+        let caller = Caller { id: self.run.id, plan: Arc::clone(&self.run.plan), lane, withdrawn };
         match effect {
             Effect::Invoke(invoke) => self.out.push(
                 async move { Some(Box::new(calls::invoke(&shared, &installation, &caller, invoke).await)) }.boxed(),
