@@ -3,6 +3,7 @@
 mod approval;
 mod audit;
 mod bench;
+mod connection;
 mod control;
 mod dead_letter;
 mod demo;
@@ -64,6 +65,9 @@ enum Command {
     /// Check, draw and list pipelines.
     #[command(subcommand)]
     Pipeline(pipeline::Pipeline),
+    /// Look at connections, and at the lanes of the hub.
+    #[command(subcommand)]
+    Connection(connection::Connection),
     /// See who changed what runs, and prove the whole history without trusting the hub.
     #[command(subcommand)]
     Audit(audit::Audit),
@@ -117,6 +121,7 @@ async fn dispatch(command: Command, out: &Out) -> Result<ExitCode, Failed> {
         Command::DeadLetter(dead_letter) => dead_letter.run(out).await,
         Command::Plugin(plugin) => Box::pin(plugin.run(out)).await,
         Command::Pipeline(pipeline) => Box::pin(pipeline.run(out)).await,
+        Command::Connection(connection) => connection.run(out).await,
         Command::Audit(audit) => Box::pin(audit.run(out)).await,
         Command::Doctor(doctor) => doctor.run(out),
         Command::Bench(bench) => Box::pin(bench.run(out)).await,

@@ -6,6 +6,7 @@
 //! | [`address`] | which network addresses a connection may reach |
 //! | [`chain`] | whether a batch of the journal continues the one before it, and holds what it says |
 //! | [`egress`] | which HTTP requests a connector may send |
+//! | [`flow_control`] | which calls go now and which wait, which events are refused at peak |
 //! | [`replay`] | whether a whole journal, batch after batch, is what a checkpoint was signed for |
 //! | [`seal`] | whether the hub signed a checkpoint or an export |
 //! | [`signature`] | whether a webhook delivery comes from who holds the secret |
@@ -13,6 +14,7 @@
 pub mod address;
 pub mod chain;
 pub mod egress;
+pub mod flow_control;
 pub mod replay;
 pub mod seal;
 pub mod signature;

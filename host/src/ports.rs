@@ -10,3 +10,4 @@ pub mod journal;
 pub mod records;
 pub mod secrets;
 pub mod state;
+pub mod traffic;

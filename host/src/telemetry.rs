@@ -87,7 +87,7 @@ enum Kind {
 }
 
 /// Every metric of the hub. The names are part of what operators build on: they are not changed.
-const DESCRIPTIONS: [Description; 13] = {
+const DESCRIPTIONS: [Description; 20] = {
     use ::metrics::Unit::{Count, Seconds};
     use Kind::{Counter, Gauge, Histogram};
     [
@@ -113,6 +113,18 @@ const DESCRIPTIONS: [Description; 13] = {
             Count,
             "Requests to the hub's own API, by route and status",
         ),
+        Description("crossdock_connection_in_flight", Gauge, Count, "Calls under way, by connection"),
+        Description("crossdock_connection_waiting", Gauge, Count, "Calls that wait to leave, by connection"),
+        Description(
+            "crossdock_connection_breaker",
+            Gauge,
+            Count,
+            "Whether a remote is left alone, by connection: 0 closed, 1 half open, 2 open",
+        ),
+        Description("crossdock_lane_waiting", Gauge, Count, "Calls that wait, by lane and for what"),
+        Description("crossdock_runs_under_way", Gauge, Count, "Runs that are being worked on"),
+        Description("crossdock_events_refused_total", Counter, Count, "Events refused at peak, by lane"),
+        Description("crossdock_lane_unknown_total", Counter, Count, "Runs whose lane could not be told, by pipeline"),
         Description("process_cpu_seconds_total", Gauge, Seconds, "Processor time of the hub's process"),
     ]
 };

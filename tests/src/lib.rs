@@ -5,4 +5,5 @@ pub mod guests;
 pub mod hub;
 pub mod mock_sap;
 pub mod packages;
+pub mod remote;
 pub mod retail;

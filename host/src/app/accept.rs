@@ -8,7 +8,8 @@ use super::{
     actors::Command,
     calls::EventScope,
     installation::Installation,
-    runner::{self, RUNS_LIMIT, Shared},
+    intake,
+    runner::{self, Shared},
 };
 use crate::{
     model::{
@@ -31,14 +32,13 @@ pub async fn external(shared: &Arc<Shared>, events: Vec<Event>) -> Result<Vec<Ac
     if shared.stopping.is_cancelled() {
         return Err(AcceptError::Unavailable { reason: "the hub is stopping".to_owned() });
     }
-    if shared.actors.count() >= RUNS_LIMIT {
-        return Err(AcceptError::Unavailable { reason: format!("{RUNS_LIMIT} runs are under way; try again later") });
-    }
     let mut prepared = Vec::with_capacity(events.len());
     for (index, event) in events.into_iter().enumerate() {
         event.check().map_err(|source| AcceptError::Invalid { index, source })?;
         known(&installation, &event)?;
-        prepared.push(prepare(shared, &installation, event)?);
+        let accepted = prepare(shared, &installation, event)?;
+        shared.intake.check(intake::lane(&accepted), shared.actors.count())?;
+        prepared.push(accepted);
     }
     if prepared.len() > 1 {
         // A contradiction must refuse the batch before anything of it is stored.
@@ -126,7 +126,8 @@ fn prepare(shared: &Shared, installation: &Installation, event: Event) -> Result
         if wanted {
             super::calls::key(plan, &event)
                 .map_err(|error| wrong(format!("pipeline `{name}` finds no key in it: {error}")))?;
-            starts.push(Start { run: RunId::of(acceptance, name), pipeline: plan.pipeline.clone() });
+            let lane = intake::lane_of(plan, &scope);
+            starts.push(Start { run: RunId::of(acceptance, name), pipeline: plan.pipeline.clone(), lane });
         }
     }
     let digest = event.digest();

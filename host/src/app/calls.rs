@@ -4,9 +4,11 @@
 use std::{cell::OnceCell, sync::Arc};
 
 use jsonschema::Validator;
+use tokio_util::sync::CancellationToken;
 
 use super::{
     installation::{Installation, OpenConnection, Plugin},
+    permits::{self, NotAdmitted},
     runner::Shared,
     state::ConnectionState,
 };
@@ -26,6 +28,7 @@ use crate::{
         failure::{Failure, FailureKind},
         id::RunId,
         json::Json,
+        lane::Lane,
         limits::{Limit, Limits, Usage},
         log::LogLine,
     },
@@ -41,12 +44,15 @@ pub(super) struct Caller {
     pub(super) id: RunId,
     /// What it executes.
     pub(super) plan: Arc<Plan>,
+    /// Its priority.
+    pub(super) lane: Lane,
+    /// Told when the run is cancelled: a forward call that has not left does not leave any more.
+    pub(super) withdrawn: CancellationToken,
 }
 
 /// Calls a pure plugin: no network, no state, no secrets.
 pub(super) async fn invoke(shared: &Arc<Shared>, installation: &Installation, run: &Caller, invoke: Invoke) -> Answer {
-    // Closed only when the hub is gone.
-    let _turn = shared.turns.pure.acquire().await.ok();
+    let _turn = shared.turns.pure.acquire(run.lane).await;
     let Some(plugin) = installation.by_digest.get(&invoke.plugin.digest) else {
         let message = format!("component {} of `{}` is not installed", invoke.plugin.digest, invoke.plugin.id);
         return refused(invoke.instance, Failure::new(FailureKind::Permanent, "plugin.missing", message));
@@ -77,25 +83,38 @@ pub(super) async fn invoke(shared: &Arc<Shared>, installation: &Installation, ru
     Answer { instance: invoke.instance, result, usage, log, annotations }
 }
 
-/// Calls a connector's operation, with the authority of its connection and no more.
-pub(super) async fn call(shared: &Arc<Shared>, installation: &Installation, run: &Caller, call: Call) -> Answer {
+/// Calls a connector's operation, with the authority of its connection and no more. Absent: the hub stopped while the call
+/// waited to leave, and nothing has left.
+pub(super) async fn call(
+    shared: &Arc<Shared>,
+    installation: &Installation,
+    run: &Caller,
+    call: Call,
+) -> Option<Answer> {
     let open = match installation.connection(&run.plan.pipeline.name, &call.connection) {
         Ok(open) => Arc::clone(open),
         Err(problem) => {
-            return refused(call.instance, Failure::new(FailureKind::Permanent, "binding.missing", problem));
+            return Some(refused(call.instance, Failure::new(FailureKind::Permanent, "binding.missing", problem)));
         }
     };
     let documents = contract_documents(installation, run, &call);
     if let Err(failure) = fits(documents.map(|(input, _)| input), &call.input, "input", "contract.input") {
-        return refused(call.instance, failure);
+        return Some(refused(call.instance, failure));
     }
     let authority = match authority(shared, &open, &call.operation) {
         Ok(authority) => authority,
-        Err(failure) => return refused(call.instance, failure),
+        Err(failure) => return Some(refused(call.instance, failure)),
     };
-    // A remote that hangs holds its own connection's calls and nobody else's.
-    let _own = open.bulkhead.acquire().await.ok();
-    let _turn = shared.turns.outward.acquire().await.ok();
+    let settle_ms = permits::settle_ms(&open, &call.operation);
+    let admitted = match permits::admit(shared, &open, run.lane, settle_ms, &run.withdrawn).await {
+        Ok(admitted) => admitted,
+        Err(NotAdmitted::Stopping) => return None,
+        Err(NotAdmitted::Withdrawn) => {
+            // Retryable, so that a write that an earlier attempt left in doubt is still found out about.
+            let message = "the run was cancelled before the call left; nothing has happened";
+            return Some(refused(call.instance, Failure::new(FailureKind::Retryable, "run.cancelled", message)));
+        }
+    };
     let completed = shared
         .invoker
         .invoke(Invocation {
@@ -131,7 +150,8 @@ pub(super) async fn call(shared: &Arc<Shared>, installation: &Installation, run:
         }
         Ok(_) => Err(Failure::new(FailureKind::Permanent, "plugin.contract", "a connector answered with no document")),
     };
-    Answer { instance: call.instance, result, usage, log, annotations }
+    admitted.settle(result.as_ref().err());
+    Some(Answer { instance: call.instance, result, usage, log, annotations })
 }
 
 /// The key that an event gives a pipeline's run.

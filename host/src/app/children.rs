@@ -4,7 +4,11 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use serde_json::json;
 
-use super::runner::{self, Shared};
+use super::{
+    calls::{Caller, EventScope},
+    intake,
+    runner::{self, Shared},
+};
 use crate::{
     flow::machine::effect::{Answer, Start},
     model::{
@@ -13,6 +17,7 @@ use crate::{
         failure::{Failure, FailureKind},
         id::{AcceptanceId, RunId},
         json::Json,
+        lane::Lane,
         limits::Usage,
         run::RunState,
     },
@@ -22,13 +27,26 @@ use crate::{
 /// Starts a run, or finds it, and (unless it is detached) waits for its end.
 pub(super) async fn run(
     shared: &Arc<Shared>,
-    parent: RunId,
+    parent: &Caller,
     acceptance: AcceptanceId,
     key: String,
     start: Start,
 ) -> Answer {
     let Start { instance, run: child, pipeline, range, step, detach, data } = start;
-    let result = match begin(shared, parent, acceptance, key, child, &pipeline, &range, step, detach, data.json()).await
+    let result = match begin(
+        shared,
+        parent.id,
+        parent.lane,
+        acceptance,
+        key,
+        child,
+        &pipeline,
+        &range,
+        step,
+        detach,
+        data.json(),
+    )
+    .await
     {
         Err(failure) => Err(failure),
         Ok(()) if detach => Ok(Output::Json(Json::from(json!({ "run": child })))),
@@ -41,6 +59,7 @@ pub(super) async fn run(
 async fn begin(
     shared: &Arc<Shared>,
     parent: RunId,
+    lane: Lane,
     acceptance: AcceptanceId,
     key: String,
     child: RunId,
@@ -78,8 +97,10 @@ async fn begin(
     };
     let key = super::calls::key(&found.plan, &event)
         .map_err(|error| Failure::new(FailureKind::InvalidInput, "run.no-key", error.to_string()))?;
+    // As urgent as the run that waits for it, unless it says otherwise.
+    let lane = if found.plan.lane.is_some() { intake::lane_of(&found.plan, &EventScope::new(&event)) } else { lane };
     let parent = Some(Parent { run: parent, step, detached });
-    let started = RunStarted { time, acceptance, pipeline: found.plan.pipeline.clone(), key, event, parent };
+    let started = RunStarted { time, acceptance, pipeline: found.plan.pipeline.clone(), key, event, lane, parent };
     runner::start_with(shared, child, &found.plan, started);
     Ok(())
 }

@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeMap,
     fs,
+    num::NonZeroUsize,
     path::{Path, PathBuf},
 };
 
@@ -38,6 +39,19 @@ pub struct Config {
     /// Groups of people, and who stands in for whom.
     #[serde(default)]
     pub people: People,
+    /// Bounds of the hub itself.
+    #[serde(default)]
+    pub hub: HubLimits,
+}
+
+/// Bounds of the hub itself, which an operator may narrow.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HubLimits {
+    /// Runs under way at which no event is accepted any more; those of the lane `standard` are refused from 80 % of it on,
+    /// those of `bulk` from 50 %. Absent, or more: 50 000.
+    #[serde(default)]
+    pub runs_limit: Option<NonZeroUsize>,
 }
 
 /// Why a configuration cannot be used.

@@ -27,14 +27,19 @@ use super::{
     index::Index,
     install::{InstallError, Installer},
     installation::Installation,
+    intake::Intake,
     mailbox::Mailbox,
     package::{Package, PackageError},
-    people, polls,
+    people,
+    permits::Permits,
+    polls,
     queues::{Queue, Queues},
-    runner::{self, Shared, Turns},
+    runner::{self, Shared},
     schedules,
     secrets::LocalSecrets,
+    traffic,
     triggers::Board,
+    turns::Turns,
     webhook,
 };
 use crate::{
@@ -59,6 +64,7 @@ use crate::{
         invoker::{Delivery, Invoker},
         journal::{Position, StreamId},
         records::RecordError,
+        traffic::{ConnectionView, LanesView},
     },
     store::disk::{OpenError, Store},
     wasm::Sandbox,
@@ -207,6 +213,8 @@ impl Hub {
             inbox: Inbox::default(),
             grace: system_clock.now().plus_millis(CATCH_UP_MS),
             turns: Turns::default(),
+            permits: Permits::default(),
+            intake: Intake::default(),
             stopping: CancellationToken::new(),
             tasks: TaskTracker::new(),
         });
@@ -220,6 +228,7 @@ impl Hub {
     /// As [`StartError`] says; what came before the refused part stays installed.
     pub async fn apply(&self, config: &Config) -> Result<(), StartError> {
         let cause = Cause::config("declared in the configuration that the hub was started with");
+        self.shared.intake.limit(&config.hub);
         for folder in &config.plugins {
             let package = Package::read(folder)?;
             let now = self.shared.installation.load_full();
@@ -594,7 +603,7 @@ impl HubPort for Hub {
         let triggers = if failing == 0 { ok() } else { format!("{failing} triggers fail: see the log") };
         let unusable = &installation.unusable;
         let installed = if unusable.is_empty() { ok() } else { unusable.join("; ") };
-        let checks = vec![
+        let mut checks = vec![
             ("installation".to_owned(), installed),
             ("secrets".to_owned(), secrets),
             ("runs".to_owned(), stuck),
@@ -603,8 +612,22 @@ impl HubPort for Hub {
             ("triggers".to_owned(), triggers),
             ("lifecycle".to_owned(), if stopping { "the hub is stopping".to_owned() } else { ok() }),
         ];
+        // As information: a remote that is left alone is no reason to refuse events.
+        checks.push(("remotes".to_owned(), traffic::breakers(&self.shared)));
         // An unbound name parks the runs that need it; it is no reason to refuse events, which would lose them.
         Readiness { ready: journal.is_ok() && !stopping, checks }
+    }
+
+    fn connections(&self) -> Vec<ConnectionView> {
+        traffic::connections(&self.shared)
+    }
+
+    fn lanes(&self) -> LanesView {
+        traffic::lanes(&self.shared)
+    }
+
+    fn gauge(&self) {
+        traffic::gauge(&self.shared);
     }
 }
 

@@ -12,7 +12,6 @@ use std::{
 use bytes::Bytes;
 use semver::Version;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
-use tokio::sync::Semaphore;
 
 use self::checks::{check_exports, check_manifest, fits_config};
 pub use self::error::InstallError;
@@ -21,7 +20,7 @@ use super::{
     build,
     contracts::Library,
     inbox::People,
-    installation::{CALLS_AT_ONCE, Installation, OpenConnection, POLL, POLLING, Pipeline, Plugin},
+    installation::{Installation, OpenConnection, POLL, POLLING, Pipeline, Plugin},
     package::{Package, Schemas},
 };
 use crate::{
@@ -35,6 +34,7 @@ use crate::{
         id::{Digest, PluginId},
         limits::Limits,
         manifest::{Kind, Manifest},
+        pace::Pace,
         pipeline::Origin,
     },
     net::egress::{EgressScope, Gateway},
@@ -442,8 +442,8 @@ impl Installer {
             })
             .collect();
         let used = Plugin::used(&plugin.manifest, plugin.inspection.digest, revision);
-        let bulkhead = Arc::new(Semaphore::new(CALLS_AT_ONCE));
-        Ok(OpenConnection { name: name.to_owned(), connection, revision, plugin, used, bulkhead, outlets })
+        let pace = Pace::narrowest(&plugin.manifest.vendor, &connection.limits);
+        Ok(OpenConnection { name: name.to_owned(), connection, revision, plugin, used, pace, outlets })
     }
 
     /// The connection with the latest version of its plugin that its settings suit.

@@ -8,7 +8,6 @@ use std::{
 
 use jsonschema::Validator;
 use semver::Version;
-use tokio::sync::Semaphore;
 
 use super::{inbox::People, package::Schemas};
 use crate::{
@@ -28,6 +27,7 @@ use crate::{
         id::{ContractId, Digest, PluginId, SignalKey},
         limits::Limits,
         manifest::{Doubt, Manifest},
+        pace::Pace,
         pipeline::Definition,
     },
     ports::{egress::Egress, invoker::Inspection},
@@ -61,9 +61,6 @@ pub struct Installation {
     /// What is recorded and cannot be used, and why.
     pub unusable: Vec<String>,
 }
-
-/// Calls of one connection at the same time; others wait.
-pub const CALLS_AT_ONCE: usize = 32;
 
 /// An installed plugin version.
 pub struct Plugin {
@@ -107,8 +104,8 @@ pub struct OpenConnection {
     pub plugin: Arc<Plugin>,
     /// How records name the plugin under this connection's grant.
     pub used: Arc<PluginUse>,
-    /// Its calls at the same time.
-    pub bulkhead: Arc<Semaphore>,
+    /// How fast its remote may be called.
+    pub pace: Pace,
     /// The way out, by operation.
     pub outlets: HashMap<String, Arc<dyn Egress>>,
 }

@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
-use super::{calls, installation::OpenConnection, runner::Shared};
+use super::{calls, installation::OpenConnection, permits, runner::Shared};
 use crate::{
     model::{
         failure::{Failure, FailureKind},
         id::hash32,
         json::Json,
+        lane::Lane,
         limits::{Limits, Usage},
         log::LogLine,
     },
@@ -29,6 +30,8 @@ pub struct PageCall {
     pub cursor: Option<String>,
     /// The bound of this attempt; absent: the plugin's own.
     pub timeout_ms: Option<u64>,
+    /// The priority of whoever asks.
+    pub lane: Lane,
     /// Where; its `config` is replaced by the connection's.
     pub step: StepContext,
 }
@@ -52,14 +55,15 @@ pub struct Fetched {
 pub async fn fetch_page(shared: &Arc<Shared>, open: &Arc<OpenConnection>, page: PageCall) -> Fetched {
     let authority = match calls::authority(shared, open, &page.operation) {
         Ok(authority) => authority,
-        Err(failure) => {
-            let (usage, log, annotations) = (Usage::default(), Vec::new(), Vec::new());
-            return Fetched { result: Err(failure), usage, log, annotations };
-        }
+        Err(failure) => return unfetched(failure),
     };
-    // A remote that hangs holds its own connection's calls and nobody else's.
-    let _own = open.bulkhead.acquire().await.ok();
-    let _turn = shared.turns.outward.acquire().await.ok();
+    let Ok(admitted) = permits::admit(shared, open, page.lane, 0, &shared.stopping).await else {
+        return unfetched(Failure::new(
+            FailureKind::Retryable,
+            "hub.stopping",
+            "the hub stopped before it was fetched",
+        ));
+    };
     let deadline_ms = page.timeout_ms.unwrap_or(open.plugin.limits.deadline_ms).min(Limits::CEILING.deadline_ms);
     let cursor = page.cursor.as_deref().unwrap_or_default();
     let seed = hash32("crossdock page 1", &[page.key.as_bytes(), cursor.as_bytes(), &page.attempt.to_be_bytes()]);
@@ -87,5 +91,10 @@ pub async fn fetch_page(shared: &Arc<Shared>, open: &Arc<OpenConnection>, page: 
         Ok(_) => Err(Failure::new(FailureKind::Permanent, "plugin.contract", "it answered with no portion")),
         Err(error) => Err(calls::effect_failure(error, true)),
     };
+    admitted.settle(result.as_ref().err());
     Fetched { result, usage, log, annotations }
+}
+
+fn unfetched(failure: Failure) -> Fetched {
+    Fetched { result: Err(failure), usage: Usage::default(), log: Vec::new(), annotations: Vec::new() }
 }

@@ -16,12 +16,14 @@ use tokio::sync::Notify;
 use super::{
     accept, calls,
     installation::{OpenConnection, POLL},
+    permits,
     runner::Shared,
     triggers::{self, Board, Kept, LOOK_MS},
 };
 use crate::{
     model::{
         id::{Digest, hash32},
+        lane::Lane,
         pipeline::{Origin, Trigger},
         timestamp::Timestamp,
     },
@@ -232,9 +234,8 @@ impl Job {
     async fn ask(&self, cursor: Option<String>) -> Result<Page, String> {
         let (shared, open) = (&self.shared, &self.open);
         let authority = calls::authority(shared, open, POLL).map_err(|failure| failure.to_string())?;
-        // A remote that hangs holds its own connection's calls and nobody else's.
-        let _own = open.bulkhead.acquire().await.ok();
-        let _turn = shared.turns.outward.acquire().await.ok();
+        let admitted = permits::admit(shared, open, Lane::default(), 0, &shared.stopping).await;
+        let admitted = admitted.map_err(|_| "the hub is stopping".to_owned())?;
         let now = shared.clock.now();
         let seed = hash32("crossdock poll 1", &[self.key.as_bytes(), &now.millis().to_be_bytes()]);
         let attributes = vec![("event".to_owned(), self.event_type.clone())];
@@ -242,10 +243,12 @@ impl Job {
         let (component, limits) = (open.plugin.inspection.digest, open.plugin.limits);
         let work = Work::Poll { cursor, feed };
         let completed = shared.invoker.invoke(Invocation { component, work, limits, now, seed, authority }).await;
-        match completed.result {
+        let result = completed.result.map_err(|error| calls::effect_failure(error, true));
+        admitted.settle(result.as_ref().err());
+        match result {
             Ok(Answer::Page(page)) => Ok(page),
             Ok(_) => Err("the connector answered with something else than a page".to_owned()),
-            Err(error) => Err(calls::effect_failure(error, true).to_string()),
+            Err(failure) => Err(failure.to_string()),
         }
     }
 

@@ -4,7 +4,7 @@ use std::{panic::AssertUnwindSafe, sync::Arc};
 
 use arc_swap::ArcSwap;
 use futures::{FutureExt as _, StreamExt as _, future::BoxFuture, stream::FuturesUnordered};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::mpsc;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
@@ -16,8 +16,11 @@ use super::{
     inbox::Inbox,
     index::Index,
     installation::Installation,
+    intake::{Intake, RUNS_LIMIT},
     mailbox::Mailbox,
+    permits::Permits,
     queues::{Queue, Queues},
+    turns::Turns,
 };
 use crate::{
     flow::{
@@ -28,7 +31,7 @@ use crate::{
         plan::Plan,
     },
     model::{
-        entry::{Accepted, Entry, Output, RunStarted, Start},
+        entry::{Accepted, Control, Entry, Output, RunStarted, Start},
         failure::{Failure, FailureKind},
         id::{AcceptanceId, Digest, RunId},
         json::Json,
@@ -46,14 +49,6 @@ use crate::{
     },
 };
 
-/// Pure calls at the same time; others wait for their turn. Calls of connectors are bounded for each connection, so that
-/// a remote that hangs takes nobody else's.
-const PURE_CALLS_AT_ONCE: usize = 128;
-/// Calls of connectors at the same time, over all connections. With the pure calls it stays below what the sandbox
-/// takes, so that a call waits here rather than being refused there.
-const OUTWARD_CALLS_AT_ONCE: usize = 320;
-/// Runs that are not settled, above which no event is accepted.
-pub const RUNS_LIMIT: usize = 50_000;
 /// Runs that only wait, and for longer than this, are not kept in memory, milliseconds.
 const KEPT_IN_MEMORY_MS: u64 = 2_000;
 /// Runs that are woken in one go.
@@ -93,24 +88,14 @@ pub struct Shared {
     pub grace: Timestamp,
     /// Turns for calls of plugins.
     pub turns: Turns,
+    /// Permits for calls through connections.
+    pub permits: Permits,
+    /// How much is taken in.
+    pub intake: Intake,
     /// Told when the hub shuts down; runs stop at their next effect and are resumed at the next start.
     pub stopping: CancellationToken,
     /// Counts tasks, so that shutdown can wait for them.
     pub tasks: TaskTracker,
-}
-
-/// Who may call a plugin now. A connector's call also needs a turn of its connection.
-pub struct Turns {
-    /// For pure calls and deliveries.
-    pub pure: Semaphore,
-    /// For connectors.
-    pub outward: Semaphore,
-}
-
-impl Default for Turns {
-    fn default() -> Self {
-        Self { pure: Semaphore::new(PURE_CALLS_AT_ONCE), outward: Semaphore::new(OUTWARD_CALLS_AT_ONCE) }
-    }
 }
 
 /// Starts a run that a durable acceptance names.
@@ -170,6 +155,7 @@ pub fn started(plan: &Plan, accepted: &Accepted, acceptance: AcceptanceId, start
         pipeline: start.pipeline.clone(),
         key: calls::key(plan, &accepted.event).unwrap_or_else(|_| accepted.event.id.clone()),
         event: accepted.event.clone(),
+        lane: start.lane,
         parent: None,
     }
 }
@@ -234,10 +220,12 @@ struct Drive {
     /// Facts that are recorded and not yet durable.
     buffer: Vec<Entry>,
     commands: mpsc::UnboundedReceiver<Command>,
-    /// Calls that are out.
-    out: FuturesUnordered<BoxFuture<'static, Box<Answer>>>,
+    /// Calls that are out. No answer: the hub stopped before the call could leave.
+    out: FuturesUnordered<BoxFuture<'static, Option<Box<Answer>>>>,
     /// When there is something to do without anybody's asking.
     due: Option<Timestamp>,
+    /// Withdraws forward calls that have not left.
+    withdrawn: CancellationToken,
 }
 
 /// The run is no longer ours to carry forward.
@@ -268,7 +256,15 @@ fn spawn(shared: &Arc<Shared>, drive: Drive) {
 
 impl Drive {
     fn new(run: Run, version: Version, buffer: Vec<Entry>, commands: mpsc::UnboundedReceiver<Command>) -> Self {
-        Self { run, version, buffer, commands, out: FuturesUnordered::new(), due: None }
+        Self {
+            run,
+            version,
+            buffer,
+            commands,
+            out: FuturesUnordered::new(),
+            due: None,
+            withdrawn: CancellationToken::new(),
+        }
     }
 
     /// Works until the run is settled, or only waits so long that it need not be kept in memory.
@@ -312,7 +308,10 @@ impl Drive {
             };
             let happened = tokio::select! {
                 biased;
-                Some(answer) = self.out.next(), if !nothing_out => Happened::Input(Input::Answer(answer)),
+                Some(answer) = self.out.next(), if !nothing_out => match answer {
+                    Some(answer) => Happened::Input(Input::Answer(answer)),
+                    None => continue,
+                },
                 Some(command) = self.commands.recv() => Happened::Command(command),
                 () = wake => Happened::Input(Input::Wake),
                 () = stopping => return Err(Stop::Stopping),
@@ -353,8 +352,12 @@ impl Drive {
             Command::Control(controlled, reply) => {
                 let checked = self.run.check_control(&controlled.action);
                 if checked.is_ok() {
+                    let cancels = matches!(controlled.action, Control::Cancel { .. }) && !self.run.is_halted();
                     self.turn(Input::Control(controlled), shared).await?;
                     self.commit(shared).await?;
+                    if cancels {
+                        self.withdrawn.cancel();
+                    }
                 }
                 let _ = reply.send(checked);
                 Ok(())
@@ -391,21 +394,24 @@ impl Drive {
 
     fn begin(&mut self, effect: Effect, shared: &Arc<Shared>, installation: &Arc<Installation>) {
         let (shared, installation) = (Arc::clone(shared), Arc::clone(installation));
-        let caller = Caller { id: self.run.id, plan: Arc::clone(&self.run.plan) };
+        let lane = self.run.beginning().lane;
+        // Once the run is being wound up, its calls find out and undo: they leave, however long they wait.
+        let withdrawn = if self.run.is_halted() { CancellationToken::new() } else { self.withdrawn.clone() };
+        let caller = Caller { id: self.run.id, plan: Arc::clone(&self.run.plan), lane, withdrawn };
         match effect {
-            Effect::Invoke(invoke) => self
+            Effect::Invoke(invoke) => self.out.push(
+                async move { Some(Box::new(calls::invoke(&shared, &installation, &caller, invoke).await)) }.boxed(),
+            ),
+            Effect::Call(call) => self
                 .out
-                .push(async move { Box::new(calls::invoke(&shared, &installation, &caller, invoke).await) }.boxed()),
-            Effect::Call(call) => {
-                self.out
-                    .push(async move { Box::new(calls::call(&shared, &installation, &caller, call).await) }.boxed());
-            }
-            Effect::Emit(event) => self.out.push(async move { Box::new(emit(&shared, event).await) }.boxed()),
+                .push(async move { calls::call(&shared, &installation, &caller, call).await.map(Box::new) }.boxed()),
+            Effect::Emit(event) => self.out.push(async move { Some(Box::new(emit(&shared, event).await)) }.boxed()),
             Effect::Start(child) => {
                 let key = self.run.beginning().key.clone();
                 let acceptance = self.run.beginning().acceptance;
                 self.out.push(
-                    async move { Box::new(children::run(&shared, caller.id, acceptance, key, child).await) }.boxed(),
+                    async move { Some(Box::new(children::run(&shared, &caller, acceptance, key, child).await)) }
+                        .boxed(),
                 );
             }
             Effect::Record(_) | Effect::Commit | Effect::Sleep(_) => {}

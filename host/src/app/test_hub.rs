@@ -22,10 +22,13 @@ use super::{
     index::Index,
     install::Installer,
     installation::Installation,
+    intake::Intake,
     mailbox::Mailbox,
+    permits::Permits,
     queues::Queues,
-    runner::{Shared, Turns},
+    runner::Shared,
     secrets::LocalSecrets,
+    turns::Turns,
 };
 use crate::{
     model::{entry::Entry, event::Event, timestamp::Timestamp},
@@ -117,6 +120,8 @@ impl Ground {
             inbox: Inbox::default(),
             grace: Timestamp::default(),
             turns: Turns::default(),
+            permits: Permits::default(),
+            intake: Intake::default(),
             stopping: CancellationToken::new(),
             tasks: TaskTracker::new(),
         })

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{accept, runner::Shared};
 use crate::{
-    model::{failure::FailureKind, id::hash32},
+    model::{failure::FailureKind, id::hash32, lane::Lane},
     policy::signature,
     ports::{
         hub::{AcceptError, Delivered, WebhookError},
@@ -40,8 +40,9 @@ pub(super) async fn deliver(shared: &Arc<Shared>, name: &str, delivery: Delivery
         .map_err(|error| WebhookError::Signature { problem: error.to_string() })?;
     drop(secret);
 
-    // Closed only when the hub is gone.
-    let _turn = shared.turns.pure.acquire().await.ok();
+    // Which lane its events are of is not known before the plugin has read them. Their sender waits, and not for long.
+    shared.intake.check(Lane::Express, shared.actors.count())?;
+    let _turn = shared.turns.pure.acquire(Lane::Express).await;
     let seed = hash32("crossdock delivery 1", &[name.as_bytes(), &delivery.body]);
     let feed = Feed { name: name.to_owned(), config: source.config.clone(), attributes: Vec::new() };
     let completed = shared

@@ -187,6 +187,12 @@ impl Run {
         self.settled
     }
 
+    /// Whether it is being wound up: no forward step begins any more.
+    #[must_use]
+    pub fn is_halted(&self) -> bool {
+        self.halt.is_some()
+    }
+
     /// How it began.
     #[must_use]
     pub fn beginning(&self) -> &RunStarted {

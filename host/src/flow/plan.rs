@@ -37,6 +37,8 @@ pub struct Plan {
     pub triggers: Vec<Trigger>,
     /// What a run is about.
     pub key: Expression,
+    /// Its priority; absent: standard.
+    pub lane: Option<Template>,
     /// Its constants.
     pub config: Document,
     /// Variables with their initial values.

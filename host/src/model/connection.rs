@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt, str::FromStr};
 
 use serde::{Deserialize, Deserializer, Serialize, de};
 
-use super::{id::PluginId, json::Json};
+use super::{id::PluginId, json::Json, pace::ConnectionLimits};
 
 /// One configured use of a connector plugin.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -33,6 +33,9 @@ pub struct Connection {
     /// Largest response body, bytes.
     #[serde(default = "default_response_bytes")]
     pub response_bytes_limit: u64,
+    /// How fast, and when not at all, its remote may be called.
+    #[serde(default)]
+    pub limits: ConnectionLimits,
 }
 
 fn default_timeout_ms() -> u64 {

@@ -14,6 +14,7 @@ use super::{
     failure::Failure,
     id::{AcceptanceId, Digest, IdempotencyKey, PluginId, RunId, SignalKey},
     json::Json,
+    lane::Lane,
     limits::Usage,
     log::LogLine,
     timestamp::Timestamp,
@@ -188,6 +189,9 @@ pub struct Start {
     pub run: RunId,
     /// The pipeline.
     pub pipeline: PipelineUse,
+    /// Its priority. Absent in what earlier releases wrote: standard.
+    #[serde(default, skip_serializing_if = "Lane::is_standard")]
+    pub lane: Lane,
 }
 
 /// Exactly which pipeline.
@@ -214,6 +218,9 @@ pub struct RunStarted {
     pub key: String,
     /// The event.
     pub event: Event,
+    /// Its priority. Absent in what earlier releases wrote: standard.
+    #[serde(default, skip_serializing_if = "Lane::is_standard")]
+    pub lane: Lane,
     /// The run that started it, if a step did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parent: Option<Parent>,

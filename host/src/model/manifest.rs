@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     id::{ContractId, PluginId},
     limits::Limits,
+    pace::VendorLimits,
 };
 
 /// A plugin's manifest.
@@ -69,6 +70,9 @@ pub struct Manifest {
     #[serde(default)]
     #[schemars(with = "BTreeMap<String, u64>")]
     pub limits: Limits,
+    /// What the vendor of a connector's system documents: calls at the same time, and over time.
+    #[serde(default, skip_serializing_if = "VendorLimits::is_none")]
+    pub vendor: VendorLimits,
     /// Folder of files that the guest may read, relative to the manifest; mounted read-only at `/assets`.
     #[serde(default)]
     pub assets: Option<String>,

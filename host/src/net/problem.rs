@@ -42,6 +42,8 @@ pub enum Code {
     EventDataInvalid,
     /// The same source and id came before with other content.
     EventContradiction,
+    /// Too much is under way for an event of its lane.
+    HubBusy,
     /// The hub takes nothing now.
     HubUnavailable,
     /// No such webhook source.
@@ -54,6 +56,8 @@ pub enum Code {
     WebhookTypeNotAllowed,
     /// The source's plugin failed.
     WebhookPluginFailed,
+    /// No such connection.
+    ConnectionUnknown,
     /// No such run.
     RunUnknown,
     /// It cannot be done with the run now.
@@ -98,7 +102,7 @@ const fn facts(code: &'static str, status: StatusCode, title: &'static str, advi
 
 impl Code {
     /// Every code.
-    pub const ALL: [Self; 34] = [
+    pub const ALL: [Self; 36] = [
         Self::RequestInvalid,
         Self::JsonMalformed,
         Self::EventInvalid,
@@ -113,12 +117,14 @@ impl Code {
         Self::EventTypeUnknown,
         Self::EventDataInvalid,
         Self::EventContradiction,
+        Self::HubBusy,
         Self::HubUnavailable,
         Self::WebhookSourceUnknown,
         Self::WebhookSignature,
         Self::WebhookInvalid,
         Self::WebhookTypeNotAllowed,
         Self::WebhookPluginFailed,
+        Self::ConnectionUnknown,
         Self::RunUnknown,
         Self::RunConflict,
         Self::ApprovalUnknown,
@@ -171,6 +177,8 @@ impl Code {
             Self::EventContradiction => facts("event.contradiction", S::CONFLICT,
                 "The event contradicts one that was accepted before",
                 "give a new event a new id; send an old one again exactly as it was"),
+            Self::HubBusy => facts("hub.busy", S::TOO_MANY_REQUESTS, "Too much is under way",
+                "send it again after the time in Retry-After; nothing was accepted, and GET /v1/lanes shows the room"),
             Self::HubUnavailable => facts("hub.unavailable", S::SERVICE_UNAVAILABLE, "The hub takes nothing now",
                 "send it again after the time in Retry-After; nothing was accepted"),
             Self::WebhookSourceUnknown => facts("webhook.unknown-source", S::NOT_FOUND, "No such webhook source",
@@ -185,6 +193,8 @@ impl Code {
             Self::WebhookPluginFailed => facts("webhook.plugin-failed", S::INTERNAL_SERVER_ERROR,
                 "The source's plugin failed",
                 "deliver it again; if it fails again, the hub's log says why"),
+            Self::ConnectionUnknown => facts("connection.unknown", S::NOT_FOUND, "No such connection",
+                "use a name as GET /v1/connections lists it"),
             Self::RunUnknown => facts("run.unknown", S::NOT_FOUND, "No such run",
                 "use an id as GET /v1/runs lists it"),
             Self::RunConflict => facts("run.conflict", S::CONFLICT, "It cannot be done with the run now",

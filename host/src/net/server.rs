@@ -15,6 +15,7 @@
 //! | `control` | what people do with runs, one or many |
 //! | `dead_letters` | runs that cannot go on without a person |
 //! | `catalog` | plugins and pipelines |
+//! | `traffic` | connections and lanes |
 //! | `audit` | the audit log |
 //! | `health` | liveness, readiness, metrics |
 //! | `openapi` | the description of all this |
@@ -32,6 +33,7 @@ mod guard;
 mod health;
 mod openapi;
 mod runs;
+mod traffic;
 mod webhooks;
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
@@ -171,6 +173,9 @@ fn routes() -> Vec<Route> {
         ("/v1/runs/{id}/stream", &["get"], get(runs::stream)),
         ("/v1/plugins", &["get"], get(catalog::plugins)),
         ("/v1/pipelines", &["get"], get(catalog::pipelines)),
+        ("/v1/connections", &["get"], get(traffic::connections)),
+        ("/v1/connections/{name}", &["get"], get(traffic::connection)),
+        ("/v1/lanes", &["get"], get(traffic::lanes)),
         ("/v1/audit", &["get"], get(audit::list)),
         ("/v1/audit/explain", &["get"], get(audit::explain)),
         ("/health/live", &["get"], get(health::live)),

@@ -319,6 +319,7 @@ mod tests {
             allow_addresses: Vec::new(),
             timeout_ms: 1000,
             response_bytes_limit: 1024,
+            limits: Default::default(),
         }
     }
 

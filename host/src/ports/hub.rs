@@ -5,7 +5,10 @@ use std::time::Duration;
 use futures::{future::BoxFuture, stream::BoxStream};
 use serde::{Deserialize, Serialize};
 
-use super::invoker::{Delivery, WebhookReply};
+use super::{
+    invoker::{Delivery, WebhookReply},
+    traffic::{ConnectionView, LanesView},
+};
 use crate::model::{
     audit::AuditLine,
     connection::WebhookSource,
@@ -14,6 +17,7 @@ use crate::model::{
     explanation::Explanation,
     id::{AcceptanceId, Digest, RunId},
     json::Json,
+    lane::Lane,
     manifest::Manifest,
     run::{RunState, RunSummary, RunView},
     timestamp::Timestamp,
@@ -66,6 +70,18 @@ pub enum AcceptError {
         source_uri: String,
         /// The first acceptance.
         first: AcceptanceId,
+    },
+    /// Too much is under way for an event of this lane; those of higher lanes may still be accepted.
+    #[error("{under_way} runs are under way, and from {limit} on no event of lane `{lane}` is accepted")]
+    Busy {
+        /// The lane.
+        lane: Lane,
+        /// Runs that are under way.
+        under_way: usize,
+        /// Above which the lane is refused.
+        limit: usize,
+        /// When to send it again, seconds.
+        retry_after_s: u32,
     },
     /// The hub takes nothing now; try again later.
     #[error("the hub takes no events: {reason}")]
@@ -396,6 +412,14 @@ pub trait Hub: Send + Sync {
     /// Whether it does its work, and if not, why.
     fn readiness(&self) -> Readiness;
 
+    /// Connections, by name.
+    fn connections(&self) -> Vec<ConnectionView>;
+
+    /// The priority lanes, the first to go first.
+    fn lanes(&self) -> LanesView;
+
+    /// Brings the gauges of [`Hub::connections`] and [`Hub::lanes`] up to date, before metrics are shown.
+    fn gauge(&self);
     /// Audit records, newest first.
     ///
     /// # Errors

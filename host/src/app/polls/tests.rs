@@ -6,7 +6,6 @@ use std::{
 };
 
 use futures::future::BoxFuture;
-use tokio::sync::Semaphore;
 
 use super::{PAGES_LIMIT, Polls, Record, turn};
 use crate::{
@@ -26,6 +25,7 @@ use crate::{
         json::Json,
         limits::{Limits, Usage},
         manifest::Manifest,
+        pace::Pace,
         timestamp::Timestamp,
     },
     ports::invoker::{Answer, CallError, Completed, Component, Inspection, Invocation, Invoker, LoadError, Page, Work},
@@ -180,13 +180,14 @@ fn open() -> OpenConnection {
         input: None,
         output: None,
     });
+    let pace = Pace::narrowest(&plugin.manifest.vendor, &connection.limits);
     OpenConnection {
         name: "market-main".to_owned(),
         connection,
         revision: 1,
         used: Plugin::used(&plugin.manifest, digest, 1),
         plugin,
-        bulkhead: Arc::new(Semaphore::new(1)),
+        pace,
         outlets: HashMap::new(),
     }
 }

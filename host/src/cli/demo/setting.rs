@@ -8,7 +8,10 @@ use std::{
 };
 
 use crate::{
-    app::{config::Config, inbox::People},
+    app::{
+        config::{Config, HubLimits},
+        inbox::People,
+    },
     cli::Failed,
     model::{
         connection::{Auth, Connection, SecretRef, WebhookSource},
@@ -46,6 +49,7 @@ impl Setting {
                 allow_addresses: vec![LOOPBACK.to_owned()],
                 timeout_ms: 5_000,
                 response_bytes_limit: 1 << 20,
+                limits: Default::default(),
             })
         };
         let password = secret("erp-password", &options.erp.password)?;
@@ -90,6 +94,7 @@ impl Setting {
                 connections,
                 sources: BTreeMap::from([("shop".to_owned(), source)]),
                 bindings: BTreeMap::from([(PIPELINE_NAME.to_owned(), BTreeMap::from(names))]),
+                hub: HubLimits::default(),
                 people: People {
                     groups: BTreeMap::from([("fulfilment-leads".to_owned(), vec!["lea".to_owned()])]),
                     delegations: Vec::new(),

@@ -12,6 +12,7 @@ use std::collections::BTreeMap;
 use super::{
     Diagnostic,
     diagnostic::sorted,
+    near,
     yaml::{self, Node, Value},
 };
 use crate::{
@@ -19,6 +20,7 @@ use crate::{
     model::{
         id::{ContractId, is_name},
         json::Json,
+        lane::Lane,
         pipeline::{Definition, OnError, Order, Origin, Sla, Spot, Trigger, template::Template},
     },
 };
@@ -49,7 +51,7 @@ fn definition(reader: &mut Reader, root: &Node) -> Option<Definition> {
     let key = fields.take("key").and_then(|node| reader.expression(node));
     let orders = [("none", Order::None), ("start", Order::Start), ("exclusive", Order::Exclusive)];
     let order = fields.take("order").and_then(|node| reader.one_of(node, &orders)).unwrap_or_default();
-    let lane = fields.take("lane").and_then(|node| reader.template(node));
+    let lane = fields.take("lane").and_then(|node| lane(reader, node));
     let sla = fields.take("sla").and_then(|node| sla(reader, node));
     let erp = fields.take("erp").map(|node| reader.texts(node)).unwrap_or_default();
     let config = fields.take("config").and_then(|node| constants(reader, node)).unwrap_or_default();
@@ -88,6 +90,21 @@ fn pipeline_name(reader: &mut Reader, node: &Node) -> Option<Spot<String>> {
     let problem = format!("`{name}` is not a pipeline's name");
     reader.report(node.at, "language.name", problem, "`namespace/name`, of a-z, 0-9 and `-`, such as `retail/returns`");
     None
+}
+
+/// A lane's name, or what says it. What an expression gives is known only with the event.
+fn lane(reader: &mut Reader, node: &Node) -> Option<Template> {
+    let template = reader.template(node)?;
+    let written = match &template {
+        Template::Expression(_) | Template::Text(_) => return Some(template),
+        Template::Literal(serde_json::Value::String(text)) => text.clone(),
+        Template::Literal(_) | Template::List(_) | Template::Map(_) => String::new(),
+    };
+    if written.parse::<Lane>().is_err() {
+        let instead = near::advice(&written, Lane::ALL.map(Lane::as_str), "");
+        reader.report(node.at, "language.lane", format!("`{written}` is not a lane"), instead);
+    }
+    Some(template)
 }
 
 fn uses(reader: &mut Reader, node: &Node) -> BTreeMap<String, Spot<ContractId>> {

@@ -14,9 +14,6 @@ pub fn unsupported(definition: &Definition) -> Vec<Diagnostic> {
         let problem = format!("this release reads and checks {what}, but does not run it yet");
         found.push(Diagnostic::new(at, "language.not-yet-run", problem, instead));
     };
-    if definition.lane.is_some() {
-        report(definition.name.at, "`lane`", "leave it out: every run has the same priority");
-    }
     if definition.sla.is_some() {
         report(definition.name.at, "`sla`", "leave it out: nobody is warned yet");
     }

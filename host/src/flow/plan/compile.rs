@@ -119,6 +119,7 @@ pub fn compile(
         },
         triggers,
         key,
+        lane: definition.lane.as_ref().map(|lane| template("lane", lane)).transpose()?,
         config: Document::new(definition.config.clone()),
         vars: definition.vars.iter().map(|(name, value)| (name.clone(), Document::new(value.clone()))).collect(),
         order: definition.order,

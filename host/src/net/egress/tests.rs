@@ -105,6 +105,7 @@ fn connection(base_url: &str) -> Connection {
         allow_addresses: vec!["127.0.0.1".into()],
         timeout_ms: 2_000,
         response_bytes_limit: 1024,
+        limits: Default::default(),
     }
 }
 

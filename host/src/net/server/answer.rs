@@ -36,6 +36,11 @@ impl IntoResponse for Problem {
         if status == StatusCode::SERVICE_UNAVAILABLE {
             headers.insert(header::RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER_S));
         }
+        if let (StatusCode::TOO_MANY_REQUESTS, Some(seconds)) =
+            (status, self.more.get("retry_after_s").and_then(serde_json::Value::as_u64))
+        {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
         if status == StatusCode::UNAUTHORIZED {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Webhook-Signature"));
         }

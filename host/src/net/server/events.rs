@@ -73,6 +73,7 @@ enum StartedRun {
         (status = 413, description = "`body.too-large`, `event.batch-too-large`", body = Document, content_type = "application/problem+json"),
         (status = 415, description = "`event.content-type`, `event.data-type`", body = Document, content_type = "application/problem+json"),
         (status = 422, description = "`event.unknown-type`, `event.data`", body = Document, content_type = "application/problem+json"),
+        (status = 429, description = "`hub.busy`, with Retry-After", body = Document, content_type = "application/problem+json"),
         (status = 503, description = "`hub.unavailable`", body = Document, content_type = "application/problem+json"),
     )
 )]
@@ -138,6 +139,9 @@ impl From<AcceptError> for Problem {
             AcceptError::Data { .. } => Self::new(Code::EventDataInvalid, text),
             AcceptError::Contradiction { first, .. } => {
                 Self::new(Code::EventContradiction, text).with("first", first.to_string())
+            }
+            AcceptError::Busy { lane, retry_after_s, .. } => {
+                Self::new(Code::HubBusy, text).with("lane", lane.as_str()).with("retry_after_s", retry_after_s)
             }
             AcceptError::Unavailable { .. } => Self::new(Code::HubUnavailable, text),
         }

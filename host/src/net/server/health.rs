@@ -84,6 +84,7 @@ pub(super) async fn ready(State(surface): State<Surface>) -> Result<Json<Ready>,
 pub(super) async fn metrics(State(surface): State<Surface>) -> Result<Response, Problem> {
     let handle =
         surface.options.metrics.ok_or_else(|| Problem::new(Code::MetricsOff, "this hub collects no metrics"))?;
+    surface.hub.gauge();
     metrics::gauge!("process_cpu_seconds_total").set(cpu_seconds());
     // Without this, what histograms collect between two looks is kept for ever.
     handle.run_upkeep();

@@ -5,7 +5,7 @@ use axum::Json;
 use serde_json::Value;
 use utoipa::{OpenApi, ToSchema};
 
-use super::{approvals, audit, catalog, control, dead_letters, events, health, runs, webhooks};
+use super::{approvals, audit, catalog, control, dead_letters, events, health, runs, traffic, webhooks};
 use crate::net::problem::Document;
 
 /// The description.
@@ -25,6 +25,9 @@ use crate::net::problem::Document;
         runs::stream,
         catalog::plugins,
         catalog::pipelines,
+        traffic::connections,
+        traffic::connection,
+        traffic::lanes,
         audit::list,
         audit::explain,
         health::live,
@@ -47,6 +50,7 @@ use crate::net::problem::Document;
         (name = "runs", description = "What became of it"),
         (name = "people", description = "What people decide and do with runs"),
         (name = "catalog", description = "What is installed"),
+        (name = "traffic", description = "Who may go on, and who waits"),
         (name = "audit", description = "Who changed what runs"),
         (name = "health", description = "For whoever keeps the hub running"),
     )

@@ -31,7 +31,9 @@ use crate::{
         explanation::Explanation,
         id::{AcceptanceId, Digest, RunId},
         json::Json,
+        lane::Lane,
         limits::Usage,
+        pace::{ConnectionLimits, Pace, VendorLimits},
         run::{RunEvent, RunState, RunSummary, RunView, StepState, StepView},
         timestamp::Timestamp,
     },
@@ -42,6 +44,7 @@ use crate::{
             PluginView, Question, QuestionFilter, Readiness, RunFilter, WebhookError,
         },
         invoker::{Delivery, WebhookReply},
+        traffic::{BreakerView, ConnectionView, LanesView},
     },
 };
 
@@ -114,6 +117,9 @@ impl Fake {
         match event.event_type.as_str() {
             KNOWN => {}
             "panic" => panic!("a defect"),
+            "busy" => {
+                return Err(AcceptError::Busy { lane: Lane::Standard, under_way: 9, limit: 8, retry_after_s: 2 });
+            }
             "full" => return Err(AcceptError::Unavailable { reason: "the disk is full".into() }),
             _ => {
                 let known = KNOWN.to_owned();
@@ -247,6 +253,27 @@ impl Hub for Fake {
     fn pipelines(&self) -> Vec<PipelineView> {
         Vec::new()
     }
+
+    fn connections(&self) -> Vec<ConnectionView> {
+        vec![ConnectionView {
+            name: "erp".into(),
+            plugin: "acme/erp".parse().unwrap(),
+            version: "1.0.0".into(),
+            revision: 1,
+            hosts: vec!["https://erp.example".into()],
+            limits: Pace::narrowest(&VendorLimits::default(), &ConnectionLimits::default()),
+            breaker: BreakerView { state: "closed", since: None, until: None, last_failure: None },
+            tokens: None,
+            in_flight: 0,
+            waiting: 0,
+        }]
+    }
+
+    fn lanes(&self) -> LanesView {
+        LanesView { under_way: 0, runs_limit: 1, lanes: Vec::new() }
+    }
+
+    fn gauge(&self) {}
 
     fn audit(&self, filter: AuditFilter) -> BoxFuture<'_, Result<Vec<AuditLine>, String>> {
         if self.sick {

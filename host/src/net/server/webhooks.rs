@@ -40,6 +40,7 @@ const REPLY_BYTES_LIMIT: usize = 16 << 10;
         (status = 403, description = "`webhook.type-not-allowed`", body = Document, content_type = "application/problem+json"),
         (status = 404, description = "`webhook.unknown-source`", body = Document, content_type = "application/problem+json"),
         (status = 413, description = "`body.too-large`", body = Document, content_type = "application/problem+json"),
+        (status = 429, description = "`hub.busy`, with Retry-After", body = Document, content_type = "application/problem+json"),
         (status = 500, description = "`webhook.plugin-failed`", body = Document, content_type = "application/problem+json"),
         (status = 503, description = "`hub.unavailable`", body = Document, content_type = "application/problem+json"),
     )

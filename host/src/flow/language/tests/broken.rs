@@ -29,6 +29,17 @@ fn yaml_merge_keys() {
 }
 
 #[test]
+fn lanes_that_there_are_not() {
+    check(
+        "config: { small: 3 }",
+        "config: { small: 3 }\nlane: expres",
+        &["11:7 language.lane: `expres` is not a lane → did you mean `express`?"],
+    );
+    check("config: { small: 3 }", "config: { small: 3 }\nlane: bulk", &[]);
+    check("config: { small: 3 }", "config: { small: 3 }\nlane: '${ event.data.urgent ? \"express\" : \"bulk\" }'", &[]);
+}
+
+#[test]
 fn yaml_tags() {
     check(
         "  - id: stock",

@@ -57,6 +57,7 @@ pub(super) fn begun(data: Value) -> RunStarted {
         time: Timestamp::from_millis(1_000),
         acceptance: AcceptanceId::of("/s", "1"),
         pipeline: PipelineUse { name: "test/orders".into(), version: "1.0.0".into(), digest: Digest::of(b"") },
+        lane: crate::model::lane::Lane::default(),
         key: "k".into(),
         event: event("1", "order.placed", data),
         parent: None,

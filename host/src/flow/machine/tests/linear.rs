@@ -181,6 +181,7 @@ fn begun() -> RunStarted {
             version: "1.0.0".into(),
             digest: Digest::of(b""),
         },
+        lane: crate::model::lane::Lane::default(),
         key: "k".into(),
         event: Event {
             id: "1".into(),

@@ -203,3 +203,36 @@ async fn descriptions_of_lower_layers_types_have_their_fields() {
     assert_eq!(described, fields(&run));
     assert!(schemas["Problem"]["properties"]["advice"].is_object());
 }
+
+#[tokio::test]
+async fn connections_and_lanes_are_shown_as_they_are_described() {
+    let served = start().await;
+    let document = serde_json::to_value(Description::openapi()).unwrap();
+    let fields = |value: &Value| value.as_object().unwrap().keys().cloned().collect::<BTreeSet<_>>();
+    let described = |name: &str| fields(&document["components"]["schemas"][name]["properties"]);
+    let shown = json(&served.get("/v1/connections/erp").await);
+    assert_eq!(described("ConnectionView"), fields(&shown));
+    assert_eq!(
+        shown["limits"],
+        serde_json::json!({
+            "concurrency": 32,
+            "breaker": { "failures": 5, "window_ms": 60_000, "open_ms": 5_000, "open_ms_max": 60_000 },
+        })
+    );
+    assert_eq!(described("LanesView"), fields(&json(&served.get("/v1/lanes").await)));
+    let unknown = served.get("/v1/connections/wms").await;
+    assert_eq!((unknown.status().as_u16(), &json(&unknown)["code"]), (404, &"connection.unknown".into()));
+}
+
+#[tokio::test]
+async fn a_hub_that_has_too_much_to_do_says_when_to_come_back() {
+    let served = start().await;
+    let mut event = order("1");
+    event["type"] = "busy".into();
+    let response = served.event(&event).await;
+    assert_eq!(response.status(), 429);
+    assert_eq!(response.headers()["retry-after"], "2");
+    let problem = json(&response);
+    assert_eq!(problem["code"], "hub.busy");
+    assert!(problem["detail"].as_str().unwrap().contains("9 runs are under way"), "{problem:#}");
+}
