@@ -1,9 +1,11 @@
 //! L4: a hub put together. Configuration, what is installed, acceptance, and the runner that carries runs forward.
 
 pub mod accept;
+pub mod actors;
 pub mod build;
 mod calls;
 pub mod check;
+mod children;
 pub mod clock;
 pub mod config;
 pub mod contracts;
@@ -11,11 +13,21 @@ pub mod diagnose;
 pub mod facts;
 pub mod hub;
 mod identity;
+pub mod inbox;
 pub mod index;
 pub mod install;
 pub mod installation;
+pub mod mailbox;
 pub mod package;
+pub mod pages;
+mod people;
+mod polls;
+pub mod queues;
 pub mod runner;
+mod schedules;
 pub mod secrets;
 pub mod state;
+#[cfg(test)]
+mod test_hub;
+pub mod triggers;
 mod webhook;

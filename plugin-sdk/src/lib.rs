@@ -26,6 +26,8 @@
 //! | [`scorer!`] | `fn(Input, &Step) -> Result<Assessment, Failure>` |
 //! | [`connector!`] | `fn(Input, &Call) -> Result<Output, Failure>` for each operation |
 //! | [`webhook!`] | `fn(&Delivery, &Feed) -> Result<Receipt, Failure>` |
+//! | [`polling!`] | `fn(Option<&str>, &Feed) -> Result<Page, Failure>` |
+//! | [`connector!`], `; pages` | `fn(Input, &Call, Option<&str>) -> Result<Portion<Rows>, Failure>` for each paged operation |
 //!
 //! Compiled for `wasm32-wasip2` these talk to the hub; compiled natively, to the mock host of [`testing`], so that
 //! `cargo test` tests a plugin without Wasm. The typed layer never panics; a plugin that does writes its message to the
@@ -56,7 +58,7 @@ pub use call::{Call, Step};
 pub use decision::{Alternative, Assessment, Outcome, Reason, Verdict};
 pub use failure::{Failure, FailureKind};
 pub use money::{Decimal, Money};
-pub use source::{Delivery, Event, Feed, Receipt, Reply};
+pub use source::{Delivery, Event, Feed, Page, Portion, Receipt, Reply};
 
 /// Exports a transform: `transform!(apply)`.
 #[macro_export]
@@ -146,9 +148,15 @@ macro_rules! scorer {
 ///
 /// Each operation is a function `fn(Input, &Call) -> Result<Output, Failure>`. Also makes
 /// `fn invoke(&Call, &[u8]) -> Result<Vec<u8>, Failure>`, by which [`testing`] calls an operation by its name.
+///
+/// Operations whose result is too large for one answer follow behind `; pages`:
+/// `connector! { "read_order" => read_order; pages "settlement_rows" => settlement_rows }`. Each is a
+/// `fn(Input, &Call, Option<&str>) -> Result<Portion<Rows>, Failure>`, given the cursor at which to go on; absent: the
+/// first portion. `fn fetch(&Call, &[u8], Option<&str>) -> Result<Portion<Vec<u8>>, Failure>` is made for tests. This takes
+/// the feature `paging`: the contract's `paging` shares a type with its `connector`, so that one world holds both, or not.
 #[macro_export]
 macro_rules! connector {
-    ($($operation:literal => $function:path),+ $(,)?) => {
+    (@invoke $($operation:literal => $function:path),+) => {
         /// Carries out the operation that the call names.
         pub(crate) fn invoke(call: &$crate::Call, input: &[u8]) -> Result<Vec<u8>, $crate::Failure> {
             match call.operation.as_str() {
@@ -157,25 +165,118 @@ macro_rules! connector {
             }
         }
 
+        #[cfg(not(target_arch = "wasm32"))]
+        const _: fn(&$crate::Call, &[u8]) -> Result<Vec<u8>, $crate::Failure> = invoke;
+    };
+    (@export) => {
+        impl $crate::bindings::connector::exports::crossdock::plugin::connector::Guest for Exported {
+            fn invoke(
+                call: $crate::bindings::connector::exports::crossdock::plugin::connector::Call,
+            ) -> Result<Vec<u8>, $crate::bindings::Failure> {
+                let (call, input) = $crate::typed::taken(call.into());
+                invoke(&call, &input).map_err(Into::into)
+            }
+        }
+
+        $crate::bindings::connector::export!(Exported with_types_in $crate::bindings::connector);
+    };
+    ($($operation:literal => $function:path),+ $(,)?) => {
+        $crate::connector!(@invoke $($operation => $function),+);
+
         #[cfg(target_arch = "wasm32")]
         const _: () = {
             struct Exported;
 
-            impl $crate::bindings::connector::exports::crossdock::plugin::connector::Guest for Exported {
-                fn invoke(
+            $crate::without_pages!(Exported);
+            $crate::connector!(@export);
+        };
+    };
+    ($($operation:literal => $function:path),+; pages $($paged:literal => $fetch:path),+ $(,)?) => {
+        $crate::with_pages!();
+        $crate::connector!(@invoke $($operation => $function),+);
+
+        /// Fetches a portion of the operation that the call names; its rows as JSON.
+        pub(crate) fn fetch(
+            call: &$crate::Call,
+            input: &[u8],
+            cursor: Option<&str>,
+        ) -> Result<$crate::Portion<Vec<u8>>, $crate::Failure> {
+            match call.operation.as_str() {
+                $($paged => $crate::typed::paged($fetch, input, call, cursor),)+
+                _ => Err($crate::typed::unknown_operation(call, &[$($paged),+])),
+            }
+        }
+
+        #[cfg(target_arch = "wasm32")]
+        const _: () = {
+            struct Exported;
+
+            impl $crate::bindings::connector::exports::crossdock::plugin::paging::Guest for Exported {
+                fn fetch(
                     call: $crate::bindings::connector::exports::crossdock::plugin::connector::Call,
-                ) -> Result<Vec<u8>, $crate::bindings::Failure> {
+                    cursor: Option<String>,
+                ) -> Result<
+                    $crate::bindings::connector::exports::crossdock::plugin::paging::Portion,
+                    $crate::bindings::Failure,
+                > {
                     let (call, input) = $crate::typed::taken(call.into());
-                    invoke(&call, &input).map_err(Into::into)
+                    fetch(&call, &input, cursor.as_deref()).map(Into::into).map_err(Into::into)
                 }
             }
 
-            $crate::bindings::connector::export!(Exported with_types_in $crate::bindings::connector);
+            $crate::connector!(@export);
         };
 
         #[cfg(not(target_arch = "wasm32"))]
-        const _: fn(&$crate::Call, &[u8]) -> Result<Vec<u8>, $crate::Failure> = invoke;
+        const _: fn(&$crate::Call, &[u8], Option<&str>) -> Result<$crate::Portion<Vec<u8>>, $crate::Failure> = fetch;
     };
+}
+
+/// For a connector without paged operations: nothing to export.
+#[cfg(not(feature = "paging"))]
+#[doc(hidden)]
+#[macro_export]
+macro_rules! without_pages {
+    ($exported:ident) => {};
+}
+
+/// For a connector without paged operations, built together with one that has some: none of them is known.
+#[cfg(feature = "paging")]
+#[doc(hidden)]
+#[macro_export]
+macro_rules! without_pages {
+    ($exported:ident) => {
+        impl $crate::bindings::connector::exports::crossdock::plugin::paging::Guest for $exported {
+            fn fetch(
+                call: $crate::bindings::connector::exports::crossdock::plugin::connector::Call,
+                _cursor: Option<String>,
+            ) -> Result<
+                $crate::bindings::connector::exports::crossdock::plugin::paging::Portion,
+                $crate::bindings::Failure,
+            > {
+                let (call, _input) = $crate::typed::taken(call.into());
+                Err($crate::typed::unknown_operation(&call, &[]).into())
+            }
+        }
+    };
+}
+
+/// Says which feature is missing.
+#[cfg(not(feature = "paging"))]
+#[doc(hidden)]
+#[macro_export]
+macro_rules! with_pages {
+    () => {
+        compile_error!("paged operations take the feature `paging` of `crossdock-plugin`");
+    };
+}
+
+/// The feature is there.
+#[cfg(feature = "paging")]
+#[doc(hidden)]
+#[macro_export]
+macro_rules! with_pages {
+    () => {};
 }
 
 /// Exports a webhook source: `webhook!(receive)`. May stand beside another macro in the same plugin.
@@ -203,5 +304,36 @@ macro_rules! webhook {
 
         #[cfg(not(target_arch = "wasm32"))]
         const _: fn(&$crate::Delivery, &$crate::Feed) -> Result<$crate::Receipt, $crate::Failure> = $receive;
+    };
+}
+
+/// Exports a polled source: `polling!(poll)`. May stand beside another macro in the same plugin.
+///
+/// `poll` is a `fn(Option<&str>, &Feed) -> Result<Page, Failure>` that fetches what came after the cursor; absent: the
+/// first poll.
+#[macro_export]
+macro_rules! polling {
+    ($poll:path) => {
+        #[cfg(target_arch = "wasm32")]
+        const _: () = {
+            struct Exported;
+
+            impl $crate::bindings::polling::exports::crossdock::plugin::polling_source::Guest for Exported {
+                fn poll(
+                    cursor: Option<String>,
+                    feed: $crate::bindings::Feed,
+                ) -> Result<
+                    $crate::bindings::polling::exports::crossdock::plugin::polling_source::Page,
+                    $crate::bindings::Failure,
+                > {
+                    $crate::typed::polling($poll, cursor.as_deref(), feed.into()).map(Into::into).map_err(Into::into)
+                }
+            }
+
+    $crate::bindings::polling::export!(Exported with_types_in $crate::bindings::polling);
+        };
+
+        #[cfg(not(target_arch = "wasm32"))]
+        const _: fn(Option<&str>, &$crate::Feed) -> Result<$crate::Page, $crate::Failure> = $poll;
     };
 }

@@ -132,6 +132,26 @@ pub struct Receipt {
     pub reply: Option<Reply>,
 }
 
+/// One portion of what is new at a polled source.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Page {
+    /// In order, at most 256. Ids come from the remote, not from the moment: a page may be asked for again.
+    pub events: Vec<Event>,
+    /// Where the next poll goes on, at most 4 KiB; absent: as before.
+    pub cursor: Option<String>,
+    /// Whether to poll again at once rather than at the next due time. The cursor must have moved then.
+    pub more: bool,
+}
+
+/// One portion of a paged operation's result.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Portion<R> {
+    /// What it holds, usually a list.
+    pub rows: R,
+    /// Where to go on, at most 4 KiB; absent at the end. The same cursor must mean the same rows when it comes again.
+    pub next: Option<String>,
+}
+
 impl From<Event> for Receipt {
     fn from(event: Event) -> Self {
         Self { events: vec![event], reply: None }

@@ -24,7 +24,7 @@ use sha2::{Sha256, Sha512};
 
 pub(crate) use self::memory::Memory;
 use crate::{
-    Call, Failure, Step,
+    Call, Failure, Feed, Step,
     http::{Lost, Request, Response},
     log::Level,
 };
@@ -256,6 +256,18 @@ impl Installed {
             idempotency_key: "xd_00000000000000000000000000000001".to_owned(),
             attempt,
             step: step(&config),
+        }
+    }
+
+    /// A feed with the host's settings, for the function of a [`crate::polling!`] or [`crate::webhook!`] source. The hub
+    /// names the type of event that the trigger expects as attribute `event`.
+    #[must_use]
+    pub fn feed(&self, event_type: &str) -> Feed {
+        Feed {
+            name: "feed".to_owned(),
+            now: NOW.to_owned(),
+            config: with_host(|host| host.config.clone()).into_bytes(),
+            attributes: vec![("event".to_owned(), event_type.to_owned())],
         }
     }
 }

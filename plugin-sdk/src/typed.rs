@@ -2,7 +2,7 @@
 
 use serde::{Serialize, de::DeserializeOwned};
 
-use crate::{Assessment, Call, Delivery, Failure, Feed, Receipt, Step, Verdict, hub};
+use crate::{Assessment, Call, Delivery, Failure, Feed, Page, Portion, Receipt, Step, Verdict, hub};
 
 /// Runs a transform on bytes.
 pub fn transform<I: DeserializeOwned, O: Serialize>(
@@ -52,6 +52,28 @@ pub fn webhook(
 ) -> Result<Receipt, Failure> {
     hub::begin();
     receive(&delivery, &feed)
+}
+
+/// Polls a source.
+pub fn polling(
+    poll: impl Fn(Option<&str>, &Feed) -> Result<Page, Failure>,
+    cursor: Option<&str>,
+    feed: Feed,
+) -> Result<Page, Failure> {
+    hub::begin();
+    poll(cursor, &feed)
+}
+
+/// Fetches a portion, from and to bytes.
+pub fn paged<I: DeserializeOwned, R: Serialize>(
+    function: impl Fn(I, &Call, Option<&str>) -> Result<Portion<R>, Failure>,
+    input: &[u8],
+    call: &Call,
+    cursor: Option<&str>,
+) -> Result<Portion<Vec<u8>>, Failure> {
+    hub::begin();
+    let Portion { rows, next } = function(read(input)?, call, cursor)?;
+    Ok(Portion { rows: written(&rows)?, next })
 }
 
 /// The failure of an operation that the connector does not have.

@@ -66,7 +66,8 @@ async fn what_is_not_a_component_is_refused_with_how_to_build_one() {
 #[tokio::test]
 async fn an_inspection_tells_what_a_component_imports_and_exports() {
     let inspection = sandbox().1.inspect(&guests::hostile("connector")).unwrap();
-    assert_eq!(inspection.exports, ["crossdock:plugin/connector@1.0.0", "crossdock:plugin/webhook-source@1.0.0"]);
+    let interfaces = ["connector", "paging", "polling-source", "webhook-source"];
+    assert_eq!(inspection.exports, interfaces.map(|name| format!("crossdock:plugin/{name}@1.0.0")));
     assert!(inspection.imports.contains(&"crossdock:plugin/state@1.0.0".to_owned()), "{:?}", inspection.imports);
     assert!(inspection.imports.iter().any(|import| import.starts_with("wasi:http/outgoing-handler@")));
     assert!(inspection.imports.is_sorted());
@@ -154,6 +155,65 @@ async fn a_delivery_becomes_events_and_a_reply() {
     let done = sandbox.invoke(invocation(component, Work::Receive { delivery: nameless, feed })).await;
     let Err(CallError::Contract { message }) = &done.result else { panic!("{:?}", done.result) };
     assert!(message.contains("`id` is missing"), "{message}");
+}
+
+#[tokio::test]
+async fn a_polled_source_goes_on_where_its_cursor_stands() {
+    let (_folder, sandbox) = sandbox();
+    let component = load(&sandbox, "connector", None).await;
+    let feed = Feed {
+        name: "shop".into(),
+        config: json(&json!({ "total": 3 })),
+        attributes: vec![("event".to_owned(), "order.polled.v1".to_owned())],
+    };
+    let mut cursor = None;
+    let mut found = Vec::new();
+    for more in [true, false, false] {
+        let done = sandbox.invoke(invocation(component, Work::Poll { cursor, feed: feed.clone() })).await;
+        let Ok(Answer::Page(page)) = done.result else { panic!("{:?}", done.result) };
+        assert_eq!(page.more, more);
+        found.extend(page.events.into_iter().map(|event| (event.id, event.event_type)));
+        cursor = page.cursor;
+    }
+    let expected = [0, 1, 2].map(|number| (format!("n-{number}"), "order.polled.v1".to_owned()));
+    assert_eq!((found.as_slice(), cursor.as_deref()), (&expected[..], Some("3")));
+}
+
+#[tokio::test]
+async fn a_paged_operation_gives_its_rows_portion_by_portion() {
+    let (_folder, sandbox) = sandbox();
+    let component = load(&sandbox, "connector", None).await;
+    let mut cursor = None;
+    let mut rows = Vec::new();
+    loop {
+        let work = Work::Fetch {
+            operation: "rows".into(),
+            input: json(&json!({ "total": 5 })),
+            idempotency_key: "xd_1".into(),
+            attempt: 1,
+            cursor,
+            step: step(),
+        };
+        let done = sandbox.invoke(invocation(component, work)).await;
+        let Ok(Answer::Portion(portion)) = done.result else { panic!("{:?}", done.result) };
+        rows.extend(portion.rows.to_value().as_array().cloned().unwrap_or_default());
+        cursor = portion.next;
+        if cursor.is_none() {
+            break;
+        }
+    }
+    let numbers: Vec<_> = rows.iter().map(|row| row["number"].as_u64().unwrap()).collect();
+    assert_eq!((numbers, &rows[0]["of"]), (vec![0, 1, 2, 3, 4], &json!("rows")));
+}
+
+#[tokio::test]
+async fn a_guest_that_is_no_source_says_so_when_polled() {
+    let (_folder, sandbox) = sandbox();
+    let component = load(&sandbox, "well_behaved", None).await;
+    let feed = Feed { name: "shop".into(), config: Json::empty_object(), attributes: vec![] };
+    let done = sandbox.invoke(invocation(component, Work::Poll { cursor: None, feed })).await;
+    let Err(CallError::Contract { message }) = &done.result else { panic!("{:?}", done.result) };
+    assert!(message.contains("does not export `crossdock:plugin/polling-source`"), "{message}");
 }
 
 #[tokio::test]

@@ -5,6 +5,7 @@ use std::{collections::HashMap, sync::Arc};
 use futures::future;
 
 use super::{
+    actors::Command,
     calls::EventScope,
     installation::Installation,
     runner::{self, RUNS_LIMIT, Shared},
@@ -30,7 +31,7 @@ pub async fn external(shared: &Arc<Shared>, events: Vec<Event>) -> Result<Vec<Ac
     if shared.stopping.is_cancelled() {
         return Err(AcceptError::Unavailable { reason: "the hub is stopping".to_owned() });
     }
-    if shared.tasks.len() >= RUNS_LIMIT {
+    if shared.actors.count() >= RUNS_LIMIT {
         return Err(AcceptError::Unavailable { reason: format!("{RUNS_LIMIT} runs are under way; try again later") });
     }
     let mut prepared = Vec::with_capacity(events.len());
@@ -64,12 +65,14 @@ pub async fn external(shared: &Arc<Shared>, events: Vec<Event>) -> Result<Vec<Ac
         .collect()
 }
 
-/// Accepts an event that a run emits.
+/// Accepts an event that a run emits, or that the hub makes by itself. Its type need not be known to anybody; its data is
+/// held to the schema of its type all the same.
 ///
 /// # Errors
-/// As [`AcceptError`] says.
+/// As [`AcceptError`] says; nothing was accepted then.
 pub async fn internal(shared: &Arc<Shared>, event: Event) -> Result<Acceptance, AcceptError> {
     let installation = shared.installation.load_full();
+    follows_schema(&installation, &event)?;
     let accepted = prepare(shared, &installation, event)?;
     store(shared, accepted).await
 }
@@ -82,6 +85,11 @@ fn known(installation: &Installation, event: &Event) -> Result<(), AcceptError> 
         let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
         return Err(AcceptError::UnknownType { event_type: event.event_type.clone(), known });
     }
+    follows_schema(installation, event)
+}
+
+/// Holds an event's data to the schema of its type, if there is one.
+fn follows_schema(installation: &Installation, event: &Event) -> Result<(), AcceptError> {
     let Some(schema) = installation.events.get(&event.event_type) else { return Ok(()) };
     let data = event.data.to_value();
     match schema.iter_errors(&data).next() {
@@ -140,6 +148,7 @@ async fn store(shared: &Arc<Shared>, accepted: Accepted) -> Result<Acceptance, A
             for start in &accepted.starts {
                 runner::start(shared, &accepted, id, start);
             }
+            signal(shared, id, &accepted);
             Ok(Acceptance { id, duplicate: false, runs })
         }
         Err(AppendError::Conflict) => {
@@ -150,6 +159,15 @@ async fn store(shared: &Arc<Shared>, accepted: Accepted) -> Result<Acceptance, A
             Ok(again)
         }
         Err(error) => Err(AcceptError::Unavailable { reason: error.to_string() }),
+    }
+}
+
+/// Offers an accepted event to every run that waits for it, and keeps it for those that will.
+pub fn signal(shared: &Arc<Shared>, acceptance: AcceptanceId, accepted: &Accepted) {
+    for key in shared.installation.load().signal_keys(&accepted.event) {
+        for run in shared.mailbox.keep(key, accepted.time, acceptance) {
+            runner::deliver(shared, run, Command::Signal { key, acceptance });
+        }
     }
 }
 
@@ -198,3 +216,6 @@ pub async fn first(shared: &Shared, id: AcceptanceId) -> Result<Option<Accepted>
         _ => None,
     }))
 }
+
+#[cfg(test)]
+mod tests;

@@ -15,7 +15,7 @@ use crate::{
         document::Document,
         expression::{EvaluateError, Scope},
         machine::{
-            Run,
+            InstanceId,
             effect::{Answer, Call, Invoke},
         },
         plan::{Plan, PureKind},
@@ -24,6 +24,7 @@ use crate::{
         entry::Output,
         event::Event,
         failure::{Failure, FailureKind},
+        id::RunId,
         json::Json,
         limits::{Limit, Limits, Usage},
         log::LogLine,
@@ -34,18 +35,26 @@ use crate::{
     },
 };
 
+/// The run on whose behalf something is called.
+pub(super) struct Caller {
+    /// Its id.
+    pub(super) id: RunId,
+    /// What it executes.
+    pub(super) plan: Arc<Plan>,
+}
+
 /// Calls a pure plugin: no network, no state, no secrets.
-pub(super) async fn invoke(shared: &Arc<Shared>, installation: &Installation, run: &Run, invoke: Invoke) -> Answer {
+pub(super) async fn invoke(shared: &Arc<Shared>, installation: &Installation, run: &Caller, invoke: Invoke) -> Answer {
     // Closed only when the hub is gone.
     let _turn = shared.turns.pure.acquire().await.ok();
     let Some(plugin) = installation.by_digest.get(&invoke.plugin.digest) else {
         let message = format!("component {} of `{}` is not installed", invoke.plugin.digest, invoke.plugin.id);
-        return refused(invoke.node, Failure::new(FailureKind::Permanent, "plugin.missing", message));
+        return refused(invoke.instance, Failure::new(FailureKind::Permanent, "plugin.missing", message));
     };
     if let Err(failure) = fits(plugin.input.as_ref(), &invoke.input, "input", "plugin.input") {
-        return refused(invoke.node, failure);
+        return refused(invoke.instance, failure);
     }
-    let step = context(run, &run.plan.node(invoke.node).id, Json::empty_object());
+    let step = context(run, &invoke.step, Json::empty_object());
     let input = invoke.input.json().clone();
     let work = match invoke.kind {
         PureKind::Transform => Work::Transform { input, step },
@@ -65,22 +74,24 @@ pub(super) async fn invoke(shared: &Arc<Shared>, installation: &Installation, ru
         .await;
     let Completed { result, usage, log, annotations } = completed;
     let result = result.map_err(pure_failure).and_then(|answer| pure_output(plugin, answer));
-    Answer { node: invoke.node, result, usage, log, annotations }
+    Answer { instance: invoke.instance, result, usage, log, annotations }
 }
 
 /// Calls a connector's operation, with the authority of its connection and no more.
-pub(super) async fn call(shared: &Arc<Shared>, installation: &Installation, run: &Run, call: Call) -> Answer {
+pub(super) async fn call(shared: &Arc<Shared>, installation: &Installation, run: &Caller, call: Call) -> Answer {
     let open = match installation.connection(&run.plan.pipeline.name, &call.connection) {
         Ok(open) => Arc::clone(open),
-        Err(problem) => return refused(call.node, Failure::new(FailureKind::Permanent, "binding.missing", problem)),
+        Err(problem) => {
+            return refused(call.instance, Failure::new(FailureKind::Permanent, "binding.missing", problem));
+        }
     };
     let documents = contract_documents(installation, run, &call);
     if let Err(failure) = fits(documents.map(|(input, _)| input), &call.input, "input", "contract.input") {
-        return refused(call.node, failure);
+        return refused(call.instance, failure);
     }
     let authority = match authority(shared, &open, &call.operation) {
         Ok(authority) => authority,
-        Err(failure) => return refused(call.node, failure),
+        Err(failure) => return refused(call.instance, failure),
     };
     // A remote that hangs holds its own connection's calls and nobody else's.
     let _own = open.bulkhead.acquire().await.ok();
@@ -95,11 +106,11 @@ pub(super) async fn call(shared: &Arc<Shared>, installation: &Installation, run:
                 idempotency_key: call.key.to_string(),
                 attempt: call.attempt,
                 read_only: call.read_only,
-                step: context(run, &run.plan.node(call.node).id, connection_config(&open)),
+                step: context(run, &call.step, connection_config(&open)),
             },
             limits: bounded(&open.plugin, call.timeout_ms),
             now: shared.clock.now(),
-            seed: crate::model::id::seed(run.id, &format!("{}#{}", run.plan.node(call.node).id, call.attempt)),
+            seed: crate::model::id::seed(run.id, &format!("{}#{}", call.step, call.attempt)),
             authority,
         })
         .await;
@@ -120,7 +131,7 @@ pub(super) async fn call(shared: &Arc<Shared>, installation: &Installation, run:
         }
         Ok(_) => Err(Failure::new(FailureKind::Permanent, "plugin.contract", "a connector answered with no document")),
     };
-    Answer { node: call.node, result, usage, log, annotations }
+    Answer { instance: call.instance, result, usage, log, annotations }
 }
 
 /// The key that an event gives a pipeline's run.
@@ -160,7 +171,7 @@ impl Scope for EventScope {
 
 fn contract_documents<'a>(
     installation: &'a Installation,
-    run: &Run,
+    run: &Caller,
     call: &Call,
 ) -> Option<(&'a Validator, &'a Validator)> {
     let pipeline = installation.pipelines.get(&run.plan.pipeline.name)?;
@@ -169,7 +180,7 @@ fn contract_documents<'a>(
 }
 
 /// The connector's settings, with the base URL that it builds its requests from.
-fn connection_config(open: &OpenConnection) -> Json {
+pub(super) fn connection_config(open: &OpenConnection) -> Json {
     let mut config = open.connection.config.to_value();
     if let Some(fields) = config.as_object_mut() {
         fields.entry("base_url").or_insert_with(|| open.connection.base_url.clone().into());
@@ -177,7 +188,7 @@ fn connection_config(open: &OpenConnection) -> Json {
     Json::from(config)
 }
 
-fn authority(shared: &Arc<Shared>, open: &OpenConnection, operation: &str) -> Result<Authority, Failure> {
+pub(super) fn authority(shared: &Arc<Shared>, open: &OpenConnection, operation: &str) -> Result<Authority, Failure> {
     let mut secrets = Vec::new();
     for (name, reference) in &open.connection.secrets {
         let secret = shared
@@ -192,7 +203,7 @@ fn authority(shared: &Arc<Shared>, open: &OpenConnection, operation: &str) -> Re
     Ok(Authority { egress: open.outlets.get(operation).cloned(), state: Some((state, buckets)), secrets })
 }
 
-fn context(run: &Run, step: &str, config: Json) -> StepContext {
+fn context(run: &Caller, step: &str, config: Json) -> StepContext {
     StepContext {
         run: run.id.to_string(),
         pipeline: run.plan.pipeline.name.clone(),
@@ -221,7 +232,7 @@ fn pure_output(plugin: &Plugin, answer: invoker::Answer) -> Result<Output, Failu
             Ok(Output::Verdict(verdict))
         }
         invoker::Answer::Assessment(assessment) => Ok(Output::Assessment(assessment)),
-        invoker::Answer::Receipt(..) => {
+        invoker::Answer::Receipt(..) | invoker::Answer::Portion(_) | invoker::Answer::Page(_) => {
             Err(Failure::new(FailureKind::Permanent, "plugin.contract", "a pure step answered with events"))
         }
     }
@@ -246,8 +257,14 @@ fn fits(schema: Option<&Validator>, document: &Document, what: &str, code: &str)
     Err(Failure::new(kind, code, format!("the {what} does not follow its schema at {place}: {}", error.masked())))
 }
 
-fn refused(node: crate::flow::plan::NodeId, failure: Failure) -> Answer {
-    Answer { node, result: Err(failure), usage: Usage::default(), log: Vec::<LogLine>::new(), annotations: Vec::new() }
+fn refused(instance: InstanceId, failure: Failure) -> Answer {
+    Answer {
+        instance,
+        result: Err(failure),
+        usage: Usage::default(),
+        log: Vec::<LogLine>::new(),
+        annotations: Vec::new(),
+    }
 }
 
 fn pure_failure(error: CallError) -> Failure {
@@ -263,7 +280,7 @@ fn pure_failure(error: CallError) -> Failure {
 }
 
 /// What a connector's defect means: a write that was cut short may have taken effect, whatever cut it short.
-fn effect_failure(error: CallError, read_only: bool) -> Failure {
+pub(super) fn effect_failure(error: CallError, read_only: bool) -> Failure {
     let answered = matches!(error, CallError::Failure(_) | CallError::Unavailable { .. });
     // Refused before the guest began.
     if matches!(&error, CallError::Limit(exceeded) if exceeded.limit == Limit::Input) {

@@ -239,7 +239,7 @@ async fn run_golden(package: &Package, invoker: &dyn Invoker, name: String, test
         Ok(Answer::Json(json)) => json.to_value(),
         Ok(Answer::Verdict(verdict)) => serde_json::to_value(verdict).unwrap_or_default(),
         Ok(Answer::Assessment(assessment)) => serde_json::to_value(assessment).unwrap_or_default(),
-        Ok(Answer::Receipt(..)) => Value::Null,
+        Ok(Answer::Receipt(..) | Answer::Portion(_) | Answer::Page(_)) => Value::Null,
         Err(CallError::Failure(failure)) => serde_json::json!({ "failure": failure }),
         Err(error) => serde_json::json!({ "error": format!("{error:?}") }),
     };

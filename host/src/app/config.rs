@@ -8,6 +8,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
+use super::inbox::People;
 use crate::model::connection::{Connection, WebhookSource};
 
 /// The file's name.
@@ -34,6 +35,9 @@ pub struct Config {
     /// For each pipeline: which connection each name in its `uses` stands for.
     #[serde(default)]
     pub bindings: BTreeMap<String, BTreeMap<String, String>>,
+    /// Groups of people, and who stands in for whom.
+    #[serde(default)]
+    pub people: People,
 }
 
 /// Why a configuration cannot be used.

@@ -24,7 +24,12 @@ const CONTRACTS: &[(&str, &str)] = files!["retail/erp-orders@1", "retail/warehou
 /// Canonical documents, by name below `schemas/`.
 const DOCUMENTS: &[(&str, &str)] = files!["schemas/retail/order@1", "schemas/retail/money@1"];
 /// Schemas of events' data, by event type below `events/`.
-const EVENTS: &[(&str, &str)] = files!["events/retail.order.placed.v1"];
+const EVENTS: &[(&str, &str)] = files![
+    "events/retail.fulfilment.planned.v1",
+    "events/retail.order.failed.v1",
+    "events/retail.order.placed.v1",
+    "events/retail.order.shipped.v1",
+];
 
 /// Contracts and schemas, ready to use.
 pub struct Library {

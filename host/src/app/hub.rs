@@ -16,17 +16,24 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
     accept,
+    actors::{Actors, Command, Timers},
     clock::SystemClock,
     config::Config,
     contracts::Library,
     facts::{Facts, FactsError},
     identity,
+    inbox::Inbox,
     index::Index,
     install::{InstallError, Installer},
     installation::Installation,
+    mailbox::Mailbox,
     package::{Package, PackageError},
+    people, polls,
+    queues::{Queue, Queues},
     runner::{self, Shared, Turns},
+    schedules,
     secrets::LocalSecrets,
+    triggers::Board,
     webhook,
 };
 use crate::{
@@ -36,14 +43,15 @@ use crate::{
         entry::Entry,
         event::Event,
         id::RunId,
+        pipeline::Order,
         run::{RunSummary, RunView},
     },
     net::egress::Gateway,
     ports::{
         clock::Clock,
         hub::{
-            AcceptError, Acceptance, Delivered, Hub as HubPort, PipelineView, PluginView, Readiness, RunFilter,
-            WebhookError,
+            AcceptError, Acceptance, ActError, ControlRequest, Decision, Delivered, Hub as HubPort, PipelineView,
+            PluginView, Question, QuestionFilter, Readiness, RunFilter, WebhookError,
         },
         invoker::{Delivery, Invoker},
         journal::{Position, StreamId},
@@ -57,6 +65,9 @@ use crate::{
 const TAIL_PAGE: usize = 512;
 /// How often the store's health is looked at, milliseconds.
 const HEALTH_PERIOD_MS: u64 = 250;
+/// How long after a start waits and questions that fell due before it are over, milliseconds: what came in meanwhile is
+/// looked at first.
+const CATCH_UP_MS: u64 = 2_000;
 /// How long shutdown waits for runs to reach their next durable point.
 const SHUTDOWN_LIMIT: Duration = Duration::from_secs(10);
 
@@ -134,6 +145,7 @@ pub struct Hub {
     installer: Arc<Installer>,
     store: Arc<Store>,
     clock: Arc<SystemClock>,
+    triggers: Arc<Board>,
 }
 
 impl Hub {
@@ -176,11 +188,17 @@ impl Hub {
             secrets: Arc::new(LocalSecrets),
             installation: ArcSwap::from_pointee(installation),
             index: Index::default(),
+            actors: Actors::default(),
+            timers: Timers::default(),
+            mailbox: Mailbox::default(),
+            queues: Queues::default(),
+            inbox: Inbox::default(),
+            grace: system_clock.now().plus_millis(CATCH_UP_MS),
             turns: Turns::default(),
             stopping: CancellationToken::new(),
             tasks: TaskTracker::new(),
         });
-        Ok(Self { shared, installer: Arc::new(installer), store, clock: system_clock })
+        Ok(Self { shared, installer: Arc::new(installer), store, clock: system_clock, triggers: Arc::default() })
     }
 
     /// Installs what an operator declares. What is there already is left as it is.
@@ -207,6 +225,8 @@ impl Hub {
             let now = self.shared.installation.load_full();
             self.swap(self.installer.pipeline(&now, &path.display().to_string(), &text).await?);
         }
+        let now = self.shared.installation.load_full();
+        self.swap(self.installer.people(&now, &config.people).await?);
         for (pipeline, names) in &config.bindings {
             let now = self.shared.installation.load_full();
             self.swap(self.installer.bindings(&now, pipeline, names.clone()).await?);
@@ -278,6 +298,13 @@ impl Hub {
                 stored.entries.iter().filter_map(Entry::time).for_each(|time| self.clock.witness(time));
                 match stored.stream {
                     StreamId::Acceptance(id) => {
+                        for entry in &stored.entries {
+                            if let Entry::Accepted(fact) = entry {
+                                for key in shared.installation.load().signal_keys(&fact.event) {
+                                    shared.mailbox.keep(key, fact.time, id);
+                                }
+                            }
+                        }
                         accepted.extend(stored.entries.into_iter().filter_map(|entry| match entry {
                             Entry::Accepted(fact) if !fact.starts.is_empty() => Some((id, fact)),
                             _ => None,
@@ -285,6 +312,9 @@ impl Hub {
                     }
                     StreamId::Run(run) => {
                         shared.index.add(run, &stored.entries);
+                        // What lies there is offered to the run when it is taken up.
+                        shared.mailbox.observe(run, &stored.entries);
+                        shared.inbox.observe(run, &stored.entries);
                     }
                 }
             }
@@ -295,12 +325,28 @@ impl Hub {
         if !unsettled.is_empty() {
             tracing::info!(runs = unsettled.len(), "taking up runs that were cut short");
         }
+        // Runs under way hold the turn of their key, in the order in which they began.
+        for begun in shared.index.open() {
+            let order = shared.installation.load().pipelines.get(&begun.pipeline).map(|found| found.plan.order);
+            if order == Some(Order::Exclusive) {
+                let _ = shared.queues.enter(Queue::of(&begun.pipeline, &begun.key), begun.id, begun.acceptance);
+            }
+        }
         for run in unsettled {
+            // A run that only waits is not read before there is something to do.
+            if let Some(due) = shared.index.only_waits(run) {
+                shared.timers.set(due.max(shared.grace), run);
+                for (key, acceptance) in shared.mailbox.lying_for(run) {
+                    runner::deliver(shared, run, Command::Signal { key, acceptance });
+                }
+                continue;
+            }
             if let Err(error) = runner::resume(shared, run).await {
                 tracing::error!(%run, error = &error as &dyn std::error::Error, "a run cannot be taken up");
                 shared.index.stuck(run, format!("it cannot be taken up: {error}"));
             }
         }
+        shared.tasks.spawn(runner::keep_time(Arc::clone(shared)));
         for (id, fact) in accepted {
             for start in fact.starts.iter().filter(|start| !shared.index.contains(start.run)) {
                 // Settled so long ago that the list no longer holds it?
@@ -309,6 +355,8 @@ impl Hub {
                 }
             }
         }
+        shared.tasks.spawn(schedules::run(Arc::clone(shared), Arc::clone(&self.triggers)));
+        shared.tasks.spawn(polls::run(Arc::clone(shared), Arc::clone(&self.triggers)));
         Ok(())
     }
 
@@ -330,6 +378,13 @@ impl Hub {
         let plan = shared.installation.load().plans.get(&start.pipeline.digest).cloned()?;
         let started = runner::started(&plan, &accepted, acceptance, start);
         view::story(id, &[Entry::RunStarted(Box::new(started))])
+    }
+
+    fn name(&self, question: &mut Question) {
+        if let Some(summary) = self.shared.index.get(question.run) {
+            question.pipeline = Some(summary.pipeline);
+            question.key = Some(summary.key);
+        }
     }
 
     /// Figures of the store since it was opened.
@@ -390,6 +445,36 @@ impl HubPort for Hub {
         Box::pin(changes)
     }
 
+    fn questions(&self, filter: &QuestionFilter) -> Vec<Question> {
+        let mut questions = self.shared.inbox.list(filter);
+        for question in &mut questions {
+            self.name(question);
+        }
+        questions
+    }
+
+    fn question<'a>(&'a self, run: RunId, step: &'a str) -> BoxFuture<'a, Option<Question>> {
+        async move {
+            let mut question = self.shared.inbox.get(run, step)?;
+            self.name(&mut question);
+            let (entries, _) = self.shared.facts.read(StreamId::Run(run)).await.ok()?;
+            question.evidence = entries.into_iter().rev().find_map(|entry| match entry {
+                Entry::ApprovalAsked(asked) if asked.step == step => Some(asked.evidence),
+                _ => None,
+            });
+            Some(question)
+        }
+        .boxed()
+    }
+
+    fn decide<'a>(&'a self, run: RunId, step: &'a str, decision: Decision) -> BoxFuture<'a, Result<(), ActError>> {
+        people::decide(&self.shared, run, step, decision).boxed()
+    }
+
+    fn control(&self, run: RunId, request: ControlRequest) -> BoxFuture<'_, Result<(), ActError>> {
+        people::control(&self.shared, run, request).boxed()
+    }
+
     fn plugins(&self) -> Vec<PluginView> {
         let installation = self.shared.installation.load();
         let mut views = Vec::new();
@@ -442,6 +527,8 @@ impl HubPort for Hub {
         let secrets = self.missing_secrets().len();
         let secrets =
             if secrets == 0 { ok() } else { format!("{secrets} secrets cannot be read: see the log of the start") };
+        let failing = self.triggers.problems().len();
+        let triggers = if failing == 0 { ok() } else { format!("{failing} triggers fail: see the log") };
         let unusable = &installation.unusable;
         let installed = if unusable.is_empty() { ok() } else { unusable.join("; ") };
         let checks = vec![
@@ -450,6 +537,7 @@ impl HubPort for Hub {
             ("runs".to_owned(), stuck),
             ("journal".to_owned(), journal.clone().err().unwrap_or_else(ok)),
             ("bindings".to_owned(), if unbound.is_empty() { ok() } else { unbound.join("; ") }),
+            ("triggers".to_owned(), triggers),
             ("lifecycle".to_owned(), if stopping { "the hub is stopping".to_owned() } else { ok() }),
         ];
         // An unbound name parks the runs that need it; it is no reason to refuse events, which would lose them.

@@ -13,6 +13,7 @@ use crate::{
         entry::{Entry, RunStarted},
         id::RunId,
         run::{RunState, RunSummary},
+        timestamp::Timestamp,
     },
     ports::hub::RunFilter,
 };
@@ -32,6 +33,7 @@ struct Inner {
     settled: VecDeque<RunId>,
     watchers: HashMap<RunId, Arc<Notify>>,
     stuck: HashSet<RunId>,
+    queued: HashSet<RunId>,
 }
 
 /// A change of state that is worth counting.
@@ -86,6 +88,27 @@ impl Index {
         new
     }
 
+    /// Shows a run that is accepted and waits for another of the same key.
+    pub fn waits_its_turn(&self, run: RunId, first: RunId) {
+        let mut inner = self.lock();
+        if let Some(summary) = inner.summaries.get_mut(&run)
+            && summary.state == RunState::Running
+            && summary.step.is_none()
+        {
+            summary.state = RunState::Waiting;
+            summary.cause = Some(format!("waits its turn: {first} is about the same key"));
+            inner.queued.insert(run);
+        }
+    }
+
+    /// Forgets that a run waited for its turn, so that it can begin.
+    pub fn has_its_turn(&self, run: RunId) {
+        let mut inner = self.lock();
+        if inner.queued.remove(&run) {
+            inner.summaries.remove(&run);
+        }
+    }
+
     /// Shows a run that this hub cannot carry forward as parked. Nothing is recorded: the next start tries again.
     pub fn stuck(&self, run: RunId, cause: String) {
         let mut inner = self.lock();
@@ -114,6 +137,20 @@ impl Index {
     /// Runs that are not settled.
     pub fn unsettled(&self) -> Vec<RunId> {
         self.lock().summaries.values().filter(|summary| !summary.state.is_settled()).map(|summary| summary.id).collect()
+    }
+
+    /// Runs that have not ended, parked ones included, in the order in which they began.
+    pub fn open(&self) -> Vec<RunSummary> {
+        let inner = self.lock();
+        let mut open: Vec<RunSummary> =
+            inner.summaries.values().filter(|summary| !summary.state.is_ended()).cloned().collect();
+        open.sort_by_key(|summary| summary.started);
+        open
+    }
+
+    /// When a run that does nothing until then is due.
+    pub fn only_waits(&self, run: RunId) -> Option<Timestamp> {
+        self.lock().summaries.get(&run).filter(|summary| summary.only_waits()).and_then(|summary| summary.due)
     }
 
     /// Whether the run is known.

@@ -19,7 +19,8 @@ pub use self::error::InstallError;
 use super::{
     build,
     contracts::Library,
-    installation::{CALLS_AT_ONCE, Installation, OpenConnection, Pipeline, Plugin},
+    inbox::People,
+    installation::{CALLS_AT_ONCE, Installation, OpenConnection, POLL, POLLING, Pipeline, Plugin},
     package::{Package, Schemas},
 };
 use crate::{
@@ -32,6 +33,7 @@ use crate::{
         id::{Digest, PluginId},
         limits::Limits,
         manifest::{Kind, Manifest},
+        pipeline::Origin,
     },
     net::egress::{EgressScope, Gateway},
     ports::{
@@ -110,6 +112,9 @@ impl Installer {
                 Ok(open) => drop(next.connections.insert(name, Arc::new(open))),
                 Err(error) => next.unusable.push(error.to_string()),
             }
+        }
+        for (key, stored) in self.all("people").await? {
+            next.people = Arc::new(read(&key, &stored)?);
         }
         for (key, stored) in self.all("source/").await? {
             next.sources.insert(key.trim_start_matches("source/").to_owned(), read(&key, &stored)?);
@@ -221,6 +226,18 @@ impl Installer {
         Ok(Some(next))
     }
 
+    /// Declares groups of people, and who stands in for whom.
+    ///
+    /// # Errors
+    /// If it cannot be recorded; nothing has changed then.
+    pub async fn people(&self, now: &Installation, people: &People) -> Result<Option<Installation>, InstallError> {
+        if *now.people == *people {
+            return Ok(None);
+        }
+        self.put("people", people).await?;
+        Ok(Some(Installation { people: Arc::new(people.clone()), ..copy(now) }))
+    }
+
     /// Sets a webhook source.
     ///
     /// # Errors
@@ -274,6 +291,17 @@ impl Installer {
                 return Err(wrong(format!(
                     "connection `{connection}` is served by `{}`, which does not implement `{contract}`",
                     open.plugin.manifest.id
+                )));
+            }
+        }
+        for trigger in &installed.definition.triggers {
+            let Origin::Poll { connection: polled, .. } = &trigger.origin else { continue };
+            let open = names.get(&polled.value).and_then(|connection| now.connections.get(connection));
+            if let Some(open) = open.filter(|open| !open.plugin.exports(POLLING)) {
+                return Err(wrong(format!(
+                    "the pipeline polls `{}`, and plugin `{}` of connection `{}` exports no \
+                     `crossdock:plugin/{POLLING}`",
+                    polled.value, open.plugin.manifest.id, open.name
                 )));
             }
         }
@@ -373,21 +401,25 @@ impl Installer {
                 return Err(wrong(format!("the plugin needs secret `{needed}`: add `secrets.{needed} = \"file:…\"`")));
             }
         }
-        let outlets = plugin
-            .manifest
-            .operations
-            .iter()
-            .map(|(operation, declared)| {
+        // A poll is no operation. Its requests are granted like those of a read, or of an operation of this name, if the
+        // manifest has one.
+        let poll = plugin.exports(POLLING).then_some((POLL, [].as_slice()));
+        let operations =
+            plugin.manifest.operations.iter().map(|(name, declared)| (name.as_str(), declared.read_methods.as_slice()));
+        let outlets = poll
+            .into_iter()
+            .chain(operations)
+            .map(|(operation, read_methods)| {
                 let scope = EgressScope {
                     connection_name: name.to_owned(),
                     connection: connection.clone(),
                     capabilities: plugin.manifest.capabilities.http.clone(),
-                    read_methods: declared.read_methods.clone(),
+                    read_methods: read_methods.to_vec(),
                     revision,
                     secrets: Arc::clone(&self.secrets),
                     clock: Arc::clone(&self.clock),
                 };
-                (operation.clone(), self.gateway.open(scope))
+                (operation.to_owned(), self.gateway.open(scope))
             })
             .collect();
         let used = Plugin::used(&plugin.manifest, plugin.inspection.digest, revision);
@@ -478,6 +510,7 @@ fn copy(now: &Installation) -> Installation {
         connections: now.connections.clone(),
         bindings: now.bindings.clone(),
         sources: now.sources.clone(),
+        people: Arc::clone(&now.people),
         unusable: now.unusable.clone(),
     }
 }

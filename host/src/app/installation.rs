@@ -10,18 +10,22 @@ use jsonschema::Validator;
 use semver::Version;
 use tokio::sync::Semaphore;
 
-use super::package::Schemas;
+use super::{inbox::People, package::Schemas};
 use crate::{
     flow::{
         language::{PipelineFacts, PluginFacts},
-        machine::effect::{Bindings, OperationUse},
+        machine::{
+            effect::{Bindings, OperationUse},
+            key_of,
+        },
         plan::{Plan, PluginRange},
     },
     model::{
         connection::{Auth, Connection, SecretRef, WebhookSource},
         contract::OperationContract,
         entry::PluginUse,
-        id::{ContractId, Digest, PluginId},
+        event::Event,
+        id::{ContractId, Digest, PluginId, SignalKey},
         limits::Limits,
         manifest::{Doubt, Manifest},
         pipeline::Definition,
@@ -52,6 +56,8 @@ pub struct Installation {
     pub bindings: BTreeMap<String, BTreeMap<String, String>>,
     /// Webhook sources by name.
     pub sources: BTreeMap<String, WebhookSource>,
+    /// Groups of people.
+    pub people: Arc<People>,
     /// What is recorded and cannot be used, and why.
     pub unusable: Vec<String>,
 }
@@ -107,7 +113,19 @@ pub struct OpenConnection {
     pub outlets: HashMap<String, Arc<dyn Egress>>,
 }
 
+/// The name under which a poll gets its way out.
+pub const POLL: &str = "poll";
+/// The interface that a source exports which can be polled.
+pub const POLLING: &str = "polling-source";
+
 impl Plugin {
+    /// Whether its component exports an interface of the contract, such as `polling-source`.
+    #[must_use]
+    pub fn exports(&self, interface: &str) -> bool {
+        let prefix = format!("crossdock:plugin/{interface}@1.");
+        self.inspection.exports.iter().any(|name| name.starts_with(&prefix))
+    }
+
     /// How records name it, under a grant; 0 for pure steps.
     #[must_use]
     pub fn used(manifest: &Manifest, digest: Digest, grant: u64) -> Arc<PluginUse> {
@@ -173,7 +191,24 @@ impl Installation {
         self.pipelines
             .values()
             .flat_map(|pipeline| pipeline.plan.triggers.iter().map(|trigger| trigger.event_type.as_str()))
+            .chain(self.signal_types())
             .chain(self.events.keys().map(String::as_str))
+            .collect()
+    }
+
+    /// Every event type that a run of any accepted version may wait for.
+    fn signal_types(&self) -> impl Iterator<Item = &str> {
+        self.plans.values().flat_map(|plan| plan.signals().map(|signal| signal.event_type.as_str()))
+    }
+
+    /// The keys under which an event is found by waits.
+    #[must_use]
+    pub fn signal_keys(&self, event: &Event) -> HashSet<SignalKey> {
+        self.plans
+            .values()
+            .flat_map(|plan| plan.signals())
+            .filter(|signal| signal.event_type == event.event_type)
+            .filter_map(|signal| key_of(signal, event))
             .collect()
     }
 

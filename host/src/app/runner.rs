@@ -3,21 +3,27 @@
 use std::{panic::AssertUnwindSafe, sync::Arc};
 
 use arc_swap::ArcSwap;
-use futures::FutureExt as _;
-use tokio::sync::Semaphore;
+use futures::{FutureExt as _, StreamExt as _, future::BoxFuture, stream::FuturesUnordered};
+use tokio::sync::{Semaphore, mpsc};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
-    accept, calls,
+    accept,
+    actors::{Actors, Command, Timers},
+    calls::{self, Caller},
+    children,
     facts::{Facts, FactsError},
+    inbox::Inbox,
     index::Index,
     installation::Installation,
+    mailbox::Mailbox,
+    queues::{Queue, Queues},
 };
 use crate::{
     flow::{
         machine::{
             ReplayError, Run,
-            effect::{Answer, Effect, Emit, Input},
+            effect::{Answer, Arrived, Effect, Emit, Input},
         },
         plan::Plan,
     },
@@ -27,6 +33,7 @@ use crate::{
         id::{AcceptanceId, Digest, RunId},
         json::Json,
         limits::Usage,
+        pipeline::Order,
         timestamp::Timestamp,
     },
     ports::{
@@ -47,6 +54,10 @@ const PURE_CALLS_AT_ONCE: usize = 128;
 const OUTWARD_CALLS_AT_ONCE: usize = 320;
 /// Runs that are not settled, above which no event is accepted.
 pub const RUNS_LIMIT: usize = 50_000;
+/// Runs that only wait, and for longer than this, are not kept in memory, milliseconds.
+const KEPT_IN_MEMORY_MS: u64 = 2_000;
+/// Runs that are woken in one go.
+const WOKEN_AT_ONCE: usize = 1_000;
 /// The wait before an append that the journal did not take is tried again, and the longest such wait, milliseconds.
 const APPEND_RETRY_MS: (u64, u64) = (50, 5_000);
 
@@ -68,6 +79,18 @@ pub struct Shared {
     pub installation: ArcSwap<Installation>,
     /// The list of runs.
     pub index: Index,
+    /// The tasks that carry runs forward.
+    pub actors: Actors,
+    /// When runs without a task have something to do.
+    pub timers: Timers,
+    /// Signals and who waits for them.
+    pub mailbox: Mailbox,
+    /// Which runs of one key may begin.
+    pub queues: Queues,
+    /// Questions that people have not answered.
+    pub inbox: Inbox,
+    /// Waits and questions that fell due while the hub was down are over only at this time.
+    pub grace: Timestamp,
     /// Turns for calls of plugins.
     pub turns: Turns,
     /// Told when the hub shuts down; runs stop at their next effect and are resumed at the next start.
@@ -98,12 +121,45 @@ pub fn start(shared: &Arc<Shared>, accepted: &Accepted, acceptance: AcceptanceId
         return;
     };
     let started = started(plan, accepted, acceptance, start);
-    // The acceptance is durable, and with it that there is this run: it may be seen at once.
-    if !shared.index.begin(start.run, &started) {
+    if plan.order != Order::None {
+        let queue = Queue::of(&plan.pipeline.name, &started.key);
+        if let Err(first) = shared.queues.enter(queue, start.run, acceptance) {
+            shared.index.begin(start.run, &started);
+            shared.index.waits_its_turn(start.run, first);
+            return;
+        }
+        // It was seen waiting before: now it is its turn.
+        shared.index.has_its_turn(start.run);
+    }
+    start_with(shared, start.run, plan, started);
+}
+
+/// Lets the next run of the same key begin.
+fn next_of_key(shared: &Arc<Shared>, queue: Queue, run: RunId) {
+    let Some((next, acceptance)) = shared.queues.leave(queue, run) else { return };
+    let task = Arc::clone(shared);
+    shared.tasks.spawn(async move {
+        match accept::first(&task, acceptance).await {
+            Ok(Some(accepted)) => {
+                if let Some(begins) = accepted.starts.iter().find(|start| start.run == next) {
+                    start(&task, &accepted, acceptance, begins);
+                }
+            }
+            Ok(None) => {}
+            Err(error) => tracing::error!(run = %next, %error, "a run whose turn it is cannot be begun"),
+        }
+    });
+}
+
+/// Starts a run whose beginning is known, unless it was begun before.
+pub fn start_with(shared: &Arc<Shared>, id: RunId, plan: &Arc<Plan>, started: RunStarted) {
+    // What it derives from is durable, and with it that there is this run: it may be seen at once.
+    if !shared.index.begin(id, &started) {
         return;
     }
-    let (run, entry) = Run::start(start.run, Arc::clone(plan), Arc::clone(&shared.hub), started);
-    spawn(shared, Drive { run, version: Version::default(), buffer: vec![entry] });
+    let Some(commands) = shared.actors.enlist(id) else { return };
+    let (run, entry) = Run::start(id, Arc::clone(plan), Arc::clone(&shared.hub), started);
+    spawn(shared, Drive::new(run, Version::default(), vec![entry], commands));
 }
 
 /// How a run begins: derived from its acceptance alone, so that it is the same whenever it is derived.
@@ -114,6 +170,7 @@ pub fn started(plan: &Plan, accepted: &Accepted, acceptance: AcceptanceId, start
         pipeline: start.pipeline.clone(),
         key: calls::key(plan, &accepted.event).unwrap_or_else(|_| accepted.event.id.clone()),
         event: accepted.event.clone(),
+        parent: None,
     }
 }
 
@@ -147,16 +204,26 @@ pub enum ResumeError {
 /// # Errors
 /// If its facts cannot be read, or not by an installed pipeline.
 pub async fn resume(shared: &Arc<Shared>, id: RunId) -> Result<(), ResumeError> {
+    match shared.actors.enlist(id) {
+        Some(commands) => take_up(shared, id, commands).await,
+        None => Ok(()),
+    }
+}
+
+async fn take_up(
+    shared: &Arc<Shared>,
+    id: RunId,
+    commands: mpsc::UnboundedReceiver<Command>,
+) -> Result<(), ResumeError> {
     let (entries, version) = shared.facts.read(StreamId::Run(id)).await?;
     let digest = match entries.first() {
         Some(Entry::RunStarted(started)) => started.pipeline.digest,
         _ => return Err(ReplayError::NoStart { run: id }.into()),
     };
     let plan = shared.installation.load().plans.get(&digest).cloned();
-    let run = Run::replay(id, plan.ok_or(ResumeError::NoPipeline { digest })?, Arc::clone(&shared.hub), &entries)?;
-    if !run.is_settled() {
-        spawn(shared, Drive { run, version, buffer: Vec::new() });
-    }
+    let mut run = Run::replay(id, plan.ok_or(ResumeError::NoPipeline { digest })?, Arc::clone(&shared.hub), &entries)?;
+    run.put_off(shared.grace);
+    spawn(shared, Drive::new(run, version, Vec::new(), commands));
     Ok(())
 }
 
@@ -166,6 +233,11 @@ struct Drive {
     version: Version,
     /// Facts that are recorded and not yet durable.
     buffer: Vec<Entry>,
+    commands: mpsc::UnboundedReceiver<Command>,
+    /// Calls that are out.
+    out: FuturesUnordered<BoxFuture<'static, Box<Answer>>>,
+    /// When there is something to do without anybody's asking.
+    due: Option<Timestamp>,
 }
 
 /// The run is no longer ours to carry forward.
@@ -195,38 +267,103 @@ fn spawn(shared: &Arc<Shared>, drive: Drive) {
 }
 
 impl Drive {
+    fn new(run: Run, version: Version, buffer: Vec<Entry>, commands: mpsc::UnboundedReceiver<Command>) -> Self {
+        Self { run, version, buffer, commands, out: FuturesUnordered::new(), due: None }
+    }
+
+    /// Works until the run is settled, or only waits so long that it need not be kept in memory.
     async fn forward(mut self, shared: &Arc<Shared>) -> Result<(), Stop> {
-        let mut input = Input::Resume;
+        metrics::gauge!("crossdock_runs_active").increment(1);
+        let result = self.live(shared).await;
+        metrics::gauge!("crossdock_runs_active").decrement(1);
+        result
+    }
+
+    async fn live(&mut self, shared: &Arc<Shared>) -> Result<(), Stop> {
+        self.turn(Input::Resume, shared).await?;
+        for (key, acceptance) in shared.mailbox.lying_for(self.run.id) {
+            self.command(Command::Signal { key, acceptance }, shared).await?;
+        }
         loop {
-            metrics::gauge!("crossdock_runs_active").increment(1);
-            let worked = self.work(input, shared).await;
-            metrics::gauge!("crossdock_runs_active").decrement(1);
-            let Some(due) = worked? else { return Ok(()) };
-            tokio::select! {
-                () = shared.clock.sleep_until(due) => {}
-                () = shared.stopping.cancelled() => return Err(Stop::Stopping),
+            if self.out.is_empty() {
+                self.commit(shared).await?;
+                let soon = shared.clock.now().plus_millis(KEPT_IN_MEMORY_MS);
+                if self.due.is_none_or(|due| due > soon) {
+                    if let Some(due) = self.due.filter(|_| !self.run.is_settled()) {
+                        shared.timers.set(due, self.run.id);
+                    }
+                    if shared.actors.retire(self.run.id, &self.commands) {
+                        return Ok(());
+                    }
+                }
+            } else if !self.buffer.is_empty() && shared.stopping.is_cancelled() {
+                self.commit(shared).await?;
             }
-            input = Input::Wake;
+            let wake = async {
+                match self.due {
+                    Some(due) => shared.clock.sleep_until(due).await,
+                    None => std::future::pending().await,
+                }
+            };
+            let nothing_out = self.out.is_empty();
+            let stopping = async {
+                // With calls out, the answers come first: they are all that may be known of an effect.
+                if nothing_out { shared.stopping.cancelled().await } else { std::future::pending().await }
+            };
+            let happened = tokio::select! {
+                biased;
+                Some(answer) = self.out.next(), if !nothing_out => Happened::Input(Input::Answer(answer)),
+                Some(command) = self.commands.recv() => Happened::Command(command),
+                () = wake => Happened::Input(Input::Wake),
+                () = stopping => return Err(Stop::Stopping),
+            };
+            match happened {
+                Happened::Input(input) => self.turn(input, shared).await?,
+                Happened::Command(command) => self.command(command, shared).await?,
+            }
         }
     }
 
-    /// Works until nothing is left to do now; the time at which there is again, if there is one.
-    async fn work(&mut self, input: Input, shared: &Arc<Shared>) -> Result<Option<Timestamp>, Stop> {
-        let mut then = Some(input);
-        let mut due = None;
-        while let Some(happened) = then.take() {
-            match self.turn(happened, shared).await? {
-                Next::Answer(answer) => then = Some(Input::Answer(answer)),
-                Next::Sleep(time) => due = Some(time),
-                Next::Nothing => {}
+    /// Something came from outside.
+    async fn command(&mut self, command: Command, shared: &Arc<Shared>) -> Result<(), Stop> {
+        match command {
+            Command::Wake => self.turn(Input::Wake, shared).await,
+            Command::Signal { key, acceptance } => {
+                let accepted = match accept::first(shared, acceptance).await {
+                    Ok(Some(accepted)) => accepted,
+                    Ok(None) => return Ok(()),
+                    Err(error) => {
+                        tracing::error!(run = %self.run.id, %error, "a signal cannot be read");
+                        return Ok(());
+                    }
+                };
+                let signal = Arrived { key, acceptance, event: accepted.event };
+                self.turn(Input::Signal(Box::new(signal)), shared).await
+            }
+            Command::Decide(decision, reply) => {
+                let checked = self.run.check_decision(&decision);
+                if checked.is_ok() {
+                    self.turn(Input::Decision(decision), shared).await?;
+                    self.commit(shared).await?;
+                }
+                // Nobody waits any more: the decision stands all the same.
+                let _ = reply.send(checked);
+                Ok(())
+            }
+            Command::Control(controlled, reply) => {
+                let checked = self.run.check_control(&controlled.action);
+                if checked.is_ok() {
+                    self.turn(Input::Control(controlled), shared).await?;
+                    self.commit(shared).await?;
+                }
+                let _ = reply.send(checked);
+                Ok(())
             }
         }
-        self.commit(shared).await?;
-        Ok(due)
     }
 
-    /// One decision, carried out.
-    async fn turn(&mut self, input: Input, shared: &Arc<Shared>) -> Result<Next, Stop> {
+    /// One decision, carried out: facts, their commit, then what calls out is begun.
+    async fn turn(&mut self, input: Input, shared: &Arc<Shared>) -> Result<(), Stop> {
         let stopping = shared.stopping.is_cancelled();
         let input = match input {
             // An answer is never thrown away: what it tells may be all that is known of an effect.
@@ -239,44 +376,40 @@ impl Drive {
         let plan = Arc::clone(&self.run.plan);
         let bindings = installation.bound(&plan.pipeline.name);
         let effects = self.run.decide(input, shared.clock.now(), &bindings);
-        if stopping {
-            self.buffer.extend(effects.into_iter().filter_map(|effect| match effect {
-                Effect::Record(entry) => Some(entry),
-                _ => None,
-            }));
-            self.commit(shared).await?;
-            return Err(Stop::Stopping);
-        }
-        let mut next = Next::Nothing;
+        self.due = None;
         for effect in effects {
             match effect {
                 Effect::Record(entry) => self.buffer.push(entry),
                 Effect::Commit => self.commit(shared).await?,
-                Effect::Invoke(invoke) => {
-                    next = Next::Answer(Box::new(calls::invoke(shared, &installation, &self.run, invoke).await))
-                }
-                Effect::Call(call) => {
-                    next = Next::Answer(Box::new(calls::call(shared, &installation, &self.run, call).await))
-                }
-                Effect::Emit(emit) => next = Next::Answer(Box::new(self.emit(shared, emit).await)),
-                Effect::Sleep(due) => next = Next::Sleep(due),
+                Effect::Sleep(due) => self.due = Some(due),
+                Effect::Invoke(_) | Effect::Call(_) | Effect::Emit(_) | Effect::Start(_) if stopping => {}
+                outgoing => self.begin(outgoing, shared, &installation),
             }
         }
-        Ok(next)
+        Ok(())
     }
 
-    async fn emit(&self, shared: &Arc<Shared>, emit: Emit) -> Answer {
-        let Emit { node, event } = emit;
-        let id = event.acceptance();
-        let result = match accept::internal(shared, event).await {
-            Ok(_) => Ok(Output::Json(Json::from(serde_json::json!({ "event": id })))),
-            Err(error) => {
-                let passing = matches!(error, AcceptError::Unavailable { .. });
-                let kind = if passing { FailureKind::Retryable } else { FailureKind::Permanent };
-                Err(Failure::new(kind, "hub.emit", error.to_string()))
+    fn begin(&mut self, effect: Effect, shared: &Arc<Shared>, installation: &Arc<Installation>) {
+        let (shared, installation) = (Arc::clone(shared), Arc::clone(installation));
+        let caller = Caller { id: self.run.id, plan: Arc::clone(&self.run.plan) };
+        match effect {
+            Effect::Invoke(invoke) => self
+                .out
+                .push(async move { Box::new(calls::invoke(&shared, &installation, &caller, invoke).await) }.boxed()),
+            Effect::Call(call) => {
+                self.out
+                    .push(async move { Box::new(calls::call(&shared, &installation, &caller, call).await) }.boxed());
             }
-        };
-        Answer { node, result, usage: Usage::default(), log: Vec::new(), annotations: Vec::new() }
+            Effect::Emit(event) => self.out.push(async move { Box::new(emit(&shared, event).await) }.boxed()),
+            Effect::Start(child) => {
+                let key = self.run.beginning().key.clone();
+                let acceptance = self.run.beginning().acceptance;
+                self.out.push(
+                    async move { Box::new(children::run(&shared, caller.id, acceptance, key, child).await) }.boxed(),
+                );
+            }
+            Effect::Record(_) | Effect::Commit | Effect::Sleep(_) => {}
+        }
     }
 
     /// Makes everything recorded durable, however long the journal takes to take it.
@@ -307,16 +440,74 @@ impl Drive {
         }
         // Only now is anything of it visible.
         observe(shared, self.run.id, &self.buffer);
+        let lets_others_begin = match self.run.plan.order {
+            Order::None => false,
+            Order::Start => self.buffer.iter().any(|entry| matches!(entry, Entry::RunStarted(_))),
+            Order::Exclusive => self.buffer.iter().any(|entry| matches!(entry, Entry::RunEnded { .. })),
+        };
+        if lets_others_begin {
+            next_of_key(shared, Queue::of(&self.run.plan.pipeline.name, &self.run.beginning().key), self.run.id);
+        }
         self.buffer.clear();
         Ok(())
     }
 }
 
-/// What a turn leads to.
-enum Next {
-    Answer(Box<Answer>),
-    Sleep(Timestamp),
-    Nothing,
+/// What happened to a run.
+enum Happened {
+    Input(Input),
+    Command(Command),
+}
+
+async fn emit(shared: &Arc<Shared>, emit: Emit) -> Answer {
+    let Emit { instance, event } = emit;
+    let id = event.acceptance();
+    let result = match accept::internal(shared, event).await {
+        Ok(_) => Ok(Output::Json(Json::from(serde_json::json!({ "event": id })))),
+        Err(error) => {
+            let passing = matches!(error, AcceptError::Unavailable { .. });
+            let kind = if passing { FailureKind::Retryable } else { FailureKind::Permanent };
+            Err(Failure::new(kind, "hub.emit", error.to_string()))
+        }
+    };
+    Answer { instance, result, usage: Usage::default(), log: Vec::new(), annotations: Vec::new() }
+}
+
+/// Hands something to a run, whether it is in memory or not.
+pub fn deliver(shared: &Arc<Shared>, run: RunId, command: Command) {
+    let Some(commands) = shared.actors.send(run, command) else { return };
+    let task = Arc::clone(shared);
+    shared.tasks.spawn(async move {
+        if let Err(error) = take_up(&task, run, commands).await {
+            tracing::error!(%run, error = &error as &dyn std::error::Error, "a run cannot be taken up");
+            task.index.stuck(run, format!("it cannot be taken up: {error}"));
+        }
+    });
+}
+
+/// Wakes runs that are due, for as long as the hub lives.
+pub async fn keep_time(shared: Arc<Shared>) {
+    loop {
+        for run in shared.timers.take(shared.clock.now(), WOKEN_AT_ONCE) {
+            deliver(&shared, run, Command::Wake);
+        }
+        let next = shared.timers.next();
+        let due = async {
+            match next {
+                Some(due) => shared.clock.sleep_until(due).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = due => {}
+            () = shared.timers.changed() => {}
+            () = shared.stopping.cancelled() => return,
+        }
+        // However many are due after a long stop, they are woken no faster than they are worked off.
+        while shared.actors.count() > RUNS_LIMIT / 2 && !shared.stopping.is_cancelled() {
+            shared.clock.sleep_until(shared.clock.now().plus_millis(20)).await;
+        }
+    }
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a histogram works in floating point")]
@@ -327,7 +518,11 @@ fn count_call(usage: &Usage) {
     }
 }
 
-fn observe(shared: &Shared, run: RunId, entries: &[Entry]) {
+fn observe(shared: &Arc<Shared>, run: RunId, entries: &[Entry]) {
+    for (key, acceptance) in shared.mailbox.observe(run, entries) {
+        deliver(shared, run, Command::Signal { key, acceptance });
+    }
+    shared.inbox.observe(run, entries);
     for entry in entries {
         match entry {
             Entry::StepDone(done) => count_call(&done.usage),

@@ -34,8 +34,11 @@ pub(super) fn tell(out: &Out, run: &RunView) {
     }
     out.say(format!("  {} {}", mark(out, summary.state), ending(out, run)));
     if summary.state == RunState::Parked {
-        out.say("    next: nothing after this step was done, and this release does not resume a parked run: mend the cause,");
-        out.say("    then send the event again under another id. `--json` shows everything that is recorded.");
+        out.say(format!(
+            "    next: mend the cause, then `crossdock run resume {}`; or end it with `run close`.",
+            summary.id
+        ));
+        out.say("    `--json` shows everything that is recorded.");
     }
 }
 
@@ -48,6 +51,10 @@ pub(super) fn ending(out: &Out, run: &RunView) -> String {
         RunState::Rejected => out.yellow("rejected"),
         RunState::Parked => out.yellow("parked"),
         RunState::Waiting => out.yellow("waiting"),
+        RunState::Failed => out.yellow("failed"),
+        RunState::Cancelled => out.yellow("cancelled"),
+        RunState::Paused => out.yellow("paused"),
+        RunState::Compensating => out.yellow("compensating"),
         RunState::Running => "running".to_owned(),
     };
     let at = summary.step.as_deref().map(|step| format!(" at `{step}`")).unwrap_or_default();
@@ -59,8 +66,8 @@ pub(super) fn ending(out: &Out, run: &RunView) -> String {
 fn mark(out: &Out, state: RunState) -> String {
     match state {
         RunState::Completed => out.green("●"),
-        RunState::Rejected | RunState::Parked => out.yellow("●"),
-        RunState::Running | RunState::Waiting => out.dim("○"),
+        RunState::Rejected | RunState::Parked | RunState::Failed | RunState::Cancelled => out.yellow("●"),
+        RunState::Running | RunState::Waiting | RunState::Paused | RunState::Compensating => out.dim("○"),
     }
 }
 

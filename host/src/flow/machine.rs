@@ -1,32 +1,43 @@
 //! The state machine of a run. Pure: [`Run::decide`] is told what happened and says what to do next; every fact it
 //! records is also how it is rebuilt ([`Run::replay`]), so what runs and what is read back cannot differ.
 
+mod apply;
+mod calls;
+mod control;
 pub mod effect;
+mod instance;
+mod people;
 mod scope;
 mod turn;
+mod wait;
 
 #[cfg(test)]
 mod tests;
 
-use std::sync::{Arc, OnceLock};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{Arc, OnceLock},
+};
 
 use serde_json::{Value, json};
 
+pub use self::{control::ControlRefusal, instance::InstanceId, people::DecisionRefusal, wait::key_of};
 use self::{
     effect::{Bindings, Effect, Input},
+    instance::{Facet, Frame, FrameId, Instance},
     scope::RunScope,
     turn::Turn,
 };
 use super::{
     document::Document,
     expression::EvaluateError,
-    plan::{Action, BlockId, NodeId, Outcomes, Plan, Then},
+    plan::{BlockId, NodeId, Outcomes, Plan, Then},
     template::Template,
 };
 use crate::model::{
-    decision::{Outcome, Verdict},
-    entry::{Entry, Output, PluginUse, RunStarted, StepDone},
-    failure::FailureKind,
+    decision::Outcome,
+    entry::{Ending, Entry, RunStarted},
+    failure::Failure,
     id::RunId,
     json::Json,
     timestamp::Timestamp,
@@ -47,44 +58,37 @@ pub struct Run {
     started: RunStarted,
     data: Document,
     event: OnceLock<Document>,
-    states: Vec<State>,
-    /// For each block, how many of its steps are behind the run: a walk begins there and not at the start.
-    behind: Vec<usize>,
+    frames: Vec<Frame>,
+    instances: Vec<Instance>,
+    /// Frames of blocks that are entered once, by block; and of those that are repeated.
+    once: Vec<Option<FrameId>>,
+    repeated: HashMap<(BlockId, Vec<u32>), FrameId>,
+    vars: BTreeMap<String, Document>,
+    /// Steps whose effects can be undone, in the order in which they took place.
+    effects: Vec<InstanceId>,
+    /// The step after which nothing before is undone any more, and how many of `effects` that protects.
+    protected: Option<(InstanceId, usize)>,
+    /// Effects of the run that are being undone, latest first.
+    undoing: Option<Vec<InstanceId>>,
+    halt: Option<Halt>,
+    paused: bool,
+    parked: Option<(String, Failure)>,
+    /// Goes up when a person begins the run again at a step, so that its effects get other keys.
+    generation: u32,
+    restarting: Option<(InstanceId, bool)>,
     settled: bool,
     /// The time of the latest fact, and of the latest durable one. Hub time never goes back.
     recorded: Timestamp,
     durable: Timestamp,
+    /// Times for waits and questions that were due while nobody looked are put off to this.
+    grace: Timestamp,
 }
 
-#[derive(Clone, Debug, Default)]
-struct State {
-    phase: Phase,
-    /// Attempts of the operation itself begun, and of asking whether one took effect.
-    attempts: u32,
-    finds: u32,
-    /// Attempts that failed.
-    failures: u32,
-    /// Whether an attempt may have taken effect, and whether the one in flight only asks.
-    in_doubt: bool,
-    resolving: bool,
-    started: Timestamp,
-    plugin: Option<Arc<PluginUse>>,
-    output: Option<Document>,
-    verdict: Option<Verdict>,
-    /// The branch that was taken, until it is done; then the step is closed.
-    branch: Option<BlockId>,
-    closed: bool,
-}
-
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-enum Phase {
-    #[default]
-    Fresh,
-    Skipped,
-    Running,
-    Waiting(Timestamp),
-    Failed,
-    Done,
+/// How a run will end.
+#[derive(Clone, Debug)]
+struct Halt {
+    ending: Ending,
+    undo: bool,
 }
 
 /// Facts that do not make a run of this plan.
@@ -108,25 +112,41 @@ pub enum ReplayError {
     },
 }
 
-/// Whether a block has come to its end.
-#[derive(PartialEq)]
-enum Walk {
-    Done,
-    Busy,
-}
-
 impl Run {
     /// A new run and the fact that begins it.
     #[must_use]
     pub fn start(id: RunId, plan: Arc<Plan>, hub: Arc<str>, started: RunStarted) -> (Self, Entry) {
         let entry = Entry::RunStarted(Box::new(started.clone()));
-        let states = vec![State::default(); plan.nodes.len()];
-        let behind = vec![0; plan.block_count()];
         let time = started.time;
         let data = Document::new(started.event.data.clone());
-        let event = OnceLock::new();
-        let run =
-            Self { id, plan, hub, started, data, event, states, behind, settled: false, recorded: time, durable: time };
+        let once = vec![None; plan.block_count()];
+        let vars = plan.vars.clone();
+        let mut run = Self {
+            id,
+            plan,
+            hub,
+            started,
+            data,
+            event: OnceLock::new(),
+            frames: Vec::new(),
+            instances: Vec::new(),
+            once,
+            repeated: HashMap::new(),
+            vars,
+            effects: Vec::new(),
+            protected: None,
+            undoing: None,
+            halt: None,
+            paused: false,
+            parked: None,
+            generation: 0,
+            restarting: None,
+            settled: false,
+            recorded: time,
+            durable: time,
+            grace: Timestamp::default(),
+        };
+        run.open(Plan::ROOT, None, None, Vec::new(), None);
         (run, entry)
     }
 
@@ -146,32 +166,179 @@ impl Run {
         Ok(run)
     }
 
+    /// Waits and questions whose time came before this are over only at this: what came in while the hub was down is
+    /// looked at first.
+    pub fn put_off(&mut self, grace: Timestamp) {
+        self.grace = grace;
+    }
+
     /// Whether nothing more happens by itself: ended or parked.
     #[must_use]
     pub fn is_settled(&self) -> bool {
         self.settled
     }
 
-    /// Decides what to do. The effects are to be carried out in order; one that calls out is always the last.
+    /// How it began.
+    #[must_use]
+    pub fn beginning(&self) -> &RunStarted {
+        &self.started
+    }
+
+    /// Decides what to do. Facts come first, then at most one commit, then what calls out, then at most one sleep.
     pub fn decide(&mut self, input: Input, now: Timestamp, bindings: &dyn Bindings) -> Vec<Effect> {
         let now = now.max(self.recorded);
-        let mut turn = Turn { run: self, now, bindings, effects: Vec::with_capacity(4) };
+        let mut turn = Turn::new(self, now, bindings);
         match input {
             Input::Resume => turn.recover(),
             Input::Wake => {}
             Input::Answer(answer) => turn.answer(*answer),
             Input::Last(answer) => {
                 turn.take(*answer);
-                return turn.effects;
+                return turn.finish();
             }
+            Input::Signal(signal) => turn.signal(*signal),
+            Input::Decision(decision) => turn.decision(*decision),
+            Input::Control(controlled) => turn.control(*controlled),
         }
         turn.go_on();
-        turn.effects
+        turn.finish()
     }
 
-    fn state(&self, node: NodeId) -> &State {
-        static FRESH: OnceLock<State> = OnceLock::new();
-        self.states.get(node.0).unwrap_or_else(|| FRESH.get_or_init(State::default))
+    fn instance(&self, id: InstanceId) -> &Instance {
+        static NONE: OnceLock<Instance> = OnceLock::new();
+        // INVARIANT: an id is only ever made by the run that holds the instance.
+        self.instances
+            .get(id.0)
+            .unwrap_or_else(|| NONE.get_or_init(|| Instance::new(NodeId::NONE, FrameId(0), Facet::Main, None)))
+    }
+
+    fn frame(&self, id: FrameId) -> &Frame {
+        static NONE: OnceLock<Frame> = OnceLock::new();
+        // INVARIANT: as for instances.
+        self.frames.get(id.0).unwrap_or_else(|| {
+            NONE.get_or_init(|| Frame {
+                block: Plan::ROOT,
+                parent: None,
+                owner: None,
+                indices: Vec::new(),
+                item: None,
+                first: 0,
+                behind: 0,
+            })
+        })
+    }
+
+    /// The path that facts name an instance by.
+    #[must_use]
+    pub fn path(&self, id: InstanceId) -> String {
+        let instance = self.instance(id);
+        instance::path(&self.plan.node(instance.node).id, &self.frame(instance.frame).indices, instance.facet)
+    }
+
+    fn open(
+        &mut self,
+        block: BlockId,
+        parent: Option<FrameId>,
+        owner: Option<InstanceId>,
+        indices: Vec<u32>,
+        item: Option<Document>,
+    ) -> FrameId {
+        let id = FrameId(self.frames.len());
+        let first = self.instances.len();
+        let plan = Arc::clone(&self.plan);
+        self.instances.extend(plan.block(block).nodes.iter().map(|node| Instance::new(*node, id, Facet::Main, None)));
+        if plan.block(block).repeated {
+            self.repeated.insert((block, indices.clone()), id);
+        } else if indices.is_empty() {
+            if let Some(place) = self.once.get_mut(block.0) {
+                *place = Some(id);
+            }
+        } else {
+            self.repeated.insert((block, indices.clone()), id);
+        }
+        self.frames.push(Frame { block, parent, owner, indices, item, first, behind: 0 });
+        id
+    }
+
+    fn find_frame(&self, block: BlockId, indices: &[u32]) -> Option<FrameId> {
+        if indices.is_empty() {
+            return self.once.get(block.0).copied().flatten();
+        }
+        self.repeated.get(&(block, indices.to_vec())).copied()
+    }
+
+    /// The frame of a block that belongs to a step; entered if it is not yet. `index` is the item or the iteration.
+    fn enter(&mut self, owner: InstanceId, block: BlockId, index: Option<u32>) -> FrameId {
+        let around = self.instance(owner).frame;
+        let mut indices = self.frame(around).indices.clone();
+        indices.extend(index);
+        if let Some(known) = self.find_frame(block, &indices) {
+            return known;
+        }
+        let item = index.and_then(|index| {
+            let more = self.instance(owner).more.as_ref()?;
+            more.items.get(usize::try_from(index).ok()?.checked_sub(1)?).cloned()
+        });
+        let id = self.open(block, Some(around), Some(owner), indices, item);
+        if let Some(instance) = self.instances.get_mut(owner.0) {
+            let more = instance.more();
+            more.frames.push(id);
+            more.open.push(id);
+        }
+        id
+    }
+
+    /// The instance of a call around a step; made if it is not there yet.
+    fn facet(&mut self, main: InstanceId, facet: Facet) -> InstanceId {
+        if let Some(known) = self.instance(main).facet(facet) {
+            return known;
+        }
+        let id = InstanceId(self.instances.len());
+        let Instance { node, frame, .. } = *self.instance(main);
+        self.instances.push(Instance::new(node, frame, facet, Some(main)));
+        if let Some(instance) = self.instances.get_mut(main.0) {
+            instance.more().facets.push((facet, id));
+        }
+        id
+    }
+
+    /// The instance that a path names; entered if it is not yet.
+    fn locate(&mut self, path: &str) -> Option<InstanceId> {
+        let (step, indices, facet) = instance::parse(path)?;
+        let node = self.plan.find(step)?;
+        let main = self.locate_main(node, &indices)?;
+        Some(if facet == Facet::Main { main } else { self.facet(main, facet) })
+    }
+
+    fn locate_main(&mut self, node: NodeId, indices: &[u32]) -> Option<InstanceId> {
+        let plan = Arc::clone(&self.plan);
+        let (block, position) = (plan.node(node).block, plan.node(node).position);
+        let frame = match self.find_frame(block, indices) {
+            Some(frame) => frame,
+            None => match plan.block(block).owner {
+                None => self.open(block, Some(FrameId(0)), None, Vec::new(), None),
+                Some(owner) if plan.block(block).repeated => {
+                    let (index, around) = indices.split_last()?;
+                    let owner = self.locate_main(owner, around)?;
+                    self.enter(owner, block, Some(*index))
+                }
+                Some(owner) => {
+                    let owner = self.locate_main(owner, indices)?;
+                    self.enter(owner, block, None)
+                }
+            },
+        };
+        Some(InstanceId(self.frame(frame).first + position))
+    }
+
+    /// The instance that a plain path names, as far as the run has come.
+    #[must_use]
+    pub fn find(&self, path: &str) -> Option<InstanceId> {
+        let (step, indices, facet) = instance::parse(path)?;
+        let node = self.plan.node(self.plan.find(step)?);
+        let frame = self.find_frame(node.block, &indices)?;
+        let main = InstanceId(self.frame(frame).first + node.position);
+        if facet == Facet::Main { Some(main) } else { self.instance(main).facet(facet) }
     }
 
     fn event_document(&self) -> Document {
@@ -190,136 +357,31 @@ impl Run {
         }))
     }
 
-    fn render(&self, block: BlockId, template: &Template) -> Result<Document, EvaluateError> {
-        template.render(&RunScope { run: self, block })
-    }
-
-    /// Takes in one fact. The only place where state changes.
-    fn apply(&mut self, entry: &Entry) -> Result<(), ReplayError> {
-        match entry {
-            Entry::Accepted(_) | Entry::RunStarted(_) => {}
-            Entry::StepSkipped { step } => self.change(step)?.phase = Phase::Skipped,
-            Entry::StepStarted(started) => {
-                self.recorded = self.recorded.max(started.time);
-                let state = self.change(&started.step)?;
-                state.phase = Phase::Running;
-                state.attempts = started.attempt;
-                state.started = started.time;
-                state.plugin.clone_from(&started.plugin);
-            }
-            Entry::Intent(intent) => {
-                self.recorded = self.recorded.max(intent.time);
-                let state = self.change(&intent.step)?;
-                state.phase = Phase::Running;
-                // The remote was asked, and nothing had taken effect: this attempt begins without doubt.
-                state.in_doubt &= intent.resolving || !state.resolving;
-                state.resolving = intent.resolving;
-                if intent.resolving {
-                    state.finds += 1;
-                } else {
-                    state.attempts = intent.attempt;
-                }
-                state.plugin = Some(intent.plugin.clone());
-            }
-            Entry::StepDone(done) => {
-                self.recorded = self.recorded.max(done.time);
-                self.apply_done(done)?;
-            }
-            Entry::AttemptFailed(failed) => {
-                self.recorded = self.recorded.max(failed.time);
-                let state = self.change(&failed.step)?;
-                state.phase = failed.next.map_or(Phase::Failed, Phase::Waiting);
-                state.failures += 1;
-                state.in_doubt |= failed.failure.kind == FailureKind::Uncertain;
-            }
-            Entry::BranchTaken { step, branch } => self.apply_branch(step, branch.as_deref())?,
-            Entry::BranchClosed { step, output } => {
-                let state = self.change(step)?;
-                state.branch = None;
-                state.closed = true;
-                if let Some(output) = output {
-                    state.output = Some(Document::new(output.clone()));
-                }
-            }
-            Entry::RunEnded { time, .. } | Entry::RunParked { time, .. } => {
-                self.recorded = self.recorded.max(*time);
-                self.settled = true;
-            }
-        }
-        Ok(())
-    }
-
-    fn apply_done(&mut self, done: &StepDone) -> Result<(), ReplayError> {
-        let node = self.find(&done.step)?;
-        let (output, verdict, branch) = match &done.output {
-            Output::Json(json) => (Document::new(json.clone()), None, None),
-            Output::Assessment(assessment) => {
-                (Document::new(Json::from_serialize(assessment).unwrap_or_else(|_| Json::null())), None, None)
-            }
-            Output::Verdict(verdict) => {
-                let output = verdict.output.clone().map_or_else(|| self.input_of(node), Document::new);
-                (output, Some(verdict.clone()), self.branch_of(node, verdict))
-            }
-        };
-        let state = self.change(&done.step)?;
-        state.phase = Phase::Done;
-        state.output = Some(output);
-        state.verdict = verdict;
-        state.branch = branch;
-        Ok(())
-    }
-
-    fn apply_branch(&mut self, step: &str, branch: Option<&str>) -> Result<(), ReplayError> {
-        let node = self.find(step)?;
-        let block = match &self.plan.node(node).action {
-            Action::Switch { cases, otherwise, .. } => branch.and_then(|name| match name {
-                "otherwise" => *otherwise,
-                number => {
-                    let index = number.parse::<usize>().ok()?.checked_sub(1)?;
-                    cases.get(index).map(|(_, block)| *block)
-                }
-            }),
-            _ => None,
-        };
-        let state = self.change(step)?;
-        state.phase = Phase::Done;
-        state.output = Some(Document::new(Json::null()));
-        state.branch = block;
-        Ok(())
+    fn render(&self, frame: FrameId, template: &Template) -> Result<Document, EvaluateError> {
+        template.render(&RunScope::new(self, frame))
     }
 
     /// What a rule was given: what goes on if it returns no document of its own. The same as when it was called, since
     /// everything that it names was recorded before.
-    fn input_of(&self, node: NodeId) -> Document {
-        let node = self.plan.node(node);
-        match &node.action {
-            Action::Pure { with, .. } => self.render(node.block, with).ok(),
-            _ => None,
+    fn input_of(&self, id: InstanceId) -> Document {
+        let instance = self.instance(id);
+        let plan = Arc::clone(&self.plan);
+        calls::with_of(&plan, instance)
+            .and_then(|with| self.render(instance.frame, with).ok())
+            .unwrap_or_else(|| Document::new(Json::null()))
+    }
+
+    /// Whether an instance stands somewhere inside a step.
+    fn is_inside(&self, id: InstanceId, step: InstanceId) -> bool {
+        let mut at = Some(self.instance(id).frame);
+        while let Some(frame) = at {
+            let frame = self.frame(frame);
+            if frame.owner == Some(step) {
+                return true;
+            }
+            at = frame.parent;
         }
-        .unwrap_or_else(|| Document::new(Json::null()))
-    }
-
-    fn branch_of(&self, node: NodeId, verdict: &Verdict) -> Option<BlockId> {
-        let Action::Pure { outcomes, .. } = &self.plan.node(node).action else { return None };
-        match (verdict.outcome, then_after(outcomes, verdict.outcome)) {
-            (Outcome::Route, _) => outcomes.routes.get(verdict.target.as_deref()?).copied(),
-            (_, Some(Then::Steps(block))) => Some(*block),
-            _ => None,
-        }
-    }
-
-    fn find(&self, step: &str) -> Result<NodeId, ReplayError> {
-        self.plan.find(step).ok_or_else(|| ReplayError::UnknownStep {
-            run: self.id,
-            step: step.to_owned(),
-            pipeline: format!("{} {}", self.plan.pipeline.name, self.plan.pipeline.version),
-        })
-    }
-
-    fn change(&mut self, step: &str) -> Result<&mut State, ReplayError> {
-        let node = self.find(step)?;
-        let run = self.id;
-        self.states.get_mut(node.0).ok_or(ReplayError::NoStart { run })
+        false
     }
 }
 

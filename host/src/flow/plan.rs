@@ -5,11 +5,24 @@ pub mod compile;
 use std::collections::{BTreeMap, HashMap};
 
 use super::{document::Document, expression::Expression, retry, template::Template};
-use crate::model::{entry::PipelineUse, id::PluginId, manifest::Effect};
+use crate::model::{
+    entry::PipelineUse,
+    id::PluginId,
+    manifest::Effect,
+    pipeline::{
+        Order,
+        action::{Join, Mode},
+    },
+};
 
 /// A step's number within its plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct NodeId(pub(super) usize);
+
+impl NodeId {
+    /// No step of any plan.
+    pub(super) const NONE: Self = Self(usize::MAX);
+}
 
 /// A block's number within its plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -26,6 +39,12 @@ pub struct Plan {
     pub key: Expression,
     /// Its constants.
     pub config: Document,
+    /// Variables with their initial values.
+    pub vars: BTreeMap<String, Document>,
+    /// How runs of one key relate.
+    pub order: Order,
+    /// What happens when a step fails for good, if anything is declared.
+    pub(super) on_error: Option<OnError>,
     pub(super) nodes: Vec<Node>,
     pub(super) ids: HashMap<String, NodeId>,
     pub(super) blocks: Vec<Block>,
@@ -40,10 +59,21 @@ pub struct Trigger {
     pub filter: Option<Expression>,
 }
 
+/// What happens when a step fails for good.
+#[derive(Debug)]
+pub(super) struct OnError {
+    pub(super) compensate_all: bool,
+    pub(super) steps: BlockId,
+}
+
 /// Steps in order, with the names that they see.
 #[derive(Debug, Default)]
 pub(super) struct Block {
     pub(super) parent: Option<BlockId>,
+    /// The step that it belongs to; absent: the outermost, and `on_error` of the pipeline.
+    pub(super) owner: Option<NodeId>,
+    /// Whether it is the body of a `for` or a `loop`, of which there are many at run time.
+    pub(super) repeated: bool,
     pub(super) nodes: Vec<NodeId>,
     pub(super) names: HashMap<String, NodeId>,
 }
@@ -55,12 +85,26 @@ pub struct Node {
     pub id: String,
     /// The block that it stands in.
     pub block: BlockId,
+    /// Its place in the block, from 0.
+    pub position: usize,
     /// Its condition.
     pub when: Option<Expression>,
     /// Longest attempt, milliseconds.
     pub timeout_ms: Option<u64>,
+    /// Longest time for the whole step with all its attempts, milliseconds.
+    pub within_ms: Option<u64>,
     /// What happens after a failure that may pass.
     pub retry: retry::Policy,
+    /// Whether the pipeline says so itself.
+    pub retry_declared: bool,
+    /// How its effect is undone.
+    pub compensate: Option<Operation>,
+    /// What gives its output when it cannot.
+    pub fallback: Option<Fallback>,
+    /// What happens when it fails for good.
+    pub on_error: Option<Then>,
+    /// Whether nothing before it is undone any more once its intent is durable.
+    pub point_of_no_return: bool,
     /// What it does.
     pub action: Action,
 }
@@ -78,17 +122,15 @@ pub enum Action {
         with: Template,
         /// For a rule: how the run goes on after each outcome.
         outcomes: Outcomes,
+        /// For a scorer: the most that its recommendation may do.
+        mode: Mode,
     },
     /// Calls a connector's operation.
     Call {
-        /// The name in `uses`.
-        connection: String,
-        /// The operation.
-        operation: String,
-        /// Whether it changes the remote.
-        effect: Effect,
-        /// Its input.
-        with: Template,
+        /// Which, with what.
+        operation: Operation,
+        /// The read-back.
+        confirm: Option<Confirm>,
     },
     /// Takes the first branch whose condition holds.
     Switch {
@@ -115,6 +157,153 @@ pub enum Action {
         /// Why, for people.
         reason: String,
     },
+    /// Branches side by side.
+    Parallel {
+        /// How many have to succeed.
+        join: Join,
+        /// Name and block, in the order of the text.
+        branches: Vec<(String, BlockId)>,
+    },
+    /// The same steps for each of a list.
+    For {
+        /// The list.
+        each: Expression,
+        /// How many at a time.
+        at_once: usize,
+        /// The steps.
+        body: BlockId,
+        /// What leaves each; absent: null.
+        output: Option<Template>,
+        /// The transform that is folded over the outputs.
+        reduce: Option<PluginRange>,
+    },
+    /// The same steps again.
+    Loop {
+        /// How often at most.
+        max: Template,
+        /// Until this holds.
+        until: Expression,
+        /// The steps.
+        body: BlockId,
+        /// What leaves the last time; absent: null.
+        output: Option<Template>,
+        /// What happens if it never held.
+        on_exhausted: Option<Then>,
+    },
+    /// Waits.
+    Wait {
+        /// What for.
+        until: Until,
+        /// The bound, milliseconds; for a time, there is none.
+        within_ms: Option<u64>,
+        /// What happens when it is over; absent: the step fails.
+        on_expiry: Option<Then>,
+    },
+    /// Asks people.
+    Approve(Box<Approval>),
+    /// Starts another pipeline.
+    Start {
+        /// Its name.
+        pipeline: String,
+        /// Which versions.
+        range: semver::VersionReq,
+        /// Whether it is not waited for.
+        detach: bool,
+        /// Its event's data.
+        with: Template,
+    },
+    /// Undoes steps, then sets variables.
+    Undo {
+        /// Which, in this order.
+        steps: Vec<NodeId>,
+        /// Variables and their new values.
+        set: Vec<(String, Template)>,
+    },
+}
+
+/// A connector's operation and its input.
+#[derive(Debug)]
+pub struct Operation {
+    /// The name in `uses`.
+    pub connection: String,
+    /// The operation.
+    pub operation: String,
+    /// Whether it changes the remote.
+    pub effect: Effect,
+    /// Its input.
+    pub with: Template,
+}
+
+/// The read-back after a write.
+#[derive(Debug)]
+pub struct Confirm {
+    /// The read.
+    pub read: Operation,
+    /// The paths in what was read, and what they must be equal to.
+    pub equals: Vec<(String, Template)>,
+}
+
+/// What gives a step's output when the step itself cannot.
+#[derive(Debug)]
+pub enum Fallback {
+    /// This.
+    Value(Template),
+    /// The output of a pure plugin.
+    Plugin {
+        /// Rule or transform.
+        kind: PureKind,
+        /// Which.
+        plugin: PluginRange,
+        /// Its input.
+        with: Template,
+    },
+}
+
+/// What a wait waits for.
+#[derive(Debug)]
+pub enum Until {
+    /// The first of these events.
+    Signals(Vec<Signal>),
+    /// A moment.
+    Time(Expression),
+    /// Some time, milliseconds.
+    Elapsed(u64),
+}
+
+/// An event that a wait waits for.
+#[derive(Debug)]
+pub struct Signal {
+    /// Its name in the wait.
+    pub name: String,
+    /// Its type.
+    pub event_type: String,
+    /// The compared part of the event, over `signal`.
+    pub part: Expression,
+    /// What that part must be equal to, over the run.
+    pub value: Expression,
+    /// The whole condition, over both.
+    pub matches: Expression,
+}
+
+/// A question to people.
+#[derive(Debug)]
+pub struct Approval {
+    /// Who is asked.
+    pub group: String,
+    /// How many have to agree; absent: 1.
+    pub quorum: Option<Template>,
+    /// Who may not decide.
+    pub not: Vec<String>,
+    /// The parts that are shown first.
+    pub show: Vec<String>,
+    /// When people are reminded, milliseconds from the question.
+    pub remind_ms: Vec<u64>,
+    /// Who else is asked, and after how many milliseconds.
+    pub escalate: Option<(String, u64)>,
+    /// The bound, milliseconds.
+    pub within_ms: u64,
+    /// What happens then.
+    pub on_expiry: Then,
 }
 
 /// How a run goes on after each outcome of a rule.
@@ -143,6 +332,12 @@ pub enum Then {
     Steps(BlockId),
     /// It ends as completed.
     End,
+    /// With this as the step's output.
+    Use(Template),
+    /// As if this signal had come, without data.
+    As(String),
+    /// As people decide.
+    Approve(Box<Approval>),
     /// It ends as rejected.
     Reject,
     /// It is parked for people.
@@ -150,6 +345,50 @@ pub enum Then {
         /// Why.
         reason: Option<String>,
     },
+}
+
+impl Then {
+    fn blocks(&self, found: &mut Vec<BlockId>) {
+        match self {
+            Self::Steps(block) => found.push(*block),
+            Self::Approve(approval) => approval.on_expiry.blocks(found),
+            _ => {}
+        }
+    }
+}
+
+impl Node {
+    /// The blocks that belong to it.
+    pub(super) fn blocks(&self) -> Vec<BlockId> {
+        let mut found = Vec::new();
+        match &self.action {
+            Action::Pure { outcomes, .. } => {
+                [&outcomes.proceed, &outcomes.hold, &outcomes.reject]
+                    .into_iter()
+                    .for_each(|then| then.blocks(&mut found));
+                found.extend(outcomes.routes.values());
+            }
+            Action::Switch { cases, otherwise, .. } => {
+                found.extend(cases.iter().map(|(_, block)| *block));
+                found.extend(otherwise);
+            }
+            Action::Parallel { branches, .. } => found.extend(branches.iter().map(|(_, block)| *block)),
+            Action::For { body, .. } => found.push(*body),
+            Action::Loop { body, on_exhausted, .. } => {
+                found.push(*body);
+                on_exhausted.iter().for_each(|then| then.blocks(&mut found));
+            }
+            Action::Wait { on_expiry, .. } => on_expiry.iter().for_each(|then| then.blocks(&mut found)),
+            Action::Approve(approval) => approval.on_expiry.blocks(&mut found),
+            Action::Call { .. }
+            | Action::Emit { .. }
+            | Action::End { .. }
+            | Action::Start { .. }
+            | Action::Undo { .. } => {}
+        }
+        self.on_error.iter().for_each(|then| then.blocks(&mut found));
+        found
+    }
 }
 
 impl Action {
@@ -164,6 +403,14 @@ impl Action {
             Self::Switch { .. } => "switch",
             Self::Emit { .. } => "emit",
             Self::End { .. } => "end",
+            Self::Parallel { .. } => "parallel",
+            Self::For { .. } => "for",
+            Self::Loop { .. } => "loop",
+            Self::Wait { .. } => "wait",
+            Self::Approve(_) => "approve",
+            Self::Start { .. } => "run",
+            Self::Undo { steps, .. } if steps.is_empty() => "set",
+            Self::Undo { .. } => "undo",
         }
     }
 }
@@ -214,21 +461,16 @@ impl Plan {
         self.blocks.len()
     }
 
+    /// The events that its waits wait for.
+    pub fn signals(&self) -> impl Iterator<Item = &Signal> {
+        self.nodes.iter().flat_map(|node| match &node.action {
+            Action::Wait { until: Until::Signals(signals), .. } => signals.as_slice(),
+            _ => &[],
+        })
+    }
+
     /// Every step, in the order of the text.
     pub fn nodes(&self) -> impl Iterator<Item = &Node> {
         self.nodes.iter()
-    }
-
-    /// The step that a name means to a step of this block: its own block first, then those around it.
-    pub(super) fn resolve(&self, block: BlockId, name: &str) -> Option<NodeId> {
-        let mut at = Some(block);
-        while let Some(id) = at {
-            let block = self.block(id);
-            if let Some(node) = block.names.get(name) {
-                return Some(*node);
-            }
-            at = block.parent;
-        }
-        None
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::model::{
     decision::Verdict,
-    entry::{AttemptFailed, Ending, Entry, Output, RunStarted, StepDone},
+    entry::{AttemptFailed, Control, Controlled, Ending, Entry, Handler, Output, RunStarted, StepDone},
     id::RunId,
     limits::Usage,
     log::LogLine,
@@ -25,6 +25,10 @@ pub fn begin(id: RunId, started: &RunStarted) -> RunSummary {
         started: started.time,
         updated: started.time,
         acceptance: started.acceptance,
+        parent: started.parent.as_ref().map(|parent| parent.run),
+        out: 0,
+        wide: false,
+        halted: false,
     }
 }
 
@@ -36,17 +40,73 @@ pub fn summarize(summary: &mut RunSummary, entry: &Entry) {
         | Entry::StepSkipped { .. }
         | Entry::BranchTaken { .. }
         | Entry::BranchClosed { .. } => {}
-        Entry::StepStarted(started) => at(summary, &started.step, started.time),
-        Entry::Intent(intent) => at(summary, &intent.step, intent.time),
+        Entry::StepStarted(started) => {
+            summary.out += 1;
+            at(summary, &started.step, started.time);
+        }
+        Entry::Intent(intent) => {
+            summary.out += 1;
+            at(summary, &intent.step, intent.time);
+        }
+        Entry::Entered(entered) => {
+            summary.wide |= entered.max.is_none();
+            at(summary, &entered.step, entered.time);
+        }
+        Entry::VarsSet { time, .. } | Entry::StepFailed { time, .. } | Entry::Handled { time, .. } => {
+            summary.updated = summary.updated.max(*time);
+        }
+        Entry::WaitStarted(started) => {
+            at(summary, &started.step, started.time);
+            waits(summary, started.due, "waits for an event or a time");
+        }
+        Entry::Signalled(signalled) => at(summary, &signalled.step, signalled.time),
+        Entry::WaitOver { step, time } | Entry::ApprovalExpired { step, time } => at(summary, step, *time),
+        Entry::ApprovalAsked(asked) => {
+            at(summary, &asked.step, asked.time);
+            let next = asked.remind.iter().copied().chain(asked.escalate.as_ref().map(|(_, time)| *time));
+            let next = next.chain([asked.due]).min().unwrap_or(asked.due);
+            waits(summary, next, &format!("waits for a decision of group `{}`", asked.group));
+        }
+        Entry::ApprovalNudged { step, time, to } => {
+            at(summary, step, *time);
+            let whom = to.as_ref().map_or_else(String::new, |to| format!(" of group `{to}`"));
+            // Whatever is due next, it is not far: the run is looked at again then.
+            waits(summary, time.plus_millis(1), &format!("waits for a decision{whom}"));
+        }
+        Entry::ApprovalDecided(decided) => {
+            at(summary, &decided.step, decided.time);
+            waits(summary, decided.time, "waits for more decisions");
+        }
+        Entry::UndoBegan { time, .. } => {
+            summary.updated = summary.updated.max(*time);
+            summary.state = RunState::Compensating;
+        }
+        Entry::Halted { time, ending, .. } => {
+            summary.updated = summary.updated.max(*time);
+            summary.due = None;
+            if let Ending::Failed { step, failure } = ending {
+                summary.step = Some(step.clone());
+                summary.cause = Some(failure.to_string());
+            }
+            summary.state = RunState::Compensating;
+            summary.halted = true;
+        }
+        Entry::Restarted { step, time } => {
+            summary.halted = false;
+            at(summary, step, *time);
+        }
+        Entry::Controlled(controlled) => control(summary, controlled),
         Entry::StepDone(done) => {
+            summary.out = summary.out.saturating_sub(1);
             summary.updated = summary.updated.max(done.time);
             if let Output::Verdict(verdict) = &done.output {
                 summary.cause = because(verdict);
             }
         }
         Entry::AttemptFailed(failed) => {
+            summary.out = summary.out.saturating_sub(1);
             at(summary, &failed.step, failed.time);
-            if failed.next.is_some() {
+            if failed.next.is_some() && !summary.halted {
                 summary.state = RunState::Waiting;
             }
             summary.due = failed.next;
@@ -65,6 +125,12 @@ pub fn summarize(summary: &mut RunSummary, entry: &Entry) {
                     summary.state = RunState::Rejected;
                     summary.step = Some(step.clone());
                 }
+                Ending::Failed { step, failure } => {
+                    summary.state = RunState::Failed;
+                    summary.step = Some(step.clone());
+                    summary.cause = Some(failure.to_string());
+                }
+                Ending::Cancelled => summary.state = RunState::Cancelled,
             }
         }
         Entry::RunParked { time, step, failure } => {
@@ -77,8 +143,46 @@ pub fn summarize(summary: &mut RunSummary, entry: &Entry) {
     }
 }
 
+fn control(summary: &mut RunSummary, controlled: &Controlled) {
+    summary.updated = summary.updated.max(controlled.time);
+    let cause = |what: &str| {
+        let reason = if controlled.reason.is_empty() { String::new() } else { format!(": {}", controlled.reason) };
+        Some(format!("{what} by {}{reason}", controlled.actor))
+    };
+    match &controlled.action {
+        Control::Pause => {
+            summary.state = RunState::Paused;
+            summary.due = None;
+            summary.cause = cause("paused");
+        }
+        Control::Cancel { .. } => {
+            summary.halted = true;
+            summary.state = RunState::Compensating;
+            summary.cause = cause("cancelled");
+        }
+        Control::Close { .. } => {
+            summary.halted = true;
+            summary.state = RunState::Compensating;
+        }
+        Control::Continue | Control::Resume | Control::Resolve { .. } | Control::Restart { .. } => {
+            summary.state = if summary.halted { RunState::Compensating } else { RunState::Running };
+            summary.due = None;
+            summary.cause = None;
+        }
+        Control::Reassign { to, .. } => summary.cause = Some(format!("waits for a decision of group `{to}`")),
+    }
+}
+
+fn waits(summary: &mut RunSummary, due: Timestamp, cause: &str) {
+    if !summary.halted {
+        summary.state = RunState::Waiting;
+    }
+    summary.due = Some(due);
+    summary.cause = Some(cause.to_owned());
+}
+
 fn at(summary: &mut RunSummary, step: &str, time: Timestamp) {
-    summary.state = RunState::Running;
+    summary.state = if summary.halted { RunState::Compensating } else { RunState::Running };
     summary.step = Some(step.to_owned());
     summary.due = None;
     summary.cause = None;
@@ -114,7 +218,26 @@ pub fn story(id: RunId, entries: &[Entry]) -> Option<RunView> {
 
 fn tell(steps: &mut Vec<StepView>, entry: &Entry) {
     match entry {
-        Entry::Accepted(_) | Entry::RunStarted(_) | Entry::BranchClosed { .. } | Entry::RunEnded { .. } => {}
+        Entry::Accepted(_)
+        | Entry::RunStarted(_)
+        | Entry::RunEnded { .. }
+        | Entry::Halted { .. }
+        | Entry::UndoBegan { step: None, .. } => {}
+        Entry::Entered(_)
+        | Entry::VarsSet { .. }
+        | Entry::WaitStarted(_)
+        | Entry::Signalled(_)
+        | Entry::WaitOver { .. }
+        | Entry::StepFailed { .. }
+        | Entry::Handled { .. }
+        | Entry::BranchClosed { .. }
+        | Entry::UndoBegan { .. } => tell_around(steps, entry),
+        Entry::ApprovalAsked(_)
+        | Entry::ApprovalNudged { .. }
+        | Entry::ApprovalDecided(_)
+        | Entry::ApprovalExpired { .. }
+        | Entry::Restarted { .. }
+        | Entry::Controlled(_) => tell_people(steps, entry),
         Entry::StepSkipped { step } => {
             let time = steps.last().map_or(Timestamp::default(), |step| step.started);
             let step = find(steps, step, time);
@@ -169,6 +292,148 @@ fn tell(steps: &mut Vec<StepView>, entry: &Entry) {
                 step.state = StepState::Failed;
             }
         }
+    }
+}
+
+fn ended(step: &mut StepView, state: StepState, time: Timestamp) {
+    step.state = state;
+    step.ended = Some(time);
+}
+
+/// Steps with steps inside, waits, and what was declared for failures.
+fn tell_around(steps: &mut Vec<StepView>, entry: &Entry) {
+    match entry {
+        Entry::Entered(entered) => {
+            let kind = match (&entered.items, entered.max) {
+                (Some(_), _) => "for",
+                (None, Some(_)) => "loop",
+                (None, None) => "parallel",
+            };
+            find(steps, &entered.step, entered.time).kind = kind.to_owned();
+        }
+        Entry::VarsSet { step, time, .. } => {
+            let step = find(steps, step, *time);
+            if step.kind.is_empty() {
+                step.kind = "set".to_owned();
+            }
+            ended(step, StepState::Done, *time);
+        }
+        Entry::UndoBegan { step: Some(step), time, effects } => {
+            let step = find(steps, step, *time);
+            if step.kind.is_empty() {
+                step.kind = "undo".to_owned();
+            }
+            step.log.push(if effects.is_empty() {
+                "nothing to undo".to_owned()
+            } else {
+                format!("undoes {}", effects.join(", "))
+            });
+        }
+        Entry::WaitStarted(started) => {
+            let step = find(steps, &started.step, started.time);
+            step.kind = "wait".to_owned();
+            step.state = StepState::Waiting;
+            step.log.push(format!("until {}", started.due));
+        }
+        Entry::Signalled(signalled) => {
+            let step = find(steps, &signalled.step, signalled.time);
+            ended(step, StepState::Done, signalled.time);
+            step.decision = Some(signalled.name.clone());
+            step.log.push(format!("event `{}` of {}", signalled.event.id, signalled.event.source));
+        }
+        Entry::WaitOver { step, time } => {
+            let step = find(steps, step, *time);
+            ended(step, StepState::Done, *time);
+            step.log.push("the time is up".to_owned());
+        }
+        Entry::StepFailed { step, time, failure } => {
+            let step = find(steps, step, *time);
+            ended(step, StepState::Failed, *time);
+            let attempt = step.attempts;
+            step.failures.push(AttemptFailure { attempt, time: *time, failure: failure.clone(), next: None });
+        }
+        Entry::Handled { step, time, by, output } => {
+            let step = find(steps, step, *time);
+            ended(step, StepState::Done, *time);
+            step.output.clone_from(output);
+            step.log.push(match by {
+                Handler::Fallback => "its fallback stands in for it".to_owned(),
+                Handler::OnError => "dealt with by its `on_error`".to_owned(),
+                Handler::OnExpiry => "dealt with by its `on_expiry`".to_owned(),
+                Handler::OnExhausted => "dealt with by its `on_exhausted`".to_owned(),
+                Handler::ApprovalExpiry => "dealt with by the question's `on_expiry`".to_owned(),
+                Handler::Approval => "approved".to_owned(),
+            });
+        }
+        Entry::BranchClosed { step, output } => {
+            let time = steps.last().map_or(Timestamp::default(), |step| step.ended.unwrap_or(step.started));
+            let step = find(steps, step, time);
+            if step.state != StepState::Done {
+                ended(step, StepState::Done, time);
+            }
+            if matches!(step.kind.as_str(), "for" | "loop" | "parallel" | "switch") {
+                step.output.clone_from(output);
+            }
+        }
+        _ => {}
+    }
+}
+
+/// What people were asked, and what they did.
+fn tell_people(steps: &mut Vec<StepView>, entry: &Entry) {
+    match entry {
+        Entry::ApprovalAsked(asked) => {
+            let step = find(steps, &asked.step, asked.time);
+            if step.kind.is_empty() {
+                step.kind = "approve".to_owned();
+            }
+            if step.state == StepState::Running {
+                step.state = StepState::Waiting;
+            }
+            step.log.push(format!("{}: group `{}` was asked, until {}", asked.time, asked.group, asked.due));
+        }
+        Entry::ApprovalNudged { step, time, to } => {
+            let step = find(steps, step, *time);
+            step.log.push(match to {
+                Some(to) => format!("{time}: group `{to}` was asked"),
+                None => format!("{time}: a reminder"),
+            });
+        }
+        Entry::ApprovalDecided(decided) => {
+            let step = find(steps, &decided.step, decided.time);
+            let word = if decided.approved { "approved" } else { "rejected" };
+            let whom = decided.on_behalf_of.as_ref().map_or_else(String::new, |whom| format!(" for {whom}"));
+            let alone = decided.override_code.as_ref().map_or_else(String::new, |code| format!(" alone ({code})"));
+            let reason = if decided.reason.is_empty() { String::new() } else { format!(": {}", decided.reason) };
+            step.log.push(format!("{}: {word} by {}{whom}{alone}{reason}", decided.time, decided.actor));
+        }
+        Entry::ApprovalExpired { step, time } => {
+            find(steps, step, *time).log.push(format!("{time}: nobody decided in time"));
+        }
+        Entry::Restarted { step, time } => {
+            let step = find(steps, step, *time);
+            step.log.push(format!("{time}: the run begins again here"));
+        }
+        Entry::Controlled(controlled) => {
+            let time = controlled.time;
+            let word = match &controlled.action {
+                Control::Pause => "paused".to_owned(),
+                Control::Continue => "continued".to_owned(),
+                Control::Cancel { compensate: true } => "cancelled, to be undone".to_owned(),
+                Control::Cancel { compensate: false } => "cancelled".to_owned(),
+                Control::Resume => "resumed".to_owned(),
+                Control::Close { .. } => "closed".to_owned(),
+                Control::Resolve { step, output: Some(_) } => format!("`{step}` took effect, says a person"),
+                Control::Resolve { step, output: None } => format!("`{step}` did not take effect, says a person"),
+                Control::Reassign { step, to } => format!("`{step}` was given to group `{to}`"),
+                Control::Restart { step, .. } => format!("to begin again at `{step}`"),
+            };
+            let reason = if controlled.reason.is_empty() { String::new() } else { format!(": {}", controlled.reason) };
+            if let Some(step) = steps.last_mut() {
+                step.log.push(format!("{time}: {word} by {}{reason}", controlled.actor));
+            }
+        }
+        _ => {}
     }
 }
 

@@ -12,15 +12,17 @@ use super::{
     decision::{Assessment, Verdict},
     event::Event,
     failure::Failure,
-    id::{AcceptanceId, Digest, IdempotencyKey, PluginId, RunId},
+    id::{AcceptanceId, Digest, IdempotencyKey, PluginId, RunId, SignalKey},
     json::Json,
     limits::Usage,
     log::LogLine,
     timestamp::Timestamp,
 };
 
-/// The format that is written today.
-pub const FORMAT: u8 = 1;
+/// The format that is written today. Format 1 is format 2 without waiting, people, undoing and control.
+pub const FORMAT: u8 = 2;
+/// The oldest format that is read.
+const FORMAT_MIN: u8 = 1;
 
 /// One fact.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -57,6 +59,97 @@ pub enum Entry {
         /// What leaves the branch, and is the step's output from now on; absent: its output stays.
         output: Option<Json>,
     },
+    /// A `parallel`, `for` or `loop` began.
+    Entered(Box<Entered>),
+    /// Variables were set.
+    VarsSet {
+        /// The step that set them.
+        step: String,
+        /// When.
+        time: Timestamp,
+        /// The new values, by name.
+        values: Json,
+    },
+    /// A wait began.
+    WaitStarted(Box<WaitStarted>),
+    /// A wait got its event.
+    Signalled(Box<Signalled>),
+    /// A wait's time was up, or the time that it waited for came.
+    WaitOver {
+        /// The wait.
+        step: String,
+        /// When.
+        time: Timestamp,
+    },
+    /// People were asked.
+    ApprovalAsked(Box<ApprovalAsked>),
+    /// People were reminded, or others were asked too.
+    ApprovalNudged {
+        /// The step that asks.
+        step: String,
+        /// When.
+        time: Timestamp,
+        /// The group that is asked from now on; absent: a reminder.
+        to: Option<String>,
+    },
+    /// A person decided.
+    ApprovalDecided(Box<ApprovalDecided>),
+    /// Nobody decided in time.
+    ApprovalExpired {
+        /// The step that asked.
+        step: String,
+        /// When.
+        time: Timestamp,
+    },
+    /// A step failed for good, other than by an attempt of its own: a branch of it failed, its time was up, its loop
+    /// was exhausted, or its write could not be confirmed.
+    StepFailed {
+        /// The step.
+        step: String,
+        /// When.
+        time: Timestamp,
+        /// Why.
+        failure: Failure,
+    },
+    /// What the pipeline declares for a step that failed, expired or was decided was done: the step counts as done.
+    Handled {
+        /// The step.
+        step: String,
+        /// When.
+        time: Timestamp,
+        /// Which declaration.
+        by: Handler,
+        /// The step's output from now on; absent: null.
+        output: Option<Json>,
+    },
+    /// Undoing began.
+    UndoBegan {
+        /// The step that undoes; absent: the run is being undone.
+        step: Option<String>,
+        /// When.
+        time: Timestamp,
+        /// The steps whose effects are undone, in this order.
+        effects: Vec<String>,
+    },
+    /// No forward step begins any more; what is in flight is resolved, effects are undone if so declared, then the run
+    /// ends.
+    Halted {
+        /// When.
+        time: Timestamp,
+        /// How it will end.
+        ending: Ending,
+        /// Whether its effects are undone first.
+        undo: bool,
+    },
+    /// The run begins again at a step: what was recorded of it and of all after it counts no more.
+    Restarted {
+        /// The step.
+        step: String,
+        /// When.
+        time: Timestamp,
+    },
+    /// A person took hold of the run.
+    Controlled(Box<Controlled>),
     /// The run ended.
     RunEnded {
         /// When.
@@ -121,6 +214,20 @@ pub struct RunStarted {
     pub key: String,
     /// The event.
     pub event: Event,
+    /// The run that started it, if a step did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent: Option<Parent>,
+}
+
+/// The step that started a run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Parent {
+    /// The run.
+    pub run: RunId,
+    /// The step.
+    pub step: String,
+    /// Whether nobody waits for this run.
+    pub detached: bool,
 }
 
 /// Exactly which plugin, with which authority.
@@ -233,10 +340,199 @@ pub struct AttemptFailed {
 pub enum Ending {
     /// Every step is done.
     Completed,
-    /// A rule rejected it; the step says which.
+    /// A rule or a person rejected it; the step says which.
     Rejected {
         /// The rule's step.
         step: String,
+    },
+    /// A step failed for good, and the pipeline's `on_error` or a person ended the run.
+    Failed {
+        /// The step.
+        step: String,
+        /// Why.
+        failure: Failure,
+    },
+    /// A person cancelled it.
+    Cancelled,
+}
+
+/// The beginning of a step that has steps inside.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Entered {
+    /// Which step.
+    pub step: String,
+    /// When.
+    pub time: Timestamp,
+    /// For a `for`: the list that it goes over.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub items: Option<Json>,
+    /// For a `loop`: how often at most.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max: Option<u32>,
+}
+
+/// The beginning of a wait.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct WaitStarted {
+    /// Which step.
+    pub step: String,
+    /// When.
+    pub time: Timestamp,
+    /// When it is over.
+    pub due: Timestamp,
+    /// The events that it waits for; none: it waits for the time.
+    pub awaits: Vec<Await>,
+}
+
+/// An event that a wait waits for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Await {
+    /// Its name under `first_of`; for a single one, `signal`.
+    pub name: String,
+    /// The key under which such an event is found.
+    pub key: SignalKey,
+}
+
+/// The event that ended a wait.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Signalled {
+    /// The wait.
+    pub step: String,
+    /// When.
+    pub time: Timestamp,
+    /// Its name in the wait.
+    pub name: String,
+    /// Its acceptance.
+    pub acceptance: AcceptanceId,
+    /// The event.
+    pub event: Event,
+}
+
+/// A question to people.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ApprovalAsked {
+    /// The step that asks.
+    pub step: String,
+    /// When.
+    pub time: Timestamp,
+    /// Which question of the step this is, from 1; a decision names it.
+    pub revision: u32,
+    /// Who is asked.
+    pub group: String,
+    /// How many have to agree.
+    pub quorum: u32,
+    /// People who may not decide.
+    pub not: Vec<String>,
+    /// What is shown, the parts that the pipeline names first.
+    pub evidence: Json,
+    /// Digest of the evidence; a decision names it.
+    pub digest: Digest,
+    /// When people are reminded.
+    pub remind: Vec<Timestamp>,
+    /// Who else is asked, and when.
+    pub escalate: Option<(String, Timestamp)>,
+    /// When it is too late.
+    pub due: Timestamp,
+}
+
+/// A person's decision.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ApprovalDecided {
+    /// The step that asked.
+    pub step: String,
+    /// When.
+    pub time: Timestamp,
+    /// The question's revision.
+    pub revision: u32,
+    /// Digest of the evidence that the person saw.
+    pub digest: Digest,
+    /// Who decided.
+    pub actor: String,
+    /// For whom, if the actor stands in for somebody.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on_behalf_of: Option<String>,
+    /// Yes or no.
+    pub approved: bool,
+    /// Whether it decides alone, whatever the quorum, with a reason code.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub override_code: Option<String>,
+    /// Why.
+    #[serde(default)]
+    pub reason: String,
+}
+
+/// Which declaration of the pipeline dealt with a step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Handler {
+    /// `fallback`.
+    Fallback,
+    /// `on_error` of the step.
+    OnError,
+    /// `on_expiry` of a wait.
+    OnExpiry,
+    /// `on_exhausted` of a loop.
+    OnExhausted,
+    /// `on_expiry` of an approval.
+    ApprovalExpiry,
+    /// People approved.
+    Approval,
+}
+
+/// What a person did with a run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Controlled {
+    /// When.
+    pub time: Timestamp,
+    /// Who.
+    pub actor: String,
+    /// What.
+    pub action: Control,
+    /// Why.
+    #[serde(default)]
+    pub reason: String,
+}
+
+/// What people can do with a run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "do")]
+pub enum Control {
+    /// No step begins until it is continued; what is in flight is recorded.
+    Pause,
+    /// Goes on after a pause.
+    Continue,
+    /// No forward step begins any more; then it ends.
+    Cancel {
+        /// Whether its effects are undone.
+        compensate: bool,
+    },
+    /// A parked run tries again where it stopped, with all its attempts; a decision that parked it counts as made.
+    Resume,
+    /// A parked run ends as failed, through the pipeline's `on_error`.
+    Close {
+        /// Whether its effects are undone.
+        compensate: bool,
+    },
+    /// A person found out about a write in doubt.
+    Resolve {
+        /// The step.
+        step: String,
+        /// What the write gave; absent: it did not take effect and may be repeated.
+        output: Option<Json>,
+    },
+    /// Another group is asked.
+    Reassign {
+        /// The step that asks.
+        step: String,
+        /// The group.
+        to: String,
+    },
+    /// Begins again at a step; later steps are forgotten, their effects kept or undone.
+    Restart {
+        /// The step.
+        step: String,
+        /// Whether later effects are undone first; else they stay, and their steps' results are used again.
+        undo: bool,
     },
 }
 
@@ -274,7 +570,23 @@ impl Entry {
             Self::Intent(intent) => Some(intent.time),
             Self::StepDone(done) => Some(done.time),
             Self::AttemptFailed(failed) => Some(failed.time),
-            Self::RunEnded { time, .. } | Self::RunParked { time, .. } => Some(*time),
+            Self::Entered(entered) => Some(entered.time),
+            Self::WaitStarted(started) => Some(started.time),
+            Self::Signalled(signalled) => Some(signalled.time),
+            Self::ApprovalAsked(asked) => Some(asked.time),
+            Self::ApprovalDecided(decided) => Some(decided.time),
+            Self::Controlled(controlled) => Some(controlled.time),
+            Self::RunEnded { time, .. }
+            | Self::RunParked { time, .. }
+            | Self::VarsSet { time, .. }
+            | Self::WaitOver { time, .. }
+            | Self::ApprovalNudged { time, .. }
+            | Self::ApprovalExpired { time, .. }
+            | Self::StepFailed { time, .. }
+            | Self::Handled { time, .. }
+            | Self::UndoBegan { time, .. }
+            | Self::Halted { time, .. }
+            | Self::Restarted { time, .. } => Some(*time),
             Self::StepSkipped { .. } | Self::BranchTaken { .. } | Self::BranchClosed { .. } => None,
         }
     }
@@ -297,7 +609,7 @@ impl Entry {
     pub fn decode(bytes: &[u8]) -> Result<Self, EntryError> {
         match bytes.split_first() {
             None => Err(EntryError::Empty),
-            Some((&FORMAT, body)) => Ok(rmp_serde::from_slice(body)?),
+            Some((&(FORMAT_MIN..=FORMAT), body)) => Ok(rmp_serde::from_slice(body)?),
             Some((&found, _)) => Err(EntryError::Format { found }),
         }
     }

@@ -101,6 +101,10 @@ hash_id!(
     AppendId, 16, "app_", "an append id: `app_` and 32 hexadecimal digits"
 );
 hash_id!(
+    /// What ties an event to a wait: a hash of (event type, the compared part of the event, its value).
+    SignalKey, 16, "sig_", "a signal key: `sig_` and 32 hexadecimal digits"
+);
+hash_id!(
     /// Identifies the intended effect of a step: the same for every attempt, in every process, for ever.
     IdempotencyKey, 16, "xd_", "an idempotency key: `xd_` and 32 hexadecimal digits"
 );
@@ -132,6 +136,22 @@ impl RunId {
     #[must_use]
     pub fn of(acceptance: AcceptanceId, pipeline: &str) -> Self {
         Self(hash16("crossdock run 1", &[&acceptance.0, pipeline.as_bytes()]))
+    }
+}
+
+impl RunId {
+    /// The run that a step of another run starts.
+    #[must_use]
+    pub fn child(parent: Self, step: &str, generation: u32) -> Self {
+        Self(hash16("crossdock child 1", &[&parent.0, step.as_bytes(), &generation.to_be_bytes()]))
+    }
+}
+
+impl SignalKey {
+    /// The key of an event of this type whose part (such as `signal.data.pick`) has this value, as JSON text.
+    #[must_use]
+    pub fn of(event_type: &str, part: &str, value: &[u8]) -> Self {
+        Self(hash16("crossdock signal 1", &[event_type.as_bytes(), part.as_bytes(), value]))
     }
 }
 

@@ -28,13 +28,27 @@ pub enum RunState {
     Rejected,
     /// It cannot go on without a person; the cause says why.
     Parked,
+    /// Ended: a step failed for good, and what was declared for that was done.
+    Failed,
+    /// Ended: a person cancelled it.
+    Cancelled,
+    /// A person keeps it from going on.
+    Paused,
+    /// Its effects are being undone.
+    Compensating,
 }
 
 impl RunState {
     /// Whether nothing more happens by itself.
     #[must_use]
     pub fn is_settled(self) -> bool {
-        matches!(self, Self::Completed | Self::Rejected | Self::Parked)
+        self.is_ended() || self == Self::Parked
+    }
+
+    /// Whether it is over.
+    #[must_use]
+    pub fn is_ended(self) -> bool {
+        matches!(self, Self::Completed | Self::Rejected | Self::Failed | Self::Cancelled)
     }
 
     /// The word that the API uses.
@@ -46,6 +60,10 @@ impl RunState {
             Self::Completed => "completed",
             Self::Rejected => "rejected",
             Self::Parked => "parked",
+            Self::Failed => "failed",
+            Self::Cancelled => "cancelled",
+            Self::Paused => "paused",
+            Self::Compensating => "compensating",
         }
     }
 }
@@ -78,6 +96,26 @@ pub struct RunSummary {
     pub updated: Timestamp,
     /// The acceptance that started it.
     pub acceptance: AcceptanceId,
+    /// The run that started it, if a step did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent: Option<RunId>,
+    /// Calls that are out, as far as facts tell; never too few unless branches run side by side.
+    #[serde(skip)]
+    pub out: u32,
+    /// Whether branches ran side by side.
+    #[serde(skip)]
+    pub wide: bool,
+    /// Whether it is being wound down.
+    #[serde(skip)]
+    pub halted: bool,
+}
+
+impl RunSummary {
+    /// Whether the run does nothing before it is due, so that it need not be in memory until then.
+    #[must_use]
+    pub fn only_waits(&self) -> bool {
+        !self.wide && !self.halted && self.out == 0 && self.due.is_some()
+    }
 }
 
 /// A run with everything that is recorded about it.

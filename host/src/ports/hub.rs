@@ -3,15 +3,18 @@
 use std::time::Duration;
 
 use futures::{future::BoxFuture, stream::BoxStream};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::invoker::{Delivery, WebhookReply};
 use crate::model::{
     connection::WebhookSource,
+    entry::Control,
     event::{Event, EventError},
     id::{AcceptanceId, Digest, RunId},
+    json::Json,
     manifest::Manifest,
     run::{RunState, RunSummary, RunView},
+    timestamp::Timestamp,
 };
 
 /// What became of one event.
@@ -138,6 +141,116 @@ pub struct RunFilter {
     pub limit: usize,
 }
 
+/// A question that people have not answered.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Question {
+    /// The run that asks.
+    pub run: RunId,
+    /// The step.
+    pub step: String,
+    /// Which question of the step, from 1; a decision names it.
+    pub revision: u32,
+    /// Digest of the evidence; a decision names it.
+    pub digest: Digest,
+    /// Who is asked now.
+    pub group: String,
+    /// How many have to agree.
+    pub quorum: u32,
+    /// Who has agreed so far.
+    pub decided_by: Vec<String>,
+    /// When they were asked.
+    pub asked: Timestamp,
+    /// When it is too late.
+    pub due: Timestamp,
+    /// How often they were reminded.
+    pub reminders: u32,
+    /// The run's pipeline.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pipeline: Option<String>,
+    /// What the run is about.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
+    /// What there is to see; only of a single question.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub evidence: Option<Json>,
+}
+
+/// Which questions to list.
+#[derive(Clone, Debug, Default)]
+pub struct QuestionFilter {
+    /// Only those that this group is asked.
+    pub group: Option<String>,
+    /// Only of this run.
+    pub run: Option<RunId>,
+    /// At most so many, most urgent first.
+    pub limit: usize,
+}
+
+/// A person's decision about a question.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Decision {
+    /// Who decides.
+    pub actor: String,
+    /// For whom, if the actor stands in for somebody.
+    #[serde(default)]
+    pub on_behalf_of: Option<String>,
+    /// Yes or no.
+    pub approved: bool,
+    /// The question's revision, as it was shown.
+    pub revision: u32,
+    /// The digest of the evidence, as it was shown.
+    pub digest: Digest,
+    /// Decides alone, whatever the quorum, with this reason code.
+    #[serde(default)]
+    pub override_code: Option<String>,
+    /// Why.
+    #[serde(default)]
+    pub reason: String,
+}
+
+/// What a person does with a run.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+pub struct ControlRequest {
+    /// Who.
+    pub actor: String,
+    /// What.
+    #[serde(flatten)]
+    pub action: Control,
+    /// Why.
+    #[serde(default)]
+    pub reason: String,
+}
+
+/// Why a person's act is refused. Nothing was changed.
+#[derive(Debug, thiserror::Error)]
+pub enum ActError {
+    /// No such run.
+    #[error("there is no run {run}")]
+    UnknownRun {
+        /// As asked.
+        run: RunId,
+    },
+    /// It cannot be done now.
+    #[error("{problem}")]
+    Conflict {
+        /// Why, and what can be done instead.
+        problem: String,
+    },
+    /// The person may not.
+    #[error("{problem}")]
+    Denied {
+        /// Why not.
+        problem: String,
+    },
+    /// The hub does nothing now; try again later.
+    #[error("the hub cannot do it now: {reason}")]
+    Unavailable {
+        /// Why.
+        reason: String,
+    },
+}
+
 /// An installed plugin.
 #[derive(Clone, Debug, Serialize)]
 pub struct PluginView {
@@ -207,6 +320,18 @@ pub trait Hub: Send + Sync {
 
     /// The run as it is, and again after each durable change, until it is settled.
     fn watch(&self, id: RunId) -> BoxStream<'static, RunView>;
+
+    /// Questions that people have not answered, the most urgent first.
+    fn questions(&self, filter: &QuestionFilter) -> Vec<Question>;
+
+    /// One open question with its evidence.
+    fn question<'a>(&'a self, run: RunId, step: &'a str) -> BoxFuture<'a, Option<Question>>;
+
+    /// Takes a person's decision; durable when it answers.
+    fn decide<'a>(&'a self, run: RunId, step: &'a str, decision: Decision) -> BoxFuture<'a, Result<(), ActError>>;
+
+    /// Lets a person take hold of a run; durable when it answers.
+    fn control(&self, run: RunId, request: ControlRequest) -> BoxFuture<'_, Result<(), ActError>>;
 
     /// Installed plugins, by id and version.
     fn plugins(&self) -> Vec<PluginView>;

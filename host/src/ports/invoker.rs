@@ -125,6 +125,26 @@ pub struct WebhookReply {
     pub body: bytes::Bytes,
 }
 
+/// One portion of a paged operation's result: the contract's `portion`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Portion {
+    /// What it holds, usually a list.
+    pub rows: Json,
+    /// Where to go on, at most 4 KiB; absent at the end.
+    pub next: Option<String>,
+}
+
+/// One portion of what is new at a polled source: the contract's `page`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Page {
+    /// In order, at most 256; `source` as the guest wrote it.
+    pub events: Vec<Event>,
+    /// Where the next poll goes on, at most 4 KiB; absent: as before.
+    pub cursor: Option<String>,
+    /// Whether there is more now.
+    pub more: bool,
+}
+
 /// What a call is to do.
 #[derive(Clone, Debug)]
 pub enum Work {
@@ -171,6 +191,28 @@ pub enum Work {
         /// Which source.
         feed: Feed,
     },
+    /// `paging.fetch`; held to what a read may do.
+    Fetch {
+        /// The operation, a read.
+        operation: String,
+        /// Its input, the same for every portion.
+        input: Json,
+        /// The same for every attempt at every portion.
+        idempotency_key: String,
+        /// From 1.
+        attempt: u32,
+        /// Where to go on; absent: the first portion.
+        cursor: Option<String>,
+        /// Where.
+        step: StepContext,
+    },
+    /// `polling-source.poll`; held to what a read may do.
+    Poll {
+        /// Where to go on; absent: the first poll.
+        cursor: Option<String>,
+        /// Which source.
+        feed: Feed,
+    },
 }
 
 /// What a call with effects may reach. A pure call has none: nothing is granted unless it is here.
@@ -212,6 +254,10 @@ pub enum Answer {
     Assessment(Assessment),
     /// A webhook source's events, `source` as the guest wrote it, and the reply.
     Receipt(Vec<Event>, Option<WebhookReply>),
+    /// A portion of a paged operation's result.
+    Portion(Portion),
+    /// A portion of what is new at a polled source.
+    Page(Page),
 }
 
 /// Why a call gave no answer.

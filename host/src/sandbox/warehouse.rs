@@ -100,6 +100,11 @@ impl Warehouse {
         lock(&self.floor.0).replies_lost_next = times;
     }
 
+    /// The next `times` picks are refused: somebody else was faster.
+    pub fn refuse_picks(&self, times: u32) {
+        lock(&self.floor.0).picks_refused_next = times;
+    }
+
     /// Stops it.
     pub async fn stop(self) {
         self.server.stop().await;
@@ -115,6 +120,7 @@ struct State {
     /// By idempotency key: the body that came with it, and the id of the pick that it made.
     keys: BTreeMap<String, (Bytes, String)>,
     replies_lost_next: u32,
+    picks_refused_next: u32,
 }
 
 struct Held {
@@ -198,6 +204,11 @@ impl State {
             Ok(parsed) => parsed,
             Err(message) => return failure(StatusCode::BAD_REQUEST, "invalid-request", &message),
         };
+        if self.picks_refused_next > 0 {
+            self.picks_refused_next -= 1;
+            let message = format!("somebody else was faster at `{}`", wanted.node);
+            return failure(StatusCode::CONFLICT, "insufficient-stock", &message);
+        }
         let Some(shelf) = self.stock.get_mut(&wanted.node) else {
             return failure(StatusCode::NOT_FOUND, "unknown-node", &format!("there is no node `{}`", wanted.node));
         };

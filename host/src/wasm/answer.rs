@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use super::bindings::{envelope, rule, scorer, webhook_source};
+use super::bindings::{envelope, paging, polling_source, rule, scorer, webhook_source};
 use crate::{
     model::{
         decision::{Alternative, Assessment, Outcome, Reason, Verdict},
@@ -13,7 +13,7 @@ use crate::{
         json::Json,
         limits::{Limit, LimitExceeded, Limits},
     },
-    ports::invoker::{Answer, CallError, WebhookReply},
+    ports::invoker::{Answer, CallError, Page, Portion, WebhookReply},
 };
 
 /// Bounds of the contract, in bytes or in number.
@@ -25,6 +25,7 @@ const REASONS_LIMIT: usize = 32;
 const ALTERNATIVES_LIMIT: usize = 16;
 const FEATURES_BYTES_LIMIT: usize = 64 << 10;
 const EVENTS_LIMIT: usize = 256;
+const CURSOR_BYTES_LIMIT: usize = 4 << 10;
 const REPLY_BYTES_LIMIT: usize = 16 << 10;
 const WORD_BYTES_LIMIT: usize = 128;
 
@@ -164,17 +165,39 @@ fn features(bytes: Vec<u8>) -> Result<Json, CallError> {
 
 /// A webhook source's events and its reply.
 pub(super) fn receipt(receipt: webhook_source::Receipt, limits: &Limits) -> Result<Answer, CallError> {
-    if receipt.events.len() > EVENTS_LIMIT {
-        let number = receipt.events.len();
-        return Err(breach(format!("{number} events of one delivery are too many; at most {EVENTS_LIMIT}")));
+    let events = events("one delivery", receipt.events, limits)?;
+    Ok(Answer::Receipt(events, receipt.reply.map(reply).transpose()?))
+}
+
+/// A portion of a paged operation's result.
+pub(super) fn portion(portion: paging::Portion, limits: &Limits) -> Result<Answer, CallError> {
+    let rows = document("the portion's rows", portion.rows, limits)?;
+    Ok(Answer::Portion(Portion { rows, next: cursor("`next`", portion.next)? }))
+}
+
+/// A portion of what is new at a polled source.
+pub(super) fn page(page: polling_source::Page, limits: &Limits) -> Result<Answer, CallError> {
+    let cursor = cursor("`cursor`", page.cursor)?;
+    Ok(Answer::Page(Page { events: events("one page", page.events, limits)?, cursor, more: page.more }))
+}
+
+/// Where to go on: some text of a bounded length.
+fn cursor(what: &str, cursor: Option<String>) -> Result<Option<String>, CallError> {
+    text(what, cursor.as_deref().unwrap_or_default(), 0, CURSOR_BYTES_LIMIT)?;
+    Ok(cursor)
+}
+
+fn events(of: &str, events: Vec<envelope::Event>, limits: &Limits) -> Result<Vec<Event>, CallError> {
+    if events.len() > EVENTS_LIMIT {
+        let number = events.len();
+        return Err(breach(format!("{number} events of {of} are too many; at most {EVENTS_LIMIT}")));
     }
-    let bytes: usize = receipt.events.iter().map(|event| event.data.len()).sum();
+    let bytes: usize = events.iter().map(|event| event.data.len()).sum();
     if bytes as u64 > limits.output_bytes {
         let (limit, allowed) = (Limit::Output, limits.output_bytes);
         return Err(CallError::Limit(LimitExceeded { limit, allowed, used: bytes as u64 }));
     }
-    let events = receipt.events.into_iter().map(event).collect::<Result<_, _>>()?;
-    Ok(Answer::Receipt(events, receipt.reply.map(reply).transpose()?))
+    events.into_iter().map(event).collect()
 }
 
 fn event(event: envelope::Event) -> Result<Event, CallError> {

@@ -113,6 +113,8 @@ fn missing_export(loaded: &Loaded, work: &Work) -> Option<CallError> {
         Work::Score { .. } => ("scorer", exports.scorer.is_some()),
         Work::Invoke { .. } => ("connector", exports.connector.is_some()),
         Work::Receive { .. } => ("webhook-source", exports.webhook_source.is_some()),
+        Work::Fetch { .. } => ("paging", exports.paging.is_some()),
+        Work::Poll { .. } => ("polling-source", exports.polling_source.is_some()),
     };
     (!is_there).then(|| CallError::Contract {
         message: format!(
@@ -166,6 +168,18 @@ async fn answer_of(
             let (delivery, feed) = (request::delivery(delivery), request::feed(feed, now));
             let answered = guest.call_receive(store, &delivery, &feed).await?;
             answered.map_or_else(failed, |receipt| answer::receipt(receipt, limits))
+        }
+        Work::Fetch { operation, input, idempotency_key, attempt, cursor, step } => {
+            let guest = exports.paging.as_ref().ok_or_else(absent)?.load(&mut *store, instance)?;
+            let step = request::step(step, now);
+            let call = request::call(operation, input.as_bytes(), idempotency_key, attempt, step);
+            let answered = guest.call_fetch(store, &call, cursor.as_deref()).await?;
+            answered.map_or_else(failed, |portion| answer::portion(portion, limits))
+        }
+        Work::Poll { cursor, feed } => {
+            let guest = exports.polling_source.as_ref().ok_or_else(absent)?.load(&mut *store, instance)?;
+            let answered = guest.call_poll(store, cursor.as_deref(), &request::feed(feed, now)).await?;
+            answered.map_or_else(failed, |page| answer::page(page, limits))
         }
     })
 }

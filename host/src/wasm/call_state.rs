@@ -93,8 +93,12 @@ impl CallState {
         } else {
             (CallClock::Running { start: call.now, since: started }, TimeLeft::Until { since: started, whole })
         };
-        // A delivery only brings events in, so its requests are held to what a read may do.
-        let read_only = matches!(call.work, Work::Invoke { read_only: true, .. } | Work::Receive { .. });
+        // Deliveries and polls only bring events in, so their requests are held to what a read may do.
+        let read_only = match call.work {
+            Work::Invoke { read_only, .. } => read_only,
+            Work::Receive { .. } | Work::Fetch { .. } | Work::Poll { .. } => true,
+            Work::Transform { .. } | Work::Rule { .. } | Work::Score { .. } => false,
+        };
         let mut table = ResourceTable::new();
         table.set_max_capacity(RESOURCES_LIMIT);
         let mut http = WasiHttpCtx::new();

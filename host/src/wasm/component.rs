@@ -32,8 +32,8 @@ pub(super) struct Exports {
     pub(super) scorer: Option<scorer::GuestIndices>,
     pub(super) connector: Option<connector::GuestIndices>,
     pub(super) webhook_source: Option<webhook_source::GuestIndices>,
-    paging: Option<paging::GuestIndices>,
-    polling_source: Option<polling_source::GuestIndices>,
+    pub(super) paging: Option<paging::GuestIndices>,
+    pub(super) polling_source: Option<polling_source::GuestIndices>,
 }
 
 impl Loaded {

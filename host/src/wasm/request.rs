@@ -12,8 +12,10 @@ pub(super) fn input_bytes(work: &Work) -> usize {
         Work::Transform { input, .. }
         | Work::Rule { input, .. }
         | Work::Score { input, .. }
-        | Work::Invoke { input, .. } => input.as_bytes().len(),
+        | Work::Invoke { input, .. }
+        | Work::Fetch { input, .. } => input.as_bytes().len(),
         Work::Receive { delivery, .. } => delivery.body.len(),
+        Work::Poll { cursor, .. } => cursor.as_ref().map_or(0, String::len),
     }
 }
 

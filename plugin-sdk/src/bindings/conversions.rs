@@ -1,8 +1,8 @@
 //! Between the generated types and the SDK's own.
 
-use super::{connector, hub::crossdock::plugin::envelope, rule, scorer, webhook};
+use super::{connector, hub::crossdock::plugin::envelope, polling, rule, scorer, webhook};
 use crate::{
-    Assessment, Call, Delivery, Event, Failure, FailureKind, Feed, Outcome, Reason, Receipt, Reply, Step, Verdict,
+    Assessment, Call, Delivery, Event, Failure, FailureKind, Feed, Outcome, Page, Reason, Receipt, Reply, Step, Verdict,
 };
 
 impl From<envelope::Step> for Step {
@@ -144,6 +144,19 @@ impl From<Event> for envelope::Event {
 impl From<Reply> for webhook::exports::crossdock::plugin::webhook_source::Reply {
     fn from(reply: Reply) -> Self {
         Self { status: reply.status, content_type: reply.content_type, body: reply.body }
+    }
+}
+
+impl From<Page> for polling::exports::crossdock::plugin::polling_source::Page {
+    fn from(page: Page) -> Self {
+        Self { events: page.events.into_iter().map(Into::into).collect(), cursor: page.cursor, more: page.more }
+    }
+}
+
+#[cfg(feature = "paging")]
+impl From<crate::Portion<Vec<u8>>> for connector::exports::crossdock::plugin::paging::Portion {
+    fn from(portion: crate::Portion<Vec<u8>>) -> Self {
+        Self { rows: portion.rows, next: portion.next }
     }
 }
 

@@ -1,5 +1,6 @@
 //! A connector that tries what its operation is named after, with or without leave, and tells what came of it. It is a
-//! webhook source as well, which makes one event of each delivery.
+//! webhook source as well, which makes one event of each delivery; and a polled source and a paged operation, which count
+//! to the number that they are given, two at a time.
 
 #[cfg(target_arch = "wasm32")]
 mod exported {
@@ -11,6 +12,8 @@ mod exported {
             world plugin {
                 include crossdock:plugin/connector-plugin@1.0.0;
                 include crossdock:plugin/webhook-plugin@1.0.0;
+                include crossdock:plugin/polling-plugin@1.0.0;
+                include crossdock:plugin/paging-plugin@1.0.0;
             }
         ",
         path: "../../wit",
@@ -23,6 +26,8 @@ mod exported {
     use crossdock::plugin::{context, secrets, state};
     use exports::crossdock::plugin::{
         connector::{Call, Failure, Guest},
+        paging::{self, Portion},
+        polling_source::{self, Page},
         webhook_source::{self, Delivery, Event, Feed, Receipt, Reply},
     };
     use serde_json::{Value, json};
@@ -80,6 +85,45 @@ mod exported {
             };
             let reply = Reply { status: 200, content_type: "text/plain".into(), body: b"thanks".to_vec() };
             Ok(Receipt { events: vec![event], reply: Some(reply) })
+        }
+    }
+
+    /// Two numbers after the cursor, up to the total; where to go on, and whether there is more.
+    fn two(cursor: Option<String>, total: u64) -> (std::ops::Range<u64>, String, bool) {
+        let from = cursor.and_then(|cursor| cursor.parse().ok()).unwrap_or(0_u64);
+        let to = (from + 2).min(total.max(from));
+        (from..to, to.to_string(), to < total)
+    }
+
+    fn number(input: &Value, name: &str) -> u64 {
+        input.get(name).and_then(Value::as_u64).unwrap_or_default()
+    }
+
+    impl paging::Guest for Connector {
+        fn fetch(call: Call, cursor: Option<String>) -> Result<Portion, Failure> {
+            let input: Value = serde_json::from_slice(&call.input).unwrap_or_default();
+            let (numbers, next, more) = two(cursor, number(&input, "total"));
+            let rows: Vec<Value> = numbers.map(|number| json!({ "number": number, "of": call.operation })).collect();
+            Ok(Portion { rows: Value::from(rows).to_string().into_bytes(), next: more.then_some(next) })
+        }
+    }
+
+    impl polling_source::Guest for Connector {
+        fn poll(cursor: Option<String>, feed: Feed) -> Result<Page, Failure> {
+            let config: Value = serde_json::from_slice(&feed.config).unwrap_or_default();
+            let event_type = feed.attributes.iter().find(|(name, _)| name == "event").map(|(_, value)| value.clone());
+            let (numbers, next, more) = two(cursor, number(&config, "total"));
+            let event = |number: u64| Event {
+                id: format!("n-{number}"),
+                source: "/whoever".into(),
+                event_type: event_type.clone().unwrap_or_default(),
+                subject: None,
+                time: Some(feed.now.clone()),
+                data_schema: None,
+                data: json!({ "number": number }).to_string().into_bytes(),
+                extensions: vec![],
+            };
+            Ok(Page { events: numbers.map(event).collect(), cursor: Some(next), more })
         }
     }
 

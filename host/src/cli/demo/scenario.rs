@@ -14,7 +14,7 @@ use crate::{
         run::{RunState, RunView},
     },
     net::client,
-    ports::hub::Hub as _,
+    ports::hub::{Decision, Hub as _, Question, QuestionFilter},
     sandbox::{
         Retailer,
         shop::{DeliveryOptions, Receipt, Webhook},
@@ -44,11 +44,8 @@ impl Scenario<'_> {
         self.expect(run.is_some_and(|run| run.steps.len() >= 8), "the ordinary order goes through every step");
         self.expect(self.sales_orders(&ordinary) == 1, "the ordinary order is in the ERP once");
 
-        let large = self.retailer.shop.high_value();
-        let run = self.order("A large order, which policy holds for people", &large, RunState::Parked).await?;
-        let held = run.and_then(|run| run.summary.cause).is_some_and(|cause| cause.contains("fulfilment-leads"));
-        self.expect(held, "the large order is held for `fulfilment-leads`");
-        self.expect(self.sales_orders(&large) == 0, "the large order is not in the ERP");
+        self.approved().await?;
+        self.undone().await?;
 
         self.duplicate(&ordinary).await?;
         self.refused("A malformed order", &self.retailer.shop.malformed(), 400).await?;
@@ -61,6 +58,67 @@ impl Scenario<'_> {
         self.expect(attempts == LOCKED_ATTEMPTS + 1, "the locked document was tried again until it was free");
         self.expect(self.sales_orders(&locked) == 1, "the order that was locked is in the ERP once");
         self.show_erp();
+        Ok(())
+    }
+
+    /// An order that policy holds, and that a person then lets go on.
+    async fn approved(&mut self) -> Result<(), Failed> {
+        let large = self.retailer.shop.high_value();
+        self.title("A large order, which policy holds until a person decides");
+        let answer = body(&self.deliver(&large).await?);
+        let Some(run) = run_of(&answer) else {
+            self.wrong.push(format!("the large order: the hub answered {answer}"));
+            return Ok(());
+        };
+        let asked = tokio::time::timeout(RUN_LIMIT, self.question(run)).await;
+        let Ok(Some(question)) = asked else {
+            self.wrong.push("nobody was asked about the large order".to_owned());
+            return Ok(());
+        };
+        self.out
+            .say(format!("  group `{}` is asked at step `{}`, until {}", question.group, question.step, question.due));
+        self.expect(self.sales_orders(&large) == 0, "the large order is not in the ERP before it is approved");
+        let decision = Decision {
+            actor: "lea".to_owned(),
+            on_behalf_of: None,
+            approved: true,
+            revision: question.revision,
+            digest: question.digest,
+            override_code: None,
+            reason: "the customer is known".to_owned(),
+        };
+        self.hub.decide(run, &question.step, decision).await?;
+        self.out.say("  lea approves: the customer is known");
+        let view = tokio::time::timeout(RUN_LIMIT, self.follow(run)).await.ok().flatten();
+        self.expect(
+            view.is_some_and(|view| view.summary.state == RunState::Completed),
+            "the approved order goes through every step",
+        );
+        self.expect(self.sales_orders(&large) == 1, "the approved order is in the ERP once");
+        Ok(())
+    }
+
+    /// What the run asks people, once it does.
+    async fn question(&self, run: RunId) -> Option<Question> {
+        let mut views = self.hub.watch(run);
+        while views.next().await.is_some() {
+            let filter = QuestionFilter { group: None, run: Some(run), limit: 1 };
+            if let Some(question) = self.hub.questions(&filter).pop() {
+                return Some(question);
+            }
+        }
+        None
+    }
+
+    /// An order that the warehouse refuses when it is in the ERP already: the ERP's document is cancelled again.
+    async fn undone(&mut self) -> Result<(), Failed> {
+        self.retailer.warehouse.refuse_picks(1);
+        let webhook = self.retailer.shop.ordinary();
+        let title = "An order that the warehouse refuses at the last moment";
+        let run = self.order(title, &webhook, RunState::Rejected).await?;
+        let undone = run.is_some_and(|run| run.steps.iter().any(|step| step.path == "erp_order~compensate"));
+        self.expect(undone, "the sales order of the refused order is undone");
+        self.expect(self.live_sales_orders(&webhook) == 0, "no sales order of the refused order is left");
         Ok(())
     }
 
@@ -154,6 +212,14 @@ impl Scenario<'_> {
     fn sales_orders(&self, webhook: &Webhook) -> usize {
         let names = webhook.order.as_ref().map(|order| order.references()).unwrap_or_default();
         self.retailer.erp.orders().iter().filter(|order| names.contains(&order.purchase_order)).count()
+    }
+
+    fn live_sales_orders(&self, webhook: &Webhook) -> usize {
+        let names = webhook.order.as_ref().map(|order| order.references()).unwrap_or_default();
+        let live = |order: &&crate::sandbox::erp::SalesOrder| {
+            names.contains(&order.purchase_order) && !order.rejected && !order.deleted
+        };
+        self.retailer.erp.orders().iter().filter(live).count()
     }
 
     fn title(&self, title: &str) {

@@ -8,7 +8,7 @@ use std::{
 };
 
 use crate::{
-    app::config::Config,
+    app::{config::Config, inbox::People},
     cli::Failed,
     model::{
         connection::{Auth, Connection, SecretRef, WebhookSource},
@@ -90,6 +90,10 @@ impl Setting {
                 connections,
                 sources: BTreeMap::from([("shop".to_owned(), source)]),
                 bindings: BTreeMap::from([(PIPELINE_NAME.to_owned(), BTreeMap::from(names))]),
+                people: People {
+                    groups: BTreeMap::from([("fulfilment-leads".to_owned(), vec!["lea".to_owned()])]),
+                    delegations: Vec::new(),
+                },
             },
         })
     }

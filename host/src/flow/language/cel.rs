@@ -26,6 +26,8 @@ pub(super) struct Reading {
     pub(super) functions: Vec<(String, usize)>,
     /// Paths that are compared with null or tested with `has`: `steps.order`.
     pub(super) guards: BTreeSet<String>,
+    /// Where amounts, which are texts, are compared or computed with as they are.
+    pub(super) texts_as_amounts: Vec<usize>,
 }
 
 /// Why an expression cannot be read.
@@ -88,6 +90,9 @@ impl Walk<'_> {
                     && call.args.iter().any(is_null)
                 {
                     self.guard(call.args.iter().filter_map(path));
+                }
+                if takes_amounts_as_texts(&call.func_name, &call.args) {
+                    self.reading.texts_as_amounts.push(self.offset(expression.id));
                 }
                 if call.func_name.chars().all(|char| char.is_ascii_alphanumeric() || char == '_')
                     && call.func_name.chars().any(|char| char.is_ascii_alphanumeric())
@@ -154,6 +159,30 @@ impl Walk<'_> {
     fn offset(&self, id: u64) -> usize {
         let bytes = self.info.offset_for(id).map_or(0, |(start, _)| usize::try_from(start).unwrap_or(0));
         self.info.source.char_indices().take_while(|&(at, _)| at < bytes).count()
+    }
+}
+
+/// Whether an operator is given amounts that nothing has made numbers. A path that ends in `amount` is one: the
+/// canonical documents call it so.
+fn takes_amounts_as_texts(operator: &str, operands: &[IdedExpr]) -> bool {
+    let is_amount =
+        |operand: &IdedExpr| path(operand).is_some_and(|(path, _)| path.last().is_some_and(|n| n == "amount"));
+    let is_text = |operand: &IdedExpr| {
+        matches!(&operand.expr, Expr::Literal(LiteralValue::String(text))
+            if text.inner().bytes().any(|byte| byte.is_ascii_digit()))
+    };
+    match operator {
+        operators::LESS
+        | operators::LESS_EQUALS
+        | operators::GREATER
+        | operators::GREATER_EQUALS
+        | operators::SUBSTRACT
+        | operators::MULTIPLY => operands.iter().any(is_amount),
+        operators::ADD => !operands.is_empty() && operands.iter().all(is_amount),
+        operators::EQUALS | operators::NOT_EQUALS => {
+            operands.iter().any(is_amount) && operands.iter().all(|operand| is_amount(operand) || is_text(operand))
+        }
+        _ => false,
     }
 }
 

@@ -1,5 +1,6 @@
 //! A pipeline against what the hub knows: plugins, contracts, other pipelines; and every reference inside it.
 
+mod fields;
 mod names;
 mod scope;
 mod world;
@@ -69,7 +70,8 @@ pub fn check(definition: &Definition, environment: &Environment<'_>) -> Vec<Diag
     let mut found = Vec::new();
     names::check(definition, &mut found);
     world::check(definition, environment, &mut found);
-    scope::check(definition, &mut found);
+    fields::inputs(definition, environment, &mut found);
+    scope::check(definition, fields::outputs(definition, environment), &mut found);
     sorted(found)
 }
 

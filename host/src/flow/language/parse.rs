@@ -14,10 +14,13 @@ use super::{
     diagnostic::sorted,
     yaml::{self, Node, Value},
 };
-use crate::model::{
-    id::{ContractId, is_name},
-    json::Json,
-    pipeline::{Definition, OnError, Order, Origin, Sla, Spot, Trigger, template::Template},
+use crate::{
+    flow::schedule::{Schedule, ScheduleError},
+    model::{
+        id::{ContractId, is_name},
+        json::Json,
+        pipeline::{Definition, OnError, Order, Origin, Sla, Spot, Trigger, template::Template},
+    },
 };
 use fields::Reader;
 
@@ -128,7 +131,7 @@ fn trigger(reader: &mut Reader, node: &Node) -> Option<Trigger> {
         }
         (None, Some(schedule)) => {
             let timezone = fields.take("timezone").and_then(|node| reader.text(node));
-            cron(reader, schedule).map(|cron| Origin::Schedule { cron, timezone })
+            cron(reader, schedule, timezone.as_deref()).map(|cron| Origin::Schedule { cron, timezone })
         }
         (None, None) => Some(Origin::Event),
         (Some(_), Some(_)) => {
@@ -143,14 +146,18 @@ fn trigger(reader: &mut Reader, node: &Node) -> Option<Trigger> {
     Some(Trigger { origin: origin?, event: event?, filter, at: node.at })
 }
 
-fn cron(reader: &mut Reader, node: &Node) -> Option<String> {
+fn cron(reader: &mut Reader, node: &Node, timezone: Option<&str>) -> Option<String> {
     let text = reader.text(node)?;
-    let allowed = |field: &str| field.chars().all(|char| char.is_ascii_alphanumeric() || "*/,-#L".contains(char));
-    if text.split_whitespace().count() == 5 && text.split_whitespace().all(allowed) {
-        return Some(text);
-    }
-    let problem = format!("`{text}` is not a schedule");
-    let instead = "five fields: minute, hour, day of month, month, day of week, such as `\"0 3 * * MON\"`";
+    let error = Schedule::parse(&text, timezone).err();
+    let instead = match &error {
+        None => return Some(text),
+        Some(ScheduleError::Cron { .. }) => {
+            "five fields: minute, hour, day of month, month, day of week, such as `\"0 3 * * MON\"`"
+        }
+        Some(ScheduleError::Zone { .. }) => "such as `Europe/Berlin`, or leave `timezone` out for UTC",
+        Some(ScheduleError::Never { .. }) => "name a day that there is",
+    };
+    let problem = error.map(|error| error.to_string()).unwrap_or_default();
     reader.report(node.at, "language.schedule", problem, instead);
     None
 }

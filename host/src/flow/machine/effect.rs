@@ -2,14 +2,15 @@
 
 use std::sync::Arc;
 
+use super::InstanceId;
 use crate::{
     flow::document::Document,
-    flow::plan::{NodeId, PluginRange, PureKind},
+    flow::plan::{PluginRange, PureKind},
     model::{
-        entry::{Entry, Output, PluginUse},
+        entry::{ApprovalDecided, Controlled, Entry, Output, PluginUse},
         event::Event,
         failure::Failure,
-        id::IdempotencyKey,
+        id::{AcceptanceId, IdempotencyKey, RunId, SignalKey},
         limits::Usage,
         log::LogLine,
         manifest::Doubt,
@@ -30,6 +31,8 @@ pub enum Effect {
     Call(Call),
     /// Accept an event, as if it came from outside.
     Emit(Emit),
+    /// Start another run, or find it if it was started before, and tell how it ended.
+    Start(Start),
     /// Come back at this time.
     Sleep(Timestamp),
 }
@@ -37,8 +40,10 @@ pub enum Effect {
 /// A call of a pure plugin.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Invoke {
-    /// The step.
-    pub node: NodeId,
+    /// The step, and in which item or iteration.
+    pub instance: InstanceId,
+    /// Its path.
+    pub step: String,
     /// Which interface.
     pub kind: PureKind,
     /// Exactly what runs.
@@ -56,8 +61,10 @@ pub struct Invoke {
 /// A call of a connector's operation.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Call {
-    /// The step.
-    pub node: NodeId,
+    /// The step, and in which item or iteration.
+    pub instance: InstanceId,
+    /// Its path.
+    pub step: String,
     /// The name in the pipeline's `uses`.
     pub connection: String,
     /// The operation: the step's, or the one that finds out whether it took effect.
@@ -79,10 +86,29 @@ pub struct Call {
 /// An event to accept.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Emit {
-    /// The step.
-    pub node: NodeId,
+    /// The step, and in which item or iteration.
+    pub instance: InstanceId,
     /// The event.
     pub event: Event,
+}
+
+/// Another run to start.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Start {
+    /// The step, and in which item or iteration.
+    pub instance: InstanceId,
+    /// The run.
+    pub run: RunId,
+    /// Its pipeline's name.
+    pub pipeline: String,
+    /// Which versions.
+    pub range: semver::VersionReq,
+    /// The step's path.
+    pub step: String,
+    /// Whether it is only started.
+    pub detach: bool,
+    /// Its event's data.
+    pub data: Document,
 }
 
 /// What the runner tells.
@@ -96,13 +122,30 @@ pub enum Input {
     Answer(Box<Answer>),
     /// The same, and the hub is stopping: it is recorded, and nothing new is begun.
     Last(Box<Answer>),
+    /// An event came under a key that the run waits for.
+    Signal(Box<Arrived>),
+    /// A person decided; [`super::Run::check_decision`] was asked first.
+    Decision(Box<ApprovalDecided>),
+    /// A person takes hold of the run; [`super::Run::check_control`] was asked first.
+    Control(Box<Controlled>),
+}
+
+/// An event that a run may be waiting for.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Arrived {
+    /// The key under which it was found.
+    pub key: SignalKey,
+    /// Its acceptance.
+    pub acceptance: AcceptanceId,
+    /// The event.
+    pub event: Event,
 }
 
 /// How an effect ended.
 #[derive(Clone, Debug)]
 pub struct Answer {
-    /// The step.
-    pub node: NodeId,
+    /// The step, and in which item or iteration.
+    pub instance: InstanceId,
     /// What it gave.
     pub result: Result<Output, Failure>,
     /// What it used.

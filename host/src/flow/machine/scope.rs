@@ -1,52 +1,143 @@
-//! What expressions of a run can name: `event`, `steps.<id>`, `verdict.<id>`, `config`, `run`.
+//! What expressions of a run can name: `event`, `steps.<id>`, `verdict.<id>`, `vars`, `config`, `run`, `item`, `signal`,
+//! `error`.
 
 use serde_json::json;
 
-use super::{Phase, Run};
-use crate::flow::{
-    document::Document,
-    expression::Scope,
-    plan::{BlockId, NodeId},
+use super::{
+    Run,
+    instance::{FrameId, InstanceId, Phase},
+};
+use crate::{
+    flow::{
+        document::Document,
+        expression::Scope,
+        plan::{Action, BlockId},
+    },
+    model::{entry::Ending, json::Json},
 };
 
-/// The documents that a step of a block sees.
+/// The documents that a step of a frame sees.
 pub(super) struct RunScope<'a> {
-    pub(super) run: &'a Run,
-    pub(super) block: BlockId,
+    run: &'a Run,
+    frame: FrameId,
+    /// The names of all branches of a step together, for what leaves them.
+    inner: Option<BlockId>,
+    /// The event that a `match` is about.
+    signal: Option<Document>,
+}
+
+impl<'a> RunScope<'a> {
+    pub(super) fn new(run: &'a Run, frame: FrameId) -> Self {
+        Self { run, frame, inner: None, signal: None }
+    }
+
+    pub(super) fn with_inner(run: &'a Run, frame: FrameId, inner: BlockId) -> Self {
+        Self { inner: Some(inner), ..Self::new(run, frame) }
+    }
+
+    pub(super) fn with_signal(run: &'a Run, frame: FrameId, signal: Document) -> Self {
+        Self { signal: Some(signal), ..Self::new(run, frame) }
+    }
 }
 
 impl Scope for RunScope<'_> {
     fn lookup<'p>(&self, path: &'p [String]) -> Option<(Document, &'p [String])> {
+        let run = self.run;
         let (root, rest) = path.split_first()?;
         match (root.as_str(), rest) {
-            ("event", [field, rest @ ..]) if field == "data" => Some((self.run.data.clone(), rest)),
-            ("event", rest) => Some((self.run.event_document(), rest)),
-            ("config", rest) => Some((self.run.plan.config.clone(), rest)),
-            ("run", rest) => Some((self.run.facts(), rest)),
-            ("steps", [id, rest @ ..]) => Some((self.output(self.run.plan.resolve(self.block, id)?)?, rest)),
-            ("verdict", [id, rest @ ..]) => Some((self.verdict(self.run.plan.resolve(self.block, id)?)?, rest)),
+            ("event", [field, rest @ ..]) if field == "data" => Some((run.data.clone(), rest)),
+            ("event", rest) => Some((run.event_document(), rest)),
+            ("config", rest) => Some((run.plan.config.clone(), rest)),
+            ("run", rest) => Some((run.facts(), rest)),
+            ("steps", [id, rest @ ..]) => Some((self.output(id)?, rest)),
+            ("verdict", [id, rest @ ..]) => Some((self.verdict(id)?, rest)),
+            ("vars", [name, rest @ ..]) => Some((run.vars.get(name)?.clone(), rest)),
+            ("vars", []) => {
+                let all = run.vars.iter().map(|(name, value)| (name.clone(), value.value().clone())).collect();
+                Some((Document::from(serde_json::Value::Object(all)), rest))
+            }
+            ("item", rest) => Some((self.frames().find_map(|frame| run.frame(frame).item.clone())?, rest)),
+            ("signal", rest) => Some((self.signal.clone().or_else(|| self.last_signal())?, rest)),
+            ("error", rest) => Some((self.error()?, rest)),
             _ => None,
         }
     }
 }
 
 impl RunScope<'_> {
+    /// The frame and those around it, innermost first.
+    fn frames(&self) -> impl Iterator<Item = FrameId> {
+        std::iter::successors(Some(self.frame), |frame| self.run.frame(*frame).parent)
+    }
+
+    /// The instance that a name means here: absent if there is no such name; `None` inside if the step stands in a
+    /// branch that was not taken.
+    fn resolve(&self, name: &str) -> Option<Option<InstanceId>> {
+        let plan = &self.run.plan;
+        if let Some(node) = self.inner.and_then(|inner| plan.block(inner).names.get(name)) {
+            let node = plan.node(*node);
+            let frame = self.run.find_frame(node.block, &self.run.frame(self.frame).indices);
+            return Some(frame.map(|frame| InstanceId(self.run.frame(frame).first + node.position)));
+        }
+        self.frames().find_map(|frame| {
+            let frame = self.run.frame(frame);
+            let node = plan.block(frame.block).names.get(name)?;
+            Some(Some(InstanceId(frame.first + plan.node(*node).position)))
+        })
+    }
+
     /// A step's output; null if it was skipped or stands in a branch that was not taken.
-    fn output(&self, node: NodeId) -> Option<Document> {
-        let state = self.run.state(node);
-        match state.phase {
-            Phase::Done => state.output.clone(),
-            Phase::Fresh | Phase::Skipped => Some(Document::new(crate::model::json::Json::null())),
-            Phase::Running | Phase::Waiting(_) | Phase::Failed => None,
+    fn output(&self, name: &str) -> Option<Document> {
+        let null = || Some(Document::new(Json::null()));
+        let Some(id) = self.resolve(name)? else { return null() };
+        let instance = self.run.instance(id);
+        match instance.phase {
+            Phase::Fresh | Phase::Skipped => null(),
+            Phase::Done | Phase::Running | Phase::Waiting(_) | Phase::Failed => instance.output.clone(),
         }
     }
 
-    fn verdict(&self, node: NodeId) -> Option<Document> {
-        let verdict = self.run.state(node).verdict.as_ref()?;
+    fn verdict(&self, name: &str) -> Option<Document> {
+        let verdict = self.run.instance(self.resolve(name)??).verdict.as_ref()?;
         Some(Document::from(json!({
             "outcome": verdict.outcome,
             "target": verdict.target,
             "reasons": verdict.reasons,
+        })))
+    }
+
+    /// The event of the latest wait before this place.
+    fn last_signal(&self) -> Option<Document> {
+        self.frames().find_map(|frame| {
+            let frame = self.run.frame(frame);
+            let nodes = &self.run.plan.block(frame.block).nodes;
+            nodes.iter().enumerate().rev().find_map(|(position, node)| {
+                let waits = matches!(self.run.plan.node(*node).action, Action::Wait { .. });
+                let id = InstanceId(frame.first + position);
+                if waits { self.run.instance(id).wait()?.signal.clone() } else { None }
+            })
+        })
+    }
+
+    /// Why the step failed whose `on_error` this is, or the run.
+    fn error(&self) -> Option<Document> {
+        let of_step = self.frames().find_map(|frame| {
+            let owner = self.run.frame(frame).owner?;
+            Some((self.run.path(owner), self.run.instance(owner).failure()?.clone()))
+        });
+        let (step, failure) = match (of_step, &self.run.halt) {
+            (Some(found), _) => found,
+            (None, Some(halt)) => match &halt.ending {
+                Ending::Failed { step, failure } => (step.clone(), failure.clone()),
+                _ => return None,
+            },
+            (None, None) => return None,
+        };
+        Some(Document::from(json!({
+            "step": step,
+            "kind": failure.kind,
+            "code": failure.code,
+            "message": failure.message,
         })))
     }
 }

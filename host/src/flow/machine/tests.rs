@@ -109,13 +109,13 @@ enum Ending {
 
 impl World {
     fn carry_out(&self, effect: &Effect) -> Option<Input> {
-        let (node, result) = match effect {
-            Effect::Record(_) | Effect::Commit | Effect::Sleep(_) => return None,
+        let (instance, result) = match effect {
+            Effect::Record(_) | Effect::Commit | Effect::Sleep(_) | Effect::Start(_) => return None,
             Effect::Invoke(invoke) => {
                 self.calls.borrow_mut().push(format!("invoke {}", invoke.input.value()));
                 let verdict = self.verdicts.borrow_mut().pop();
                 (
-                    invoke.node,
+                    invoke.instance,
                     self.fails()
                         .map_or(Ok(()), Err)
                         .and(Ok(verdict.map_or_else(|| Output::Json(invoke.input.json().clone()), Output::Verdict))),
@@ -123,14 +123,14 @@ impl World {
             }
             Effect::Emit(emit) => {
                 self.emitted.borrow_mut().push(emit.event.id.clone());
-                (emit.node, self.fails().map_or(Ok(Output::Json(Json::null())), Err))
+                (emit.instance, self.fails().map_or(Ok(Output::Json(Json::null())), Err))
             }
             Effect::Call(call) => {
                 self.calls.borrow_mut().push(format!("{} #{}", call.operation, call.attempt));
-                (call.node, self.call(&call.operation, call.key))
+                (call.instance, self.call(&call.operation, call.key))
             }
         };
-        let answer = Answer { node, result, usage: Usage::default(), log: Vec::new(), annotations: Vec::new() };
+        let answer = Answer { instance, result, usage: Usage::default(), log: Vec::new(), annotations: Vec::new() };
         Some(Input::Answer(Box::new(answer)))
     }
 
@@ -192,6 +192,7 @@ fn begun() -> RunStarted {
             data: json!({"total": 5, "big": false}).into(),
             extensions: BTreeMap::new(),
         },
+        parent: None,
     }
 }
 
@@ -329,8 +330,8 @@ fn what_is_read_back_has_the_outputs_that_were_there() {
     let given = r#"{"given":{"few":{"id":"1"}},"made":{"id":"1"}}"#;
     assert_eq!(calls.last().map(String::as_str), Some(format!("invoke {given}").as_str()));
     let replayed = Run::replay(id(), Arc::clone(&simulation.plan), "hub".into(), &simulation.journal).expect("replays");
-    let plain = simulation.plan.find("plain").expect("a step");
-    let output = replayed.state(plain).output.as_ref().expect("an output").value().to_string();
+    let plain = replayed.find("plain").expect("a step");
+    let output = replayed.instance(plain).output.as_ref().expect("an output").value().to_string();
     assert_eq!(output, given);
 }
 

@@ -1,12 +1,14 @@
 //! One turn of a run: from what happened to what is done next.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
 use serde_json::Value;
 
 use super::{
-    DOUBT_ATTEMPTS_MIN, Phase, Run, Walk,
-    effect::{Answer, Bindings, Call, Effect, Emit, Invoke},
+    Run,
+    calls::{self, Doing},
+    effect::{Answer, Bindings, Effect},
+    instance::{Facet, FrameId, InstanceId, Phase},
     scope::RunScope,
     then_after,
 };
@@ -14,32 +16,40 @@ use crate::{
     flow::{
         document::Document,
         expression::{EvaluateError, Expression},
-        plan::{Action, BlockId, Node, NodeId, Plan, Then},
-        template::Template,
+        plan::{Action, BlockId, Fallback, Node, Plan, Then},
     },
     model::{
         decision::Outcome,
-        entry::{AttemptFailed, Ending, Entry, Intent, Output, StepDone, StepStarted},
-        event::Event,
+        entry::{Ending, Entered, Entry, Handler, Output, StepDone},
         failure::{Failure, FailureKind},
-        id::{Digest, IdempotencyKey, seed},
+        json::Json,
         limits::Usage,
         log::LogLine,
-        manifest::{Doubt, Effect as OperationEffect},
+        pipeline::action::{Join, Mode},
         timestamp::Timestamp,
     },
 };
+
+/// Most items of a `for`, and most iterations of a `loop`.
+const REPETITIONS_LIMIT: usize = 10_000;
 
 /// A run while it decides.
 pub(super) struct Turn<'a> {
     pub(super) run: &'a mut Run,
     pub(super) now: Timestamp,
     pub(super) bindings: &'a dyn Bindings,
-    pub(super) effects: Vec<Effect>,
+    facts: Vec<Effect>,
+    commits: bool,
+    /// What calls out, after the facts are durable.
+    pub(super) outgoing: Vec<Effect>,
+    /// The earliest time at which there is something to do.
+    due: Option<Timestamp>,
+    /// The instance that this turn is about: its branch is looked at before its siblings.
+    focus: Option<InstanceId>,
 }
 
-/// A step cannot be begun; the run is to be parked with this.
-struct Stuck(Failure);
+/// A step cannot be begun, and why.
+pub(super) struct Stuck(pub(super) Failure);
 
 impl From<EvaluateError> for Stuck {
     fn from(error: EvaluateError) -> Self {
@@ -53,15 +63,57 @@ impl From<String> for Stuck {
     }
 }
 
-impl Turn<'_> {
+/// How far a step or a frame is.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Walk {
+    Done,
+    Busy,
+    /// For good, and nothing is declared for it so far out.
+    Failed(InstanceId),
+}
+
+impl<'a> Turn<'a> {
+    pub(super) fn new(run: &'a mut Run, now: Timestamp, bindings: &'a dyn Bindings) -> Self {
+        let facts = Vec::with_capacity(4);
+        Self { run, now, bindings, facts, commits: false, outgoing: Vec::new(), due: None, focus: None }
+    }
+
+    pub(super) fn finish(mut self) -> Vec<Effect> {
+        if self.commits {
+            self.run.durable = self.run.recorded;
+            self.facts.push(Effect::Commit);
+        }
+        self.facts.append(&mut self.outgoing);
+        if !self.run.settled {
+            self.facts.extend(self.due.map(Effect::Sleep));
+        }
+        self.facts
+    }
+
+    pub(super) fn record(&mut self, entry: Entry) {
+        // INVARIANT: a turn only records facts about steps of its own plan.
+        let applied = self.run.apply(&entry);
+        debug_assert!(applied.is_ok());
+        self.facts.push(Effect::Record(entry));
+    }
+
+    pub(super) fn commit(&mut self) {
+        self.commits = true;
+    }
+
+    pub(super) fn sleep_until(&mut self, due: Timestamp) {
+        self.due = Some(self.due.map_or(due, |earliest| earliest.min(due)));
+    }
+
     /// After a crash: what was in flight is in doubt if it writes, and simply done again if not.
     pub(super) fn recover(&mut self) {
-        let in_flight: Vec<NodeId> = (0..self.run.states.len())
-            .map(NodeId)
-            .filter(|node| self.run.state(*node).phase == Phase::Running)
+        let plan = Arc::clone(&self.run.plan);
+        let out: Vec<InstanceId> = (0..self.run.instances.len())
+            .map(InstanceId)
+            .filter(|id| calls::is_out(&plan, self.run.instance(*id)))
             .collect();
-        for id in in_flight {
-            if is_write(&self.run.plan.node(id).action) && !self.run.state(id).resolving {
+        for id in out {
+            if self.writes(id) && !self.run.instance(id).resolving {
                 let failure = Failure::new(
                     FailureKind::Uncertain,
                     "hub.interrupted",
@@ -69,123 +121,726 @@ impl Turn<'_> {
                 );
                 self.failed(id, failure, Usage::default(), Vec::new());
             } else if let Err(Stuck(failure)) = self.repeat(id) {
-                self.park(id, failure);
+                self.fail(id, failure);
             }
         }
     }
 
     /// Takes in how an effect ended.
     pub(super) fn answer(&mut self, answer: Answer) {
-        let Answer { node, result, usage, log, annotations } = answer;
+        let Answer { instance: id, result, usage, log, annotations } = answer;
+        self.focus = Some(id);
         let output = match result {
-            Err(failure) => return self.failed(node, failure, usage, log),
+            Err(failure) => return self.failed(id, failure, usage, log),
             Ok(output) => output,
         };
-        if self.run.state(node).resolving && matches!(&output, Output::Json(json) if json.is_null()) {
-            // The remote says that nothing took effect, so the write is repeated under the same key.
-            if let Err(Stuck(failure)) = self.call_out(node, false) {
-                self.park(node, failure);
+        if self.run.instance(id).resolving && is_null(&output) {
+            // The remote says that nothing took effect, so the write may be repeated under the same key: at once, if
+            // forward steps still begin. No fact: after a crash it is asked again.
+            if let Some(instance) = self.run.instances.get_mut(id.0) {
+                instance.phase = Phase::Waiting(self.now);
+                instance.in_doubt = false;
             }
             return;
         }
-        self.done(node, output, usage, log, annotations);
+        match self.unconfirmed(id, &output) {
+            Some(failure) => self.failed(id, failure, usage, log),
+            None => self.done(id, output, usage, log, annotations),
+        }
     }
 
     /// Takes in how an effect ended, and begins nothing.
     pub(super) fn take(&mut self, answer: Answer) {
-        let Answer { node, result, usage, log, annotations } = answer;
-        let told_nothing = matches!(&result, Ok(Output::Json(json)) if json.is_null());
-        match result {
-            Err(failure) => self.failed(node, failure, usage, log),
-            // That nothing took effect is asked again after the start.
-            Ok(_) if self.run.state(node).resolving && told_nothing => {}
-            Ok(output) => self.done(node, output, usage, log, annotations),
+        let asked = self.run.instance(answer.instance).resolving;
+        // That nothing took effect is asked again after the start.
+        if !(asked && answer.result.as_ref().is_ok_and(is_null)) {
+            self.answer(answer);
         }
     }
 
     fn done(
         &mut self,
-        node: NodeId,
+        id: InstanceId,
         output: Output,
         usage: Usage,
         log: Vec<LogLine>,
         annotations: Vec<(String, String)>,
     ) {
-        let step = self.run.plan.node(node).id.clone();
+        let step = self.run.path(id);
         self.record(Entry::StepDone(Box::new(StepDone { step, time: self.now, output, usage, log, annotations })));
+    }
+
+    /// Records that an instance failed for good.
+    pub(super) fn fail(&mut self, id: InstanceId, failure: Failure) {
+        let step = self.run.path(id);
+        self.record(Entry::StepFailed { step, time: self.now, failure });
     }
 
     /// Goes on until something is in flight, waits, or the run is settled.
     pub(super) fn go_on(&mut self) {
-        if self.run.settled {
+        if self.run.settled || self.run.paused {
             return;
         }
-        if self.walk(Plan::ROOT) == Walk::Done && !self.run.settled {
-            self.end(Ending::Completed);
+        if self.run.restarting.is_some() && !self.restart() {
+            return;
+        }
+        if self.run.halt.is_some() {
+            return self.wind_down();
+        }
+        match self.walk(FrameId(0)) {
+            Walk::Busy => {}
+            Walk::Done => self.halt(Ending::Completed, false),
+            Walk::Failed(id) => self.give_up(id),
         }
     }
 
-    fn walk(&mut self, block: BlockId) -> Walk {
+    pub(super) fn walk(&mut self, frame: FrameId) -> Walk {
         let plan = Arc::clone(&self.run.plan);
-        let behind = self.run.behind.get(block.0).copied().unwrap_or(0);
-        for (number, id) in plan.block(block).nodes.iter().enumerate().skip(behind) {
-            if self.visit(*id) == Walk::Busy {
-                return Walk::Busy;
+        let (first, behind) = (self.run.frame(frame).first, self.run.frame(frame).behind);
+        let count = plan.block(self.run.frame(frame).block).nodes.len();
+        for position in behind..count {
+            let walk = self.visit(InstanceId(first + position));
+            // Whatever the step led to, the run may be over by it, or stopping.
+            if walk != Walk::Done || self.run.settled || self.run.halt.as_ref().is_some_and(|_| !self.winding(frame)) {
+                return if walk == Walk::Done { Walk::Busy } else { walk };
             }
-            if let Some(behind) = self.run.behind.get_mut(block.0) {
-                *behind = number + 1;
+            if let Some(frame) = self.run.frames.get_mut(frame.0) {
+                frame.behind = position + 1;
             }
         }
         Walk::Done
     }
 
-    fn visit(&mut self, id: NodeId) -> Walk {
-        if self.run.state(id).phase == Phase::Fresh
+    /// Whether a frame belongs to what is done while the run is winding down.
+    fn winding(&self, frame: FrameId) -> bool {
+        let Some(handler) = &self.run.plan.on_error else { return false };
+        let mut at = Some(frame);
+        while let Some(id) = at {
+            if self.run.frame(id).block == handler.steps {
+                return true;
+            }
+            at = self.run.frame(id).parent;
+        }
+        false
+    }
+
+    pub(super) fn visit(&mut self, id: InstanceId) -> Walk {
+        if self.run.instance(id).phase == Phase::Fresh
             && let Err(Stuck(failure)) = self.begin(id)
         {
-            self.park(id, failure);
+            self.fail(id, failure);
         }
-        if self.run.settled {
-            return Walk::Busy;
-        }
-        match self.run.state(id).phase {
+        match self.run.instance(id).phase {
             Phase::Skipped => Walk::Done,
             Phase::Done => self.leave(id),
+            Phase::Failed => self.failed_for_good(id),
+            Phase::Running => self.inside(id),
             Phase::Waiting(due) if due <= self.now => {
                 if let Err(Stuck(failure)) = self.repeat(id) {
-                    self.park(id, failure);
+                    self.fail(id, failure);
+                    return self.failed_for_good(id);
                 }
                 Walk::Busy
             }
             Phase::Waiting(due) => {
-                self.effects.push(Effect::Sleep(due));
+                self.sleep_until(due);
                 Walk::Busy
             }
-            Phase::Fresh | Phase::Running | Phase::Failed => Walk::Busy,
+            Phase::Fresh => Walk::Busy,
+        }
+    }
+
+    /// Begins a step for the first time.
+    fn begin(&mut self, id: InstanceId) -> Result<(), Stuck> {
+        let plan = Arc::clone(&self.run.plan);
+        let node = plan.node(self.run.instance(id).node);
+        let frame = self.run.instance(id).frame;
+        if self.run.instance(id).facet != Facet::Main {
+            return self.begin_call(id);
+        }
+        if let Some(when) = &node.when
+            && !self.holds(frame, when)?
+        {
+            let step = self.run.path(id);
+            self.record(Entry::StepSkipped { step });
+            return Ok(());
+        }
+        match &node.action {
+            Action::Pure { mode: Mode::Off, .. } => {
+                let message = "the scorer is off; the fallback's output counts";
+                Err(Stuck(Failure::new(FailureKind::Denied, "score.off", message)))
+            }
+            Action::Pure { .. } | Action::Call { .. } | Action::Emit { .. } | Action::Start { .. } => {
+                self.begin_call(id)
+            }
+            Action::Switch { cases, otherwise, .. } => {
+                let mut branch = otherwise.map(|_| "otherwise".to_owned());
+                for (number, (when, _)) in cases.iter().enumerate() {
+                    if self.holds(frame, when)? {
+                        branch = Some((number + 1).to_string());
+                        break;
+                    }
+                }
+                let step = self.run.path(id);
+                self.record(Entry::BranchTaken { step, branch });
+                Ok(())
+            }
+            Action::End { .. } => {
+                self.halt(Ending::Completed, false);
+                Ok(())
+            }
+            Action::Parallel { .. } => {
+                self.entered(id, None, None);
+                Ok(())
+            }
+            Action::For { each, .. } => {
+                let items = each.evaluate(&RunScope::new(self.run, frame))?;
+                let count = items.value().as_array().map(Vec::len).ok_or_else(|| {
+                    Stuck(Failure::new(FailureKind::InvalidInput, "for.no-list", "`each` is not a list"))
+                })?;
+                if count > REPETITIONS_LIMIT {
+                    let message = format!("`each` has {count} items; the limit is {REPETITIONS_LIMIT}");
+                    return Err(Stuck(Failure::new(FailureKind::InvalidInput, "for.too-many", message)));
+                }
+                self.entered(id, Some(items.json().clone()), None);
+                Ok(())
+            }
+            Action::Loop { max, .. } => {
+                let max = self.run.render(frame, max)?;
+                let max = max.value().as_u64().and_then(|max| u32::try_from(max).ok());
+                let max = max.filter(|max| (1..=REPETITIONS_LIMIT).contains(&(*max as usize))).ok_or_else(|| {
+                    let message = format!("`max` is not a whole number from 1 to {REPETITIONS_LIMIT}");
+                    Stuck(Failure::new(FailureKind::InvalidInput, "loop.max", message))
+                })?;
+                self.entered(id, None, Some(max));
+                Ok(())
+            }
+            Action::Wait { .. } => self.begin_wait(id),
+            Action::Approve(approval) => self.ask(id, approval, 1),
+            Action::Undo { steps, .. } => {
+                let frame = self.run.instance(id).frame;
+                let effects = steps
+                    .iter()
+                    .filter_map(|step| {
+                        let node = plan.node(*step);
+                        let mut at = Some(frame);
+                        while let Some(frame) = at {
+                            let here = self.run.frame(frame);
+                            if here.block == node.block {
+                                return Some(InstanceId(here.first + node.position));
+                            }
+                            at = here.parent;
+                        }
+                        None
+                    })
+                    .filter(|effect| self.run.effects.contains(effect))
+                    .map(|effect| self.run.path(effect))
+                    .collect();
+                let step = Some(self.run.path(id));
+                self.record(Entry::UndoBegan { step, time: self.now, effects });
+                Ok(())
+            }
+        }
+    }
+
+    fn entered(&mut self, id: InstanceId, items: Option<Json>, max: Option<u32>) {
+        let step = self.run.path(id);
+        self.record(Entry::Entered(Box::new(Entered { step, time: self.now, items, max })));
+    }
+
+    /// A step that has begun and is not done.
+    fn inside(&mut self, id: InstanceId) -> Walk {
+        let plan = Arc::clone(&self.run.plan);
+        if !matches!(calls::doing(&plan, self.run.instance(id)), Doing::Nothing) {
+            return Walk::Busy;
+        }
+        match &plan.node(self.run.instance(id).node).action {
+            Action::Parallel { join, branches } => self.in_parallel(id, *join, branches),
+            Action::For { .. } => self.in_for(id),
+            Action::Loop { .. } => self.in_loop(id),
+            Action::Wait { .. } => self.in_wait(id),
+            Action::Approve(_) => self.in_question(id, Handler::Approval),
+            Action::Undo { set, .. } => self.in_undo(id, set),
+            _ => Walk::Busy,
+        }
+    }
+
+    /// Walks the frames inside a step, the one that this turn is about and those that failed first, so that a failure
+    /// is seen before a sibling begins anything.
+    fn walk_frames(&mut self, frames: Vec<FrameId>) -> Vec<(FrameId, Walk)> {
+        let mut frames = frames;
+        frames.sort_by_key(|frame| {
+            let here = self.run.frame(*frame);
+            let failed = self.run.instance(InstanceId(here.first + here.behind)).phase == Phase::Failed;
+            let focused = self.focus.is_some_and(|focus| self.is_within(focus, *frame));
+            !(failed || focused)
+        });
+        let mut walks = Vec::with_capacity(frames.len());
+        for frame in frames {
+            let walk = self.walk(frame);
+            walks.push((frame, walk));
+            if matches!(walk, Walk::Failed(_)) || self.run.halt.is_some() {
+                break;
+            }
+        }
+        walks
+    }
+
+    fn is_within(&self, id: InstanceId, frame: FrameId) -> bool {
+        let mut at = Some(self.run.instance(id).frame);
+        while let Some(here) = at {
+            if here == frame {
+                return true;
+            }
+            at = self.run.frame(here).parent;
+        }
+        false
+    }
+
+    fn in_parallel(&mut self, id: InstanceId, join: Join, branches: &[(String, BlockId)]) -> Walk {
+        if let Some(walk) = self.out_of_time(id) {
+            return walk;
+        }
+        let frames: Vec<FrameId> = branches.iter().map(|(_, block)| self.run.enter(id, *block, None)).collect();
+        let walks = self.walk_frames(frames.clone());
+        let done = |turn: &Self, frame: FrameId| {
+            let here = turn.run.frame(frame);
+            here.behind == turn.run.plan.block(here.block).nodes.len()
+        };
+        let won = join == Join::Any && frames.iter().any(|frame| done(self, *frame));
+        if !won {
+            let failed: Vec<InstanceId> = walks
+                .iter()
+                .filter_map(|(_, walk)| if let Walk::Failed(id) = walk { Some(*id) } else { None })
+                .collect();
+            if let Some(failed) = failed.first()
+                && (join == Join::All || self.all_failed(&frames))
+            {
+                return self.branch_failed(id, *failed);
+            }
+            if join == Join::Any && !failed.is_empty() {
+                // The others may still win.
+                let rest: Vec<FrameId> =
+                    frames.iter().copied().filter(|frame| !walks.iter().any(|(walked, _)| walked == frame)).collect();
+                self.walk_frames(rest);
+                if !frames.iter().any(|frame| done(self, *frame)) {
+                    return Walk::Busy;
+                }
+            } else if !frames.iter().all(|frame| done(self, *frame)) {
+                return Walk::Busy;
+            }
+        }
+        // What lost is resolved, then undone.
+        if join == Join::Any && !(self.is_quiet(Some(id)) && self.undone_losers(id, &frames)) {
+            return Walk::Busy;
+        }
+        let mut output = serde_json::Map::new();
+        for ((name, _), frame) in branches.iter().zip(&frames) {
+            if done(self, *frame) {
+                let here = self.run.frame(*frame);
+                let last = here.behind.checked_sub(1).map(|last| InstanceId(here.first + last));
+                let last = last.and_then(|last| self.run.instance(last).output.clone());
+                output.insert(name.clone(), last.map_or(Value::Null, |last| last.value().clone()));
+            }
+        }
+        self.close_with(id, Some(Json::from(Value::Object(output))))
+    }
+
+    fn all_failed(&self, frames: &[FrameId]) -> bool {
+        frames.iter().all(|frame| {
+            let here = self.run.frame(*frame);
+            self.run.instance(InstanceId(here.first + here.behind)).phase == Phase::Failed
+        })
+    }
+
+    fn undone_losers(&mut self, id: InstanceId, frames: &[FrameId]) -> bool {
+        let lost: Vec<FrameId> = frames
+            .iter()
+            .copied()
+            .filter(|frame| {
+                let here = self.run.frame(*frame);
+                here.behind < self.run.plan.block(here.block).nodes.len()
+            })
+            .collect();
+        let effects: Vec<InstanceId> = self
+            .run
+            .effects
+            .iter()
+            .copied()
+            .filter(|effect| lost.iter().any(|frame| self.is_within(*effect, *frame)))
+            .collect();
+        self.undone(Some(id), effects)
+    }
+
+    fn in_for(&mut self, id: InstanceId) -> Walk {
+        if let Some(walk) = self.out_of_time(id) {
+            return walk;
+        }
+        let plan = Arc::clone(&self.run.plan);
+        let Action::For { at_once, body, output, reduce, .. } = &plan.node(self.run.instance(id).node).action else {
+            return Walk::Busy;
+        };
+        let count = self.run.instance(id).more.as_ref().map_or(0, |more| more.items.len());
+        loop {
+            let more = self.run.instance(id).more.as_ref();
+            let (open, entered) = more.map_or((Vec::new(), 0), |more| (more.open.clone(), more.frames.len()));
+            let mut closed = false;
+            for (frame, walk) in self.walk_frames(open.clone()) {
+                match walk {
+                    Walk::Failed(failed) => return self.branch_failed(id, failed),
+                    Walk::Busy => {}
+                    Walk::Done => {
+                        let left = match output.as_ref().map(|output| self.run.render(frame, output)).transpose() {
+                            Ok(left) => left.unwrap_or_else(|| Document::new(Json::null())),
+                            Err(error) => {
+                                self.fail(id, Stuck::from(error).0);
+                                return self.failed_for_good(id);
+                            }
+                        };
+                        let index = self.run.frame(frame).indices.last().copied().unwrap_or(1);
+                        if let Some(instance) = self.run.instances.get_mut(id.0) {
+                            let more = instance.more();
+                            more.open.retain(|open| *open != frame);
+                            if let Some(result) = usize::try_from(index)
+                                .ok()
+                                .and_then(|index| more.results.get_mut(index.checked_sub(1)?))
+                            {
+                                *result = Some(left);
+                            }
+                        }
+                        closed = true;
+                    }
+                }
+            }
+            if self.run.settled || self.run.halt.is_some() {
+                return Walk::Busy;
+            }
+            let under_way = self.run.instance(id).more.as_ref().map_or(0, |more| more.open.len());
+            let more_to_enter = entered < count && under_way < *at_once;
+            if more_to_enter {
+                let room = (*at_once - under_way).min(count - entered);
+                for number in entered..entered + room {
+                    self.run.enter(id, *body, u32::try_from(number + 1).ok());
+                }
+            } else if !closed {
+                break;
+            }
+        }
+        let more = self.run.instance(id).more.as_ref();
+        let results: Vec<Option<Document>> = more.map_or_else(Vec::new, |more| more.results.clone());
+        if results.iter().any(Option::is_none) {
+            return Walk::Busy;
+        }
+        if reduce.is_some() && count > 0 {
+            return self.fold(id, count);
+        }
+        let whole = results.iter().flatten().map(|result| result.value().clone()).collect();
+        self.close_with(id, Some(Json::from(Value::Array(whole))))
+    }
+
+    /// Folds the outputs of a `for` with a transform, one after the other.
+    fn fold(&mut self, id: InstanceId, count: usize) -> Walk {
+        let mut last = None;
+        for item in 1..=u32::try_from(count).unwrap_or(u32::MAX) {
+            let facet = self.run.facet(id, Facet::Reduce(item));
+            match self.visit(facet) {
+                Walk::Done => last = self.run.instance(facet).output.clone(),
+                Walk::Busy => return Walk::Busy,
+                Walk::Failed(_) => {
+                    let failure = self.failure_of(facet);
+                    self.fail(id, failure);
+                    return self.failed_for_good(id);
+                }
+            }
+        }
+        self.close_with(id, last.map(|last| last.json().clone()))
+    }
+
+    fn in_loop(&mut self, id: InstanceId) -> Walk {
+        if let Some(walk) = self.out_of_time(id) {
+            return walk;
+        }
+        let plan = Arc::clone(&self.run.plan);
+        let Action::Loop { until, body, output, on_exhausted, .. } = &plan.node(self.run.instance(id).node).action
+        else {
+            return Walk::Busy;
+        };
+        loop {
+            let more = self.run.instance(id).more.as_ref();
+            let (latest, max) = more.map_or((None, 0), |more| (more.frames.last().copied(), more.max));
+            let frame = latest.unwrap_or_else(|| self.run.enter(id, *body, Some(1)));
+            match self.walk(frame) {
+                Walk::Busy => return Walk::Busy,
+                Walk::Failed(failed) => return self.branch_failed(id, failed),
+                Walk::Done => {}
+            }
+            let holds = match self.holds(frame, until) {
+                Ok(holds) => holds,
+                Err(Stuck(failure)) => {
+                    self.fail(id, failure);
+                    return self.failed_for_good(id);
+                }
+            };
+            if holds {
+                return match output.as_ref().map(|output| self.run.render(frame, output)).transpose() {
+                    Ok(output) => self.close_with(id, output.map(|output| output.json().clone())),
+                    Err(error) => {
+                        self.fail(id, Stuck::from(error).0);
+                        self.failed_for_good(id)
+                    }
+                };
+            }
+            let iteration = self.run.frame(frame).indices.last().copied().unwrap_or(1);
+            if iteration >= max {
+                let message = format!("`until` did not hold after {max} times");
+                let failure = Failure::new(FailureKind::Permanent, "loop.exhausted", message);
+                return match on_exhausted {
+                    Some(then) => self.conclude(id, then, Handler::OnExhausted, Some(failure)),
+                    None => {
+                        self.fail(id, failure);
+                        self.failed_for_good(id)
+                    }
+                };
+            }
+            self.run.enter(id, *body, Some(iteration + 1));
+        }
+    }
+
+    fn in_undo(&mut self, id: InstanceId, set: &[(String, crate::flow::template::Template)]) -> Walk {
+        let effects = self.run.instance(id).more.as_ref().and_then(|more| more.undoing.clone()).unwrap_or_default();
+        if !self.compensated(&effects) {
+            return Walk::Busy;
+        }
+        let frame = self.run.instance(id).frame;
+        let mut values = serde_json::Map::new();
+        for (name, template) in set {
+            match self.run.render(frame, template) {
+                Ok(value) => {
+                    values.insert(name.clone(), value.value().clone());
+                }
+                Err(error) => {
+                    self.fail(id, Stuck::from(error).0);
+                    return self.failed_for_good(id);
+                }
+            }
+        }
+        let (step, values) = (self.run.path(id), Json::from(Value::Object(values)));
+        self.record(Entry::VarsSet { step, time: self.now, values });
+        Walk::Done
+    }
+
+    /// Whether the time of a step with steps inside is up; what follows from it then.
+    fn out_of_time(&mut self, id: InstanceId) -> Option<Walk> {
+        let deadline = self.deadline(id)?;
+        if deadline > self.now {
+            self.sleep_until(deadline);
+            return None;
+        }
+        if !self.is_quiet(Some(id)) || !self.rolled_back(id) {
+            return Some(Walk::Busy);
+        }
+        let failure = Failure::new(FailureKind::Permanent, "step.out-of-time", "not done `within` its time");
+        self.fail(id, failure);
+        Some(self.failed_for_good(id))
+    }
+
+    /// A branch of a step failed. If the step or one around it says what then, the branch's siblings are resolved and
+    /// what they did is undone first.
+    fn branch_failed(&mut self, id: InstanceId, failed: InstanceId) -> Walk {
+        let failure = self.failure_of(failed);
+        if is_for_people(&failure) || !self.is_handled(id) {
+            return Walk::Failed(failed);
+        }
+        if !self.is_quiet(Some(id)) || !self.rolled_back(id) {
+            return Walk::Busy;
+        }
+        self.fail(id, failure);
+        self.failed_for_good(id)
+    }
+
+    /// Whether the pipeline says, at this step or at one around it, what happens when it fails.
+    fn is_handled(&self, id: InstanceId) -> bool {
+        let instance = self.run.instance(id);
+        let node = self.run.plan.node(instance.node);
+        node.fallback.is_some()
+            || node.on_error.is_some()
+            || self.run.frame(instance.frame).owner.is_some_and(|owner| self.is_handled(owner))
+    }
+
+    /// Whether everything that was done inside a step is undone.
+    fn rolled_back(&mut self, id: InstanceId) -> bool {
+        let effects: Vec<InstanceId> =
+            self.run.effects.iter().copied().filter(|effect| self.run.is_inside(*effect, id)).collect();
+        self.undone(Some(id), effects)
+    }
+
+    pub(super) fn failure_of(&self, id: InstanceId) -> Failure {
+        let failure = self.run.instance(id).failure().cloned();
+        failure.unwrap_or_else(|| Failure::new(FailureKind::Permanent, "step.failed", "it failed"))
+    }
+
+    /// A step failed for good: its fallback, then its `on_error`, then whatever stands around it.
+    pub(super) fn failed_for_good(&mut self, id: InstanceId) -> Walk {
+        let plan = Arc::clone(&self.run.plan);
+        let instance = self.run.instance(id);
+        if instance.facet != Facet::Main {
+            return Walk::Failed(id);
+        }
+        let node = plan.node(instance.node);
+        let failure = self.failure_of(id);
+        if is_for_people(&failure) {
+            return Walk::Failed(id);
+        }
+        // A write that took place and could not be confirmed is not stood in for.
+        if node.fallback.is_some() && !(instance.output.is_some() && calls::is_write(&node.action)) {
+            match self.stand_in(id, node) {
+                Ok(None) => return Walk::Busy,
+                Ok(Some(output)) => {
+                    let step = self.run.path(id);
+                    let (by, output) = (Handler::Fallback, Some(output.json().clone()));
+                    self.record(Entry::Handled { step, time: self.now, by, output });
+                    return self.leave(id);
+                }
+                Err(Walk::Failed(_)) | Err(_) => {}
+            }
+        }
+        match &node.on_error {
+            Some(then) => self.conclude(id, then, Handler::OnError, Some(failure)),
+            None => Walk::Failed(id),
+        }
+    }
+
+    /// What stands in for a step's output, once it is there; an error if it fails too.
+    fn stand_in(&mut self, id: InstanceId, node: &Node) -> Result<Option<Document>, Walk> {
+        if let Some(Fallback::Value(value)) = &node.fallback {
+            let rendered = self.run.render(self.run.instance(id).frame, value);
+            return rendered.map(Some).map_err(|_| Walk::Failed(id));
+        }
+        let facet = self.run.facet(id, Facet::Fallback);
+        match self.visit(facet) {
+            Walk::Done => Ok(self.run.instance(facet).output.clone()),
+            Walk::Busy => Ok(None),
+            failed @ Walk::Failed(_) => Err(failed),
+        }
+    }
+
+    /// Goes on as the pipeline declares for a step that failed, expired or was decided.
+    pub(super) fn conclude(&mut self, id: InstanceId, then: &Then, by: Handler, failure: Option<Failure>) -> Walk {
+        let step = self.run.path(id);
+        let time = self.now;
+        let handled = |output| Entry::Handled { step: step.clone(), time, by, output };
+        match then {
+            Then::Continue | Then::Steps(_) => {
+                self.record(handled(None));
+                self.leave(id)
+            }
+            Then::Use(template) => match self.run.render(self.run.instance(id).frame, template) {
+                Ok(output) => {
+                    self.record(handled(Some(output.json().clone())));
+                    self.leave(id)
+                }
+                Err(error) => {
+                    self.fail(id, people(Stuck::from(error).0));
+                    Walk::Failed(id)
+                }
+            },
+            Then::As(signal) => {
+                let output = serde_json::json!({ "kind": signal, "signal": { "data": null } });
+                self.record(handled(Some(output.into())));
+                self.leave(id)
+            }
+            Then::End => {
+                self.halt(Ending::Completed, false);
+                Walk::Busy
+            }
+            Then::Reject => {
+                self.halt(Ending::Rejected { step }, true);
+                Walk::Busy
+            }
+            Then::Park { reason } => {
+                let failure = failure
+                    .unwrap_or_else(|| Failure::new(FailureKind::Permanent, "dead-letter", "nobody decided in time"));
+                let note = reason.as_ref().map_or_else(String::new, |reason| format!("{reason}: "));
+                let failure = Failure { message: format!("{note}{}", failure.message), ..failure };
+                self.fail(id, people(failure));
+                Walk::Failed(id)
+            }
+            Then::Approve(approval) => {
+                let asked =
+                    self.run.instance(id).approval().map(|approval| (approval.asked.revision, approval.outcome));
+                let begun = match (asked, by) {
+                    (Some((revision, _)), Handler::ApprovalExpiry) => self.ask(id, approval, revision + 1),
+                    (Some(_), _) => Ok(()),
+                    (None, _) => self.ask(id, approval, 1),
+                };
+                match begun {
+                    Ok(()) => self.in_question(id, by),
+                    Err(Stuck(failure)) => {
+                        self.fail(id, people(failure));
+                        Walk::Failed(id)
+                    }
+                }
+            }
         }
     }
 
     /// After a step is done: on to the next, into a branch, or to the end of the run.
-    fn leave(&mut self, id: NodeId) -> Walk {
-        if self.run.state(id).closed {
+    pub(super) fn leave(&mut self, id: InstanceId) -> Walk {
+        let instance = self.run.instance(id);
+        if instance.closed {
             return Walk::Done;
         }
-        if let Some(branch) = self.run.state(id).branch {
-            if self.walk(branch) == Walk::Busy {
-                return Walk::Busy;
-            }
-            return self.close(id);
+        if let Some(branch) = instance.branch {
+            let frame = self.run.enter(id, branch, None);
+            return match self.walk(frame) {
+                Walk::Done => self.close(id),
+                Walk::Failed(failed) => self.branch_failed(id, failed),
+                Walk::Busy => Walk::Busy,
+            };
+        }
+        if instance.facet != Facet::Main {
+            return Walk::Done;
         }
         let plan = Arc::clone(&self.run.plan);
-        let node = plan.node(id);
-        let Some(verdict) = self.run.state(id).verdict.clone() else { return Walk::Done };
-        let Action::Pure { outcomes, .. } = &node.action else { return Walk::Done };
+        let node = plan.node(instance.node);
+        match &node.action {
+            Action::Call { confirm: Some(_), .. } => self.confirm(id),
+            Action::Pure { mode: Mode::Shadow, .. } if node.fallback.is_some() => match self.stand_in(id, node) {
+                Ok(None) => Walk::Busy,
+                Ok(Some(output)) => self.close_with(id, Some(output.json().clone())),
+                Err(_) => {
+                    let facet = self.run.facet(id, Facet::Fallback);
+                    let failure = self.failure_of(facet);
+                    self.fail(id, failure);
+                    Walk::Failed(id)
+                }
+            },
+            Action::Pure { .. } => self.decided(id),
+            _ => Walk::Done,
+        }
+    }
+
+    fn confirm(&mut self, id: InstanceId) -> Walk {
+        let facet = self.run.facet(id, Facet::Confirm);
+        match self.visit(facet) {
+            Walk::Done => self.close_with(id, None),
+            Walk::Busy => Walk::Busy,
+            Walk::Failed(_) => {
+                let failure = self.failure_of(facet);
+                self.fail(id, failure);
+                self.failed_for_good(id)
+            }
+        }
+    }
+
+    fn decided(&mut self, id: InstanceId) -> Walk {
+        let plan = Arc::clone(&self.run.plan);
+        let Some(verdict) = self.run.instance(id).verdict.clone() else { return Walk::Done };
+        let Action::Pure { outcomes, .. } = &plan.node(self.run.instance(id).node).action else { return Walk::Done };
         let because =
             || verdict.reasons.first().map_or_else(|| "no reason given".to_owned(), |one| one.message.clone());
         match then_after(outcomes, verdict.outcome) {
-            Some(Then::Continue | Then::Steps(_)) => return Walk::Done,
-            Some(Then::End) => self.end(Ending::Completed),
-            Some(Then::Reject) => self.end(Ending::Rejected { step: node.id.clone() }),
+            Some(Then::Continue | Then::Steps(_)) => Walk::Done,
             Some(Then::Park { reason }) => {
                 let (code, whom) = match verdict.outcome {
                     Outcome::Hold => ("rule.hold", verdict.target.as_deref().map(|group| format!("group `{group}`"))),
@@ -194,7 +849,9 @@ impl Turn<'_> {
                 let asked = whom.map_or_else(String::new, |whom| format!("waits for a decision of {whom}: "));
                 let note = reason.as_ref().map_or_else(String::new, |reason| format!(" ({reason})"));
                 self.park(id, Failure::new(FailureKind::Permanent, code, format!("{asked}{}{note}", because())));
+                Walk::Busy
             }
+            Some(then) => self.conclude(id, then, Handler::Approval, None),
             None => {
                 let routes: Vec<&str> = outcomes.routes.keys().map(String::as_str).collect();
                 let message = format!(
@@ -202,39 +859,47 @@ impl Turn<'_> {
                     verdict.target.unwrap_or_default(),
                     if routes.is_empty() { "none".to_owned() } else { routes.join(", ") }
                 );
-                self.park(id, Failure::new(FailureKind::Permanent, "rule.route-unknown", message));
+                self.fail(id, Failure::new(FailureKind::Permanent, "rule.route-unknown", message));
+                self.failed_for_good(id)
             }
         }
-        Walk::Busy
     }
 
     /// A branch came to its end: what leaves it becomes the step's output.
-    fn close(&mut self, id: NodeId) -> Walk {
+    fn close(&mut self, id: InstanceId) -> Walk {
         let plan = Arc::clone(&self.run.plan);
-        let node = plan.node(id);
-        let output = match &node.action {
-            Action::Switch { output: Some(output), inner, .. } => self.run.render(*inner, output).map(Some),
+        let instance = self.run.instance(id);
+        let frame = instance.frame;
+        let handled = instance.more.as_ref().is_some_and(|more| more.handled.is_some());
+        let leaving = |inner: BlockId, output: &crate::flow::template::Template| {
+            output.render(&RunScope::with_inner(self.run, frame, inner))
+        };
+        let output = match &plan.node(instance.node).action {
+            _ if handled => Ok(None),
+            Action::Switch { output: Some(output), inner, .. } => leaving(*inner, output).map(Some),
             Action::Pure { outcomes, .. } => match &outcomes.output {
-                Some(output) => self.run.render(outcomes.inner, output).map(|added| Some(self.merged(id, &added))),
+                Some(output) => leaving(outcomes.inner, output).map(|added| Some(self.merged(id, &added))),
                 None => Ok(None),
             },
             _ => Ok(None),
         };
         match output {
+            Ok(output) => self.close_with(id, output.map(|output| output.json().clone())),
             Err(error) => {
-                self.park(id, Stuck::from(error).0);
-                Walk::Busy
-            }
-            Ok(output) => {
-                let output = output.map(|output| output.json().clone());
-                self.record(Entry::BranchClosed { step: node.id.clone(), output });
-                Walk::Done
+                self.fail(id, Stuck::from(error).0);
+                self.failed_for_good(id)
             }
         }
     }
 
-    fn merged(&self, id: NodeId, added: &Document) -> Document {
-        let own = self.run.state(id).output.as_ref().map_or(&Value::Null, Document::value);
+    pub(super) fn close_with(&mut self, id: InstanceId, output: Option<Json>) -> Walk {
+        let step = self.run.path(id);
+        self.record(Entry::BranchClosed { step, output });
+        Walk::Done
+    }
+
+    fn merged(&self, id: InstanceId, added: &Document) -> Document {
+        let own = self.run.instance(id).output.as_ref().map_or(&Value::Null, Document::value);
         match (own, added.value()) {
             (Value::Object(own), Value::Object(added)) => {
                 let mut whole = own.clone();
@@ -245,287 +910,47 @@ impl Turn<'_> {
         }
     }
 
-    /// Begins a step for the first time.
-    fn begin(&mut self, id: NodeId) -> Result<(), Stuck> {
-        let plan = Arc::clone(&self.run.plan);
-        let node = plan.node(id);
-        if let Some(when) = &node.when
-            && !self.holds(node, when)?
-        {
-            self.record(Entry::StepSkipped { step: node.id.clone() });
-            return Ok(());
-        }
-        match &node.action {
-            Action::Pure { plugin, .. } => {
-                let plugin = self.bindings.plugin(plugin)?;
-                let time = self.run.durable;
-                let (step, plugin) = (node.id.clone(), Some(plugin));
-                self.record(Entry::StepStarted(StepStarted { step, time, attempt: 1, plugin, operation: None }));
-                self.invoke(id)
+    pub(super) fn holds(&self, frame: FrameId, condition: &Expression) -> Result<bool, Stuck> {
+        Ok(condition.is_true(&RunScope::new(self.run, frame))?)
+    }
+
+    /// Whether nothing inside a step (or anywhere) is out or in doubt. What is in doubt is found out meanwhile.
+    pub(super) fn is_quiet(&mut self, inside: Option<InstanceId>) -> bool {
+        let plan: Arc<Plan> = Arc::clone(&self.run.plan);
+        let mut quiet = true;
+        for id in (0..self.run.instances.len()).map(InstanceId) {
+            if inside.is_some_and(|step| !self.run.is_inside(id, step)) {
+                continue;
             }
-            Action::Call { .. } => self.call_out(id, false),
-            Action::Switch { cases, otherwise, .. } => {
-                let mut branch = otherwise.map(|_| "otherwise".to_owned());
-                for (number, (when, _)) in cases.iter().enumerate() {
-                    if self.holds(node, when)? {
-                        branch = Some((number + 1).to_string());
-                        break;
+            let instance = self.run.instance(id);
+            match instance.phase {
+                Phase::Running if calls::is_out(&plan, instance) => quiet = false,
+                Phase::Waiting(due) if instance.in_doubt && self.writes(id) => {
+                    quiet = false;
+                    if due > self.now {
+                        self.sleep_until(due);
+                    } else if let Err(Stuck(failure)) = self.repeat(id) {
+                        self.fail(id, failure);
                     }
                 }
-                self.record(Entry::BranchTaken { step: node.id.clone(), branch });
-                Ok(())
-            }
-            Action::Emit { event_type, .. } => {
-                let (step, time, operation) = (node.id.clone(), self.now, Some(event_type.clone()));
-                self.record(Entry::StepStarted(StepStarted { step, time, attempt: 1, plugin: None, operation }));
-                self.emit(id)
-            }
-            Action::End { .. } => {
-                self.end(Ending::Completed);
-                Ok(())
+                _ => {}
             }
         }
-    }
-
-    /// Begins a step again: a pure one exactly as it was, an effect with its next attempt.
-    fn repeat(&mut self, id: NodeId) -> Result<(), Stuck> {
-        let plan = Arc::clone(&self.run.plan);
-        match &plan.node(id).action {
-            Action::Pure { .. } => self.invoke(id),
-            Action::Emit { .. } => self.emit(id),
-            Action::Call { .. } => {
-                let state = self.run.state(id);
-                let asks_first = state.in_doubt && matches!(self.doubt(id), Doubt::NaturalKey { .. });
-                self.call_out(id, asks_first)
-            }
-            Action::Switch { .. } | Action::End { .. } => Ok(()),
-        }
-    }
-
-    fn invoke(&mut self, id: NodeId) -> Result<(), Stuck> {
-        let plan = Arc::clone(&self.run.plan);
-        let node = plan.node(id);
-        let Action::Pure { kind, with, .. } = &node.action else { return Ok(()) };
-        let input = self.render(node, with)?;
-        let state = self.run.state(id);
-        let (Some(plugin), time) = (state.plugin.clone(), state.started) else { return Ok(()) };
-        self.effects.push(Effect::Invoke(Invoke {
-            node: id,
-            kind: *kind,
-            plugin,
-            input,
-            time,
-            seed: seed(self.run.id, &node.id),
-            timeout_ms: node.timeout_ms,
-        }));
-        Ok(())
-    }
-
-    /// Calls a connector: the operation itself, or (`asks_first`) the one that finds out whether it took effect.
-    fn call_out(&mut self, id: NodeId, asks_first: bool) -> Result<(), Stuck> {
-        let plan = Arc::clone(&self.run.plan);
-        let node = plan.node(id);
-        let Action::Call { connection, operation, effect, with } = &node.action else { return Ok(()) };
-        let input = self.render(node, with)?;
-        let served = self.bindings.operation(connection, operation)?;
-        let state = self.run.state(id);
-        if state.in_doubt && state.plugin.as_ref().is_some_and(|before| before.grant != served.plugin.grant) {
-            // Another remote cannot say what the first one did.
-            let key = IdempotencyKey::of(&self.run.hub, self.run.id, &node.id, 0);
-            let message = format!(
-                "the connection behind `{connection}` was changed while a write may have taken effect; look at the \
-                 remote of before for key `{key}`"
-            );
-            return Err(Stuck(Failure::new(FailureKind::Uncertain, "effect.in-doubt", message)));
-        }
-        let called = match (&served.doubt, asks_first) {
-            (Doubt::NaturalKey { find, .. }, true) => find.clone(),
-            _ => operation.clone(),
-        };
-        let write = *effect == OperationEffect::Write;
-        let state = self.run.state(id);
-        let attempt = if asks_first { state.finds + 1 } else { state.attempts + 1 };
-        let key = IdempotencyKey::of(&self.run.hub, self.run.id, &node.id, 0);
-        let full_name = format!("{connection}#{called}");
-        if write {
-            self.record(Entry::Intent(Intent {
-                step: node.id.clone(),
-                time: self.now,
-                attempt,
-                plugin: served.plugin.clone(),
-                operation: full_name,
-                key,
-                input: Digest::of(input.json().as_bytes()),
-                resolving: asks_first,
-            }));
-            self.commit();
-        } else {
-            self.record(Entry::StepStarted(StepStarted {
-                step: node.id.clone(),
-                time: self.now,
-                attempt,
-                plugin: Some(served.plugin.clone()),
-                operation: Some(full_name),
-            }));
-        }
-        self.effects.push(Effect::Call(Call {
-            node: id,
-            connection: connection.clone(),
-            operation: called,
-            plugin: served.plugin,
-            input,
-            key,
-            attempt,
-            read_only: !write || asks_first,
-            timeout_ms: node.timeout_ms,
-        }));
-        Ok(())
-    }
-
-    fn emit(&mut self, id: NodeId) -> Result<(), Stuck> {
-        let plan = Arc::clone(&self.run.plan);
-        let node = plan.node(id);
-        let Action::Emit { event_type, subject, data } = &node.action else { return Ok(()) };
-        let scope = RunScope { run: self.run, block: node.block };
-        let subject = subject.as_ref().map(|subject| subject.text(&scope)).transpose()?;
-        let data = data.render(&scope)?.json().clone();
-        let event = Event {
-            id: format!("{}/{}", self.run.id, node.id),
-            source: format!("/pipelines/{}", self.run.plan.pipeline.name),
-            event_type: event_type.clone(),
-            subject,
-            time: Some(self.run.state(id).started),
-            data_schema: None,
-            data,
-            extensions: BTreeMap::new(),
-        };
-        // The event may start other runs: nothing of that may be visible before this run's part is durable.
-        self.commit();
-        self.effects.push(Effect::Emit(Emit { node: id, event }));
-        Ok(())
-    }
-
-    /// An attempt failed: again later, or to people.
-    fn failed(&mut self, id: NodeId, failure: Failure, usage: Usage, log: Vec<LogLine>) {
-        let plan = Arc::clone(&self.run.plan);
-        let node = plan.node(id);
-        let next = self.next_attempt(id, node, &failure);
-        let state = self.run.state(id);
-        let attempt = if state.resolving { state.finds } else { self.attempt_of(id) };
-        let parked_with = next.is_none().then(|| self.final_failure(id, node, &failure));
-        self.record(Entry::AttemptFailed(Box::new(AttemptFailed {
-            step: node.id.clone(),
-            time: self.now,
-            attempt,
-            failure,
-            next,
-            usage,
-            log,
-        })));
-        match parked_with {
-            Some(failure) => self.park(id, failure),
-            None => self.commit(),
-        }
-    }
-
-    /// The attempt that is in flight, from 1. A pure step or an emit is simply done again, so its failures count.
-    fn attempt_of(&self, id: NodeId) -> u32 {
-        let state = self.run.state(id);
-        match &self.run.plan.node(id).action {
-            Action::Call { .. } => state.attempts.max(1),
-            _ => state.failures + 1,
-        }
-    }
-
-    fn next_attempt(&self, id: NodeId, node: &Node, failure: &Failure) -> Option<Timestamp> {
-        let state = self.run.state(id);
-        let in_doubt =
-            is_write(&node.action) && (state.resolving || state.in_doubt || failure.kind == FailureKind::Uncertain);
-        if !in_doubt {
-            // A read or a pure step that may have happened has not: nothing was changed by it.
-            let retryable = Failure { kind: FailureKind::Retryable, ..failure.clone() };
-            let counted = if failure.kind == FailureKind::Uncertain { &retryable } else { failure };
-            let attempt = self.attempt_of(id);
-            let delay_ms = node.retry.delay_ms(counted, attempt, self.run.id, &node.id);
-            return node.retry.allows(counted, attempt).then(|| self.now.plus_millis(delay_ms));
-        }
-        let settle_ms = match self.doubt(id) {
-            Doubt::None => return None,
-            Doubt::NativeKey { settle_ms } | Doubt::NaturalKey { settle_ms, .. } => settle_ms,
-        };
-        let tries = if state.resolving { state.finds } else { state.attempts.max(1) };
-        let passing = matches!(failure.kind, FailureKind::Uncertain | FailureKind::Retryable);
-        if !passing || tries >= node.retry.attempts.max(DOUBT_ATTEMPTS_MIN) {
-            return None;
-        }
-        let backoff_ms = node.retry.delay_ms(failure, tries, self.run.id, &node.id);
-        // The first question after a lost answer waits only for the remote to settle; later ones also back off.
-        let first = !state.resolving && failure.kind == FailureKind::Uncertain;
-        Some(self.now.plus_millis(if first { settle_ms } else { settle_ms.max(backoff_ms) }))
-    }
-
-    /// What people are told when there is no next attempt.
-    fn final_failure(&self, id: NodeId, node: &Node, failure: &Failure) -> Failure {
-        let state = self.run.state(id);
-        let in_doubt = is_write(&node.action) && (state.in_doubt || failure.kind == FailureKind::Uncertain);
-        if !in_doubt {
-            return failure.clone();
-        }
-        let key = IdempotencyKey::of(&self.run.hub, self.run.id, &node.id, 0);
-        Failure {
-            code: "effect.in-doubt".to_owned(),
-            message: format!(
-                "the write may have taken effect and this could not be found out; look at the remote for key `{key}`. Last: {}",
-                failure.message
-            ),
-            ..failure.clone()
-        }
-    }
-
-    fn doubt(&self, id: NodeId) -> Doubt {
-        match &self.run.plan.node(id).action {
-            Action::Call { connection, operation, .. } => {
-                self.bindings.operation(connection, operation).map_or(Doubt::None, |served| served.doubt)
-            }
-            _ => Doubt::None,
-        }
-    }
-
-    fn holds(&self, node: &Node, condition: &Expression) -> Result<bool, Stuck> {
-        Ok(condition.is_true(&RunScope { run: self.run, block: node.block })?)
-    }
-
-    fn render(&self, node: &Node, template: &Template) -> Result<Document, Stuck> {
-        Ok(self.run.render(node.block, template)?)
-    }
-
-    fn end(&mut self, ending: Ending) {
-        self.record(Entry::RunEnded { time: self.now, ending });
-        self.commit();
-    }
-
-    fn park(&mut self, id: NodeId, failure: Failure) {
-        if self.run.settled {
-            return;
-        }
-        let step = self.run.plan.node(id).id.clone();
-        self.record(Entry::RunParked { time: self.now, step, failure });
-        self.commit();
-    }
-
-    fn record(&mut self, entry: Entry) {
-        // INVARIANT: a turn only records facts about steps of its own plan.
-        let applied = self.run.apply(&entry);
-        debug_assert!(applied.is_ok());
-        self.effects.push(Effect::Record(entry));
-    }
-
-    fn commit(&mut self) {
-        self.run.durable = self.run.recorded;
-        self.effects.push(Effect::Commit);
+        quiet
     }
 }
 
-fn is_write(action: &Action) -> bool {
-    matches!(action, Action::Call { effect: OperationEffect::Write, .. })
+fn is_null(output: &Output) -> bool {
+    matches!(output, Output::Json(json) if json.is_null())
+}
+
+/// Marks a failure as one that no declaration deals with.
+fn people(failure: Failure) -> Failure {
+    if is_for_people(&failure) { failure } else { Failure { code: format!("dead-letter.{}", failure.code), ..failure } }
+}
+
+/// Whether only people can deal with a failure: something is in doubt, missing at the hub, or meant for them.
+pub(super) fn is_for_people(failure: &Failure) -> bool {
+    matches!(failure.code.as_str(), "effect.in-doubt" | "binding.missing" | "plugin.missing" | "compensation.blocked")
+        || failure.code.starts_with("dead-letter")
 }

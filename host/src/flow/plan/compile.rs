@@ -1,11 +1,15 @@
 //! From a checked definition to a plan. The checker has found every mistake before; what is refused here is only what
 //! this release does not run yet, or an expression that no longer compiles.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
-use super::{Action, Block, BlockId, Node, NodeId, Outcomes, Plan, PluginRange, PureKind, Then, Trigger};
+use super::{
+    Action, Approval, Block, BlockId, Confirm, Fallback, Node, NodeId, OnError, Operation, Outcomes, Plan, PluginRange,
+    PureKind, Signal, Then, Trigger, Until,
+};
 use crate::{
     flow::{
+        correlation,
         document::Document,
         expression::{self, Expression},
         retry,
@@ -19,6 +23,7 @@ use crate::{
         manifest::Effect,
         pipeline::{
             self as written, Definition,
+            action::{Mode, Over},
             step::{Step, Then as WrittenThen},
         },
     },
@@ -45,6 +50,25 @@ pub enum PlanError {
         /// Why.
         source: expression::CompileError,
     },
+    /// `undo` names what is not there.
+    #[error("step `{step}`: there is no step `{name}` to undo here")]
+    Unknown {
+        /// The step.
+        step: String,
+        /// What it names.
+        name: String,
+    },
+    /// A `match` ties no event to a run.
+    #[error(
+        "step `{step}`: `{source_text}` has to contain an equality of two plain paths, one of the signal and one of the \
+         run, such as `signal.data.order == event.subject`"
+    )]
+    Untied {
+        /// The step.
+        step: String,
+        /// The expression.
+        source_text: String,
+    },
     /// A call names what no contract has.
     #[error("step `{step}`: no operation `{operation}` in the contract of `{connection}`")]
     Operation {
@@ -68,6 +92,15 @@ pub fn compile(
 ) -> Result<Plan, PlanError> {
     let mut builder = Builder { definition, contracts, nodes: Vec::new(), blocks: Vec::new() };
     builder.block(None, &definition.steps)?;
+    let on_error = definition
+        .on_error
+        .as_ref()
+        .map(|handler| {
+            let steps = builder.block(Some(Plan::ROOT), &handler.steps)?;
+            Ok(OnError { compensate_all: handler.compensate_all, steps })
+        })
+        .transpose()?;
+    builder.own_blocks();
     let triggers = definition
         .triggers
         .iter()
@@ -87,6 +120,9 @@ pub fn compile(
         triggers,
         key,
         config: Document::new(definition.config.clone()),
+        vars: definition.vars.iter().map(|(name, value)| (name.clone(), Document::new(value.clone()))).collect(),
+        order: definition.order,
+        on_error,
         ids: builder.nodes.iter().enumerate().map(|(number, node)| (node.id.clone(), NodeId(number))).collect(),
         nodes: builder.nodes,
         blocks: builder.blocks,
@@ -107,6 +143,9 @@ impl Builder<'_> {
             // The node's number is taken before its branches are built, so that numbers follow the text.
             let node = self.step(id, step)?;
             if let Some(block) = self.blocks.get_mut(id.0) {
+                if let Some(node) = self.nodes.get_mut(node.0) {
+                    node.position = block.nodes.len();
+                }
                 block.nodes.push(node);
                 block.names.insert(step.id.clone(), node);
             }
@@ -114,9 +153,28 @@ impl Builder<'_> {
         Ok(id)
     }
 
+    /// Tells each block which step it belongs to.
+    fn own_blocks(&mut self) {
+        for (number, node) in self.nodes.iter().enumerate() {
+            for block in node.blocks() {
+                if let Some(block) = self.blocks.get_mut(block.0) {
+                    block.owner = Some(NodeId(number));
+                }
+            }
+        }
+    }
+
     fn open(&mut self, parent: Option<BlockId>) -> BlockId {
-        self.blocks.push(Block { parent, nodes: Vec::new(), names: HashMap::new() });
+        self.blocks.push(Block { parent, ..Block::default() });
         BlockId(self.blocks.len() - 1)
+    }
+
+    fn repeated(&mut self, parent: BlockId, steps: &[Step]) -> Result<BlockId, PlanError> {
+        let id = self.block(Some(parent), steps)?;
+        if let Some(block) = self.blocks.get_mut(id.0) {
+            block.repeated = true;
+        }
+        Ok(id)
     }
 
     /// A block without steps that sees the names of these blocks.
@@ -134,8 +192,8 @@ impl Builder<'_> {
     }
 
     fn step(&mut self, block: BlockId, step: &Step) -> Result<NodeId, PlanError> {
-        refuse_what_does_not_run(step)?;
         let action = self.action(block, step)?;
+        let (compensate, fallback, on_error) = self.declared(block, step)?;
         let retry = step.retry.as_ref().map_or_else(retry::Policy::default, |retry| retry::Policy {
             on: retry.on.clone(),
             attempts: retry.attempts,
@@ -146,9 +204,19 @@ impl Builder<'_> {
         self.nodes.push(Node {
             id: step.id.clone(),
             block,
+            position: 0,
             when: step.when.as_ref().map(|when| expression(&step.id, when)).transpose()?,
             timeout_ms: step.timeout_ms,
+            within_ms: step.within_ms.or(match &step.action {
+                written::action::Action::Parallel { within_ms, .. } => *within_ms,
+                _ => None,
+            }),
             retry,
+            retry_declared: step.retry.is_some(),
+            compensate,
+            fallback,
+            on_error,
+            point_of_no_return: step.point_of_no_return,
             action,
         });
         Ok(NodeId(self.nodes.len() - 1))
@@ -157,29 +225,33 @@ impl Builder<'_> {
     fn action(&mut self, block: BlockId, step: &Step) -> Result<Action, PlanError> {
         use written::action::Action as Written;
         let id = step.id.as_str();
-        let pure = |kind, plugin: &written::PluginRef, with, outcomes| -> Result<Action, PlanError> {
-            let plugin = PluginRange { id: plugin.id.clone(), range: plugin.range.clone() };
-            Ok(Action::Pure { kind, plugin, with: template(id, with)?, outcomes })
+        let pure = |kind, plugin: &written::PluginRef, with, outcomes, mode| -> Result<Action, PlanError> {
+            Ok(Action::Pure { kind, plugin: range(plugin), with: template(id, with)?, outcomes, mode })
         };
         match &step.action {
             Written::Transform { plugin, with } => {
                 let outcomes = self.outcomes(block, step, &written::action::Outcomes::default())?;
-                pure(PureKind::Transform, plugin, with, outcomes)
+                pure(PureKind::Transform, plugin, with, outcomes, Mode::Auto)
             }
-            Written::Score { plugin, with, .. } => {
+            Written::Score { plugin, with, mode } => {
                 let outcomes = self.outcomes(block, step, &written::action::Outcomes::default())?;
-                pure(PureKind::Score, plugin, with, outcomes)
+                pure(PureKind::Score, plugin, with, outcomes, *mode)
             }
             Written::Rule { plugin, with, outcomes } => {
                 let outcomes = self.outcomes(block, step, outcomes)?;
-                pure(PureKind::Rule, plugin, with, outcomes)
+                pure(PureKind::Rule, plugin, with, outcomes, Mode::Auto)
             }
-            Written::Call { connection, operation, with, .. } => Ok(Action::Call {
-                connection: connection.value.clone(),
-                operation: operation.value.clone(),
-                effect: self.effect(id, &connection.value, &operation.value)?,
-                with: template(id, with)?,
-            }),
+            Written::Call { connection, operation, with, confirm } => {
+                let confirm = confirm
+                    .as_ref()
+                    .map(|confirm| {
+                        let read = self.operation(id, &connection.value, &confirm.operation.value, &confirm.with)?;
+                        let equals = fields(id, confirm.equals.iter().map(|(path, value)| (path, value)))?;
+                        Ok(Confirm { read, equals })
+                    })
+                    .transpose()?;
+                Ok(Action::Call { operation: self.operation(id, &connection.value, &operation.value, with)?, confirm })
+            }
             Written::Switch { cases, otherwise, output } => {
                 let cases = cases
                     .iter()
@@ -197,8 +269,168 @@ impl Builder<'_> {
                 data: template(id, data)?,
             }),
             Written::End { reason } => Ok(Action::End { reason: reason.clone() }),
-            other => Err(PlanError::NotYet { step: id.to_owned(), what: other.keyword() }),
+            Written::Parallel { join, branches, .. } => {
+                let branches = branches
+                    .iter()
+                    .map(|branch| Ok((branch.name.clone(), self.block(Some(block), &branch.steps)?)))
+                    .collect::<Result<_, PlanError>>()?;
+                Ok(Action::Parallel { join: *join, branches })
+            }
+            Written::For { over: Over::Pages { .. }, .. } => {
+                Err(PlanError::NotYet { step: id.to_owned(), what: "`for` over pages" })
+            }
+            Written::For { over: Over::Each(each), at_once, steps, output, reduce } => Ok(Action::For {
+                each: expression(id, each)?,
+                at_once: usize::try_from(*at_once).unwrap_or(1).max(1),
+                body: self.repeated(block, steps)?,
+                output: output.as_ref().map(|output| template(id, output)).transpose()?,
+                reduce: reduce.as_ref().map(range),
+            }),
+            Written::Loop { max, until, steps, output, on_exhausted } => Ok(Action::Loop {
+                max: template(id, max)?,
+                until: expression(id, until)?,
+                body: self.repeated(block, steps)?,
+                output: output.as_ref().map(|output| template(id, output)).transpose()?,
+                on_exhausted: self.optional(block, step, on_exhausted.as_ref())?,
+            }),
+            Written::Wait { until, within_ms, on_expiry } => Ok(Action::Wait {
+                until: self.until(id, until)?,
+                within_ms: *within_ms,
+                on_expiry: self.optional(block, step, on_expiry.as_ref())?,
+            }),
+            Written::Approve(approval) => Ok(Action::Approve(Box::new(self.approval(block, step, approval)?))),
+            Written::Run { pipeline, range, detach, with } => Ok(Action::Start {
+                pipeline: pipeline.value.clone(),
+                range: range.clone(),
+                detach: *detach,
+                with: template(id, with)?,
+            }),
+            Written::Undo { steps, set } => {
+                let steps = steps
+                    .iter()
+                    .map(|name| {
+                        self.resolve(block, &name.value)
+                            .ok_or_else(|| PlanError::Unknown { step: id.to_owned(), name: name.value.clone() })
+                    })
+                    .collect::<Result<_, PlanError>>()?;
+                let set: Vec<_> = set.iter().map(|(name, value)| (name.value.clone(), value)).collect();
+                Ok(Action::Undo { steps, set: fields(id, set.iter().map(|(name, value)| (name, *value)))? })
+            }
+            Written::Set { values } => {
+                let set: Vec<_> = values.iter().map(|(name, value)| (name.value.clone(), value)).collect();
+                Ok(Action::Undo { steps: Vec::new(), set: fields(id, set.iter().map(|(name, value)| (name, *value)))? })
+            }
         }
+    }
+
+    /// The steps that `undo` may name come before it, in its own block or around it.
+    fn resolve(&self, block: BlockId, name: &str) -> Option<NodeId> {
+        let mut at = Some(block);
+        while let Some(block) = at.and_then(|id| self.blocks.get(id.0)) {
+            if let Some(node) = block.names.get(name) {
+                return Some(*node);
+            }
+            at = block.parent;
+        }
+        None
+    }
+
+    fn until(&self, id: &str, until: &written::action::Until) -> Result<Until, PlanError> {
+        use written::action::Until as Written;
+        Ok(match until {
+            Written::Elapsed(span_ms) => Until::Elapsed(*span_ms),
+            Written::Time(moment) => Until::Time(expression(id, moment)?),
+            Written::Signals(signals) => Until::Signals(
+                signals
+                    .iter()
+                    .map(|signal| {
+                        let (part, value) = correlation::split(&signal.matches.source).ok_or_else(|| {
+                            PlanError::Untied { step: id.to_owned(), source_text: signal.matches.source.clone() }
+                        })?;
+                        let side = |source| written::template::Expression { source, at: signal.matches.at };
+                        Ok(Signal {
+                            name: signal.name.clone(),
+                            event_type: signal.event.clone(),
+                            part: expression(id, &side(part))?,
+                            value: expression(id, &side(value))?,
+                            matches: expression(id, &signal.matches)?,
+                        })
+                    })
+                    .collect::<Result<_, PlanError>>()?,
+            ),
+        })
+    }
+
+    fn approval(
+        &mut self,
+        block: BlockId,
+        step: &Step,
+        approval: &written::action::Approval,
+    ) -> Result<Approval, PlanError> {
+        Ok(Approval {
+            group: approval.group.clone(),
+            quorum: approval.quorum.as_ref().map(|quorum| template(&step.id, quorum)).transpose()?,
+            not: approval.not.clone(),
+            show: approval.show.clone(),
+            remind_ms: approval.remind_ms.clone(),
+            escalate: approval.escalate.as_ref().map(|next| (next.to.clone(), next.after_ms)),
+            within_ms: approval.within_ms,
+            on_expiry: self.then(block, step, Some(&approval.on_expiry), Then::Reject)?,
+        })
+    }
+
+    fn optional(
+        &mut self,
+        block: BlockId,
+        step: &Step,
+        consequence: Option<&written::step::Consequence>,
+    ) -> Result<Option<Then>, PlanError> {
+        consequence.map(|_| self.then(block, step, consequence, Then::Continue)).transpose()
+    }
+
+    /// What holds for a step of any kind.
+    #[expect(clippy::type_complexity, reason = "taken apart at once, by its one caller")]
+    fn declared(
+        &mut self,
+        block: BlockId,
+        step: &Step,
+    ) -> Result<(Option<Operation>, Option<Fallback>, Option<Then>), PlanError> {
+        let id = step.id.as_str();
+        let own = match &step.action {
+            written::action::Action::Call { connection, .. } => connection.value.as_str(),
+            _ => "",
+        };
+        let compensate = step
+            .compensate
+            .as_ref()
+            .map(|undo| self.operation(id, undo.connection.as_deref().unwrap_or(own), &undo.operation, &undo.with))
+            .transpose()?;
+        let fallback = match &step.fallback {
+            None => None,
+            Some(written::action::Fallback::Value(value)) => Some(Fallback::Value(template(id, value)?)),
+            Some(written::action::Fallback::Rule { plugin, with }) => {
+                Some(Fallback::Plugin { kind: PureKind::Rule, plugin: range(plugin), with: template(id, with)? })
+            }
+            Some(written::action::Fallback::Transform { plugin, with }) => {
+                Some(Fallback::Plugin { kind: PureKind::Transform, plugin: range(plugin), with: template(id, with)? })
+            }
+        };
+        Ok((compensate, fallback, self.optional(block, step, step.on_error.as_ref())?))
+    }
+
+    fn operation(
+        &self,
+        step: &str,
+        connection: &str,
+        operation: &str,
+        with: &written::template::Template,
+    ) -> Result<Operation, PlanError> {
+        Ok(Operation {
+            connection: connection.to_owned(),
+            operation: operation.to_owned(),
+            effect: self.effect(step, connection, operation)?,
+            with: template(step, with)?,
+        })
     }
 
     fn outcomes(
@@ -231,7 +463,6 @@ impl Builder<'_> {
         consequence: Option<&written::step::Consequence>,
         default: Then,
     ) -> Result<Then, PlanError> {
-        let not_yet = |what| PlanError::NotYet { step: step.id.clone(), what };
         Ok(match consequence.map(|consequence| &consequence.then) {
             None => default,
             Some(WrittenThen::Continue) => Then::Continue,
@@ -239,9 +470,9 @@ impl Builder<'_> {
             Some(WrittenThen::End { .. }) => Then::End,
             Some(WrittenThen::DeadLetter { reason }) => Then::Park { reason: reason.clone() },
             Some(WrittenThen::Steps { steps }) => Then::Steps(self.block(Some(block), steps)?),
-            Some(WrittenThen::Approve(_)) => return Err(not_yet("`approve`")),
-            Some(WrittenThen::Use { .. }) => return Err(not_yet("`use`")),
-            Some(WrittenThen::As { .. }) => return Err(not_yet("`as`")),
+            Some(WrittenThen::Approve(approval)) => Then::Approve(Box::new(self.approval(block, step, approval)?)),
+            Some(WrittenThen::Use { output }) => Then::Use(template(&step.id, output)?),
+            Some(WrittenThen::As { signal }) => Then::As(signal.clone()),
         })
     }
 
@@ -260,17 +491,21 @@ impl Builder<'_> {
     }
 }
 
-fn refuse_what_does_not_run(step: &Step) -> Result<(), PlanError> {
-    let what = match step {
-        Step { compensate: Some(_), .. } => "`compensate`",
-        Step { fallback: Some(_), .. } => "`fallback`",
-        Step { on_error: Some(_), .. } => "`on_error`",
-        Step { within_ms: Some(_), .. } => "`within`",
-        Step { point_of_no_return: true, .. } => "`point_of_no_return`",
-        Step { action: written::action::Action::Call { confirm: Some(_), .. }, .. } => "`confirm`",
-        _ => return Ok(()),
-    };
-    Err(PlanError::NotYet { step: step.id.clone(), what })
+fn range(plugin: &written::PluginRef) -> PluginRange {
+    PluginRange { id: plugin.id.clone(), range: plugin.range.clone() }
+}
+
+fn fields<'a>(
+    step: &str,
+    written: impl IntoIterator<Item = impl Into<(&'a String, &'a written::template::Template)>>,
+) -> Result<Vec<(String, Template)>, PlanError> {
+    written
+        .into_iter()
+        .map(|field| {
+            let (name, value) = field.into();
+            Ok((name.clone(), template(step, value)?))
+        })
+        .collect()
 }
 
 fn thousandths(factor: f64) -> u64 {

@@ -33,7 +33,10 @@ use crate::{
     },
     net::client::send,
     ports::{
-        hub::{AcceptError, Acceptance, Delivered, Hub, PipelineView, PluginView, Readiness, RunFilter, WebhookError},
+        hub::{
+            AcceptError, Acceptance, ActError, ControlRequest, Decision, Delivered, Hub, PipelineView, PluginView,
+            Question, QuestionFilter, Readiness, RunFilter, WebhookError,
+        },
         invoker::{Delivery, WebhookReply},
     },
 };
@@ -65,6 +68,10 @@ fn summary(event: &Event) -> RunSummary {
         started: Timestamp::from_millis(0),
         updated: Timestamp::from_millis(1),
         acceptance,
+        parent: None,
+        out: 0,
+        wide: false,
+        halted: false,
     }
 }
 
@@ -195,6 +202,22 @@ impl Hub for Fake {
         let views = self.runs.lock().unwrap().get(&id).cloned().map(view);
         let twice = stream::iter(views.clone().into_iter().chain(views));
         if self.endless { twice.chain(stream::pending()).boxed() } else { twice.boxed() }
+    }
+
+    fn questions(&self, _: &QuestionFilter) -> Vec<Question> {
+        Vec::new()
+    }
+
+    fn question<'a>(&'a self, _: RunId, _: &'a str) -> BoxFuture<'a, Option<Question>> {
+        Box::pin(async { None })
+    }
+
+    fn decide<'a>(&'a self, run: RunId, _: &'a str, _: Decision) -> BoxFuture<'a, Result<(), ActError>> {
+        Box::pin(async move { Err(ActError::UnknownRun { run }) })
+    }
+
+    fn control(&self, run: RunId, _: ControlRequest) -> BoxFuture<'_, Result<(), ActError>> {
+        Box::pin(async move { Err(ActError::UnknownRun { run }) })
     }
 
     fn plugins(&self) -> Vec<PluginView> {

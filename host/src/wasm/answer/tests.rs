@@ -1,10 +1,10 @@
 //! The contract's bounds, one breach at a time.
 
-use super::{assessment, failure, json, receipt, verdict};
+use super::{assessment, failure, json, page, portion, receipt, verdict};
 use crate::{
     model::limits::Limits,
     ports::invoker::{Answer, CallError},
-    wasm::bindings::{envelope, rule, scorer, webhook_source},
+    wasm::bindings::{envelope, paging, polling_source, rule, scorer, webhook_source},
 };
 
 /// `expected` is empty if the answer is to be taken, else part of the breach's message.
@@ -147,4 +147,37 @@ fn an_output_is_one_json_value_within_its_limit() {
     check(json(b"{}".to_vec(), &Limits::DEFAULT), "");
     check(json(b"{} {}".to_vec(), &Limits::DEFAULT), "not one JSON value");
     check(json(vec![b' '; 11], &Limits { output_bytes: 10, ..Limits::DEFAULT }), "11 of 10 bytes");
+}
+
+#[test]
+fn portions_are_held_to_the_contract() {
+    let portion =
+        |rows: &[u8], next: Option<String>| portion(paging::Portion { rows: rows.to_vec(), next }, &Limits::DEFAULT);
+    check(portion(b"[]", Some("2".into())), "");
+    check(portion(b"[]", None), "");
+    check(portion(b"[", None), "the portion's rows is not one JSON value");
+    check(portion(&vec![b' '; 2 << 20], None), "`output_bytes` exceeded");
+    check(portion(b"[]", Some("x".repeat(4_097))), "`next` is 4097 bytes; it must be 0 to 4096");
+}
+
+#[test]
+fn pages_are_held_to_the_contract() {
+    let event = |id: &str| envelope::Event {
+        id: id.into(),
+        source: "/".into(),
+        event_type: "order".into(),
+        subject: None,
+        time: None,
+        data_schema: None,
+        data: b"{}".to_vec(),
+        extensions: vec![],
+    };
+    let page = |events: Vec<envelope::Event>, cursor: Option<String>| {
+        page(polling_source::Page { events, cursor, more: false }, &Limits::DEFAULT)
+    };
+    check(page(vec![event("1")], Some("1".into())), "");
+    check(page(vec![], None), "");
+    check(page(vec![event("1"); 257], None), "257 events of one page are too many");
+    check(page(vec![event("")], None), "`id` is missing");
+    check(page(vec![], Some("x".repeat(4_097))), "`cursor` is 4097 bytes");
 }

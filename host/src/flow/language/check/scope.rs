@@ -4,6 +4,8 @@ mod reference;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use serde_json::Value;
+
 use super::super::{Diagnostic, cel, near};
 use crate::model::pipeline::{
     Definition, Place,
@@ -12,7 +14,8 @@ use crate::model::pipeline::{
     template::{Expression, Template},
 };
 
-pub(super) fn check(definition: &Definition, found: &mut Vec<Diagnostic>) {
+/// `outputs` are the schemas of what steps give, of those of which it is known.
+pub(super) fn check(definition: &Definition, outputs: BTreeMap<&str, Value>, found: &mut Vec<Diagnostic>) {
     let mut index = BTreeMap::new();
     chains(&definition.steps, "", &mut index);
     let handler = definition.on_error.iter().flat_map(|handler| &handler.steps);
@@ -22,7 +25,7 @@ pub(super) fn check(definition: &Definition, found: &mut Vec<Diagnostic>) {
     let config = definition.config.to_value();
     let config = config.as_object().map(|object| object.keys().cloned().collect()).unwrap_or_default();
     let mut checker =
-        Checker { definition, config, index, found, chain: String::new(), current: None, early: Vec::new() };
+        Checker { definition, config, outputs, index, found, chain: String::new(), current: None, early: Vec::new() };
     let only_event = Scope { bare: true, ..Scope::default() };
     let conditions = definition.triggers.iter().filter_map(|trigger| trigger.filter.as_ref());
     for expression in conditions.chain(&definition.key) {
@@ -100,6 +103,7 @@ impl<'d> Scope<'d> {
 struct Checker<'d, 'f> {
     definition: &'d Definition,
     config: BTreeSet<String>,
+    outputs: BTreeMap<&'d str, Value>,
     index: BTreeMap<&'d str, Stand<'d>>,
     found: &'f mut Vec<Diagnostic>,
     chain: String,

@@ -13,7 +13,7 @@ use crate::{
 };
 
 pub(super) struct World {
-    contracts: BTreeMap<ContractId, OperationContract>,
+    pub(super) contracts: BTreeMap<ContractId, OperationContract>,
     plugins: BTreeMap<PluginId, Vec<PluginFacts>>,
     pipelines: BTreeMap<String, PipelineFacts>,
 }

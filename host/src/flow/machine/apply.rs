@@ -1,0 +1,478 @@
+//! How facts change a run: the only place where its recorded state changes, whether it is being lived or read back.
+
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use super::{
+    Halt, ReplayError, Run,
+    instance::{Approving, Asked, Facet, Instance, InstanceId, Phase, Waiting},
+    then_after,
+};
+use crate::{
+    flow::{
+        document::Document,
+        plan::{Action, BlockId, Then},
+    },
+    model::{
+        decision::{Outcome, Verdict},
+        entry::{ApprovalDecided, Control, Controlled, Ending, Entry, Handler, Output, StepDone},
+        failure::{Failure, FailureKind},
+        json::Json,
+        timestamp::Timestamp,
+    },
+};
+
+impl Run {
+    /// Takes in one fact.
+    pub(super) fn apply(&mut self, entry: &Entry) -> Result<(), ReplayError> {
+        if let Some(time) = entry.time() {
+            self.recorded = self.recorded.max(time);
+        }
+        match entry {
+            Entry::Accepted(_) | Entry::RunStarted(_) => {}
+            Entry::StepSkipped { step } => self.change(step)?.phase = Phase::Skipped,
+            Entry::StepStarted(started) => {
+                let instance = self.change(&started.step)?;
+                instance.begin(started.time);
+                instance.attempts = started.attempt;
+                instance.plugin.clone_from(&started.plugin);
+            }
+            Entry::Intent(intent) => {
+                let id = self.known(&intent.step)?;
+                let protects = self.plan.node(self.instance(id).node).point_of_no_return
+                    && self.instance(id).facet == Facet::Main
+                    && !intent.resolving;
+                if protects {
+                    self.protected = Some((id, self.effects.len()));
+                }
+                let instance = self.change(&intent.step)?;
+                instance.begin(intent.time);
+                // The remote was asked, and nothing had taken effect: this attempt begins without doubt.
+                instance.in_doubt &= intent.resolving || !instance.resolving;
+                instance.resolving = intent.resolving;
+                if intent.resolving {
+                    instance.finds += 1;
+                } else {
+                    instance.attempts = intent.attempt;
+                }
+                instance.plugin = Some(intent.plugin.clone());
+            }
+            Entry::StepDone(done) => self.apply_done(done)?,
+            Entry::AttemptFailed(failed) => {
+                let id = self.known(&failed.step)?;
+                let instance = self.change(&failed.step)?;
+                instance.phase = failed.next.map_or(Phase::Failed, Phase::Waiting);
+                instance.failures += 1;
+                instance.in_doubt |= failed.failure.kind == FailureKind::Uncertain;
+                if failed.next.is_none() {
+                    instance.more().failure = Some(failed.failure.clone());
+                    self.failed_for_good(id);
+                }
+            }
+            Entry::BranchTaken { step, branch } => self.apply_branch(step, branch.as_deref())?,
+            Entry::BranchClosed { step, output } => {
+                let instance = self.change(step)?;
+                instance.phase = Phase::Done;
+                instance.branch = None;
+                instance.closed = true;
+                if let Some(output) = output {
+                    instance.output = Some(Document::new(output.clone()));
+                }
+            }
+            Entry::Entered(entered) => {
+                let instance = self.change(&entered.step)?;
+                instance.begin(entered.time);
+                let more = instance.more();
+                more.max = entered.max.unwrap_or(0);
+                if let Some(items) = &entered.items
+                    && let Value::Array(items) = items.to_value()
+                {
+                    more.results = items.iter().map(|_| None).collect();
+                    more.items = items.into_iter().map(Document::from).collect();
+                }
+            }
+            Entry::VarsSet { step, values, .. } => {
+                if let Value::Object(values) = values.to_value() {
+                    self.vars.extend(values.into_iter().map(|(name, value)| (name, Document::from(value))));
+                }
+                let instance = self.change(step)?;
+                instance.phase = Phase::Done;
+                instance.output = Some(Document::new(Json::null()));
+            }
+            Entry::WaitStarted(started) => {
+                let instance = self.change(&started.step)?;
+                instance.begin(started.time);
+                let (due, awaits) = (started.due, started.awaits.clone());
+                instance.more().wait = Some(Waiting { due, awaits, over: false, signal: None });
+            }
+            Entry::Signalled(signalled) => {
+                let signal = serde_json::to_value(&signalled.event).unwrap_or(Value::Null);
+                let output = serde_json::json!({ "kind": signalled.name, "signal": signal });
+                let instance = self.change(&signalled.step)?;
+                instance.phase = Phase::Done;
+                instance.output = Some(Document::from(output));
+                if let Some(wait) = &mut instance.more().wait {
+                    wait.signal = Some(Document::from(signal));
+                }
+            }
+            Entry::WaitOver { step, .. } => self.apply_wait_over(step)?,
+            Entry::ApprovalAsked(asked) => {
+                let instance = self.change(&asked.step)?;
+                if instance.phase == Phase::Fresh {
+                    instance.begin(asked.time);
+                }
+                let depth = instance.approval().map_or(0, |before| before.depth + 1);
+                let depth = if asked.revision == 1 { 0 } else { depth };
+                instance.more().approval = Some(Approving {
+                    asked: (**asked).clone(),
+                    depth,
+                    group: asked.group.clone(),
+                    reminded: 0,
+                    escalated: false,
+                    decisions: Vec::new(),
+                    outcome: Asked::Open,
+                });
+            }
+            Entry::ApprovalNudged { step, to, .. } => {
+                if let Some(approval) = &mut self.change(step)?.more().approval {
+                    match to {
+                        Some(to) => {
+                            approval.group.clone_from(to);
+                            approval.escalated = true;
+                        }
+                        None => approval.reminded += 1,
+                    }
+                }
+            }
+            Entry::ApprovalDecided(decided) => self.apply_decision(decided)?,
+            Entry::ApprovalExpired { step, .. } => {
+                if let Some(approval) = &mut self.change(step)?.more().approval {
+                    approval.outcome = Asked::Expired;
+                }
+            }
+            Entry::StepFailed { step, failure, .. } => {
+                let id = self.known(step)?;
+                let instance = self.change(step)?;
+                instance.phase = Phase::Failed;
+                instance.more().failure = Some(failure.clone());
+                self.failed_for_good(id);
+            }
+            Entry::Handled { step, by, output, .. } => self.apply_handled(step, *by, output.as_ref())?,
+            Entry::UndoBegan { step, effects, .. } => {
+                let effects = effects
+                    .iter()
+                    .map(|effect| self.known(effect))
+                    .collect::<Result<Vec<InstanceId>, ReplayError>>()?;
+                match step {
+                    None => self.undoing = Some(effects),
+                    Some(step) => {
+                        let instance = self.change(step)?;
+                        if instance.phase == Phase::Fresh {
+                            instance.phase = Phase::Running;
+                        }
+                        instance.more().undoing = Some(effects);
+                    }
+                }
+            }
+            Entry::Halted { ending, undo, .. } => self.halt = Some(Halt { ending: ending.clone(), undo: *undo }),
+            Entry::Restarted { step, .. } => {
+                let id = self.known(step)?;
+                self.forget_from(id);
+            }
+            Entry::Controlled(controlled) => self.apply_control(controlled)?,
+            Entry::RunEnded { .. } => {
+                self.settled = true;
+                self.parked = None;
+            }
+            Entry::RunParked { step, failure, .. } => {
+                self.parked = Some((step.clone(), failure.clone()));
+                self.settled = true;
+            }
+        }
+        Ok(())
+    }
+
+    /// A point of no return that provably changed nothing protects nothing.
+    fn failed_for_good(&mut self, id: InstanceId) {
+        if self.protected.is_some_and(|(protects, _)| protects == id) && !self.instance(id).in_doubt {
+            self.protected = None;
+        }
+    }
+
+    fn apply_done(&mut self, done: &StepDone) -> Result<(), ReplayError> {
+        let id = self.known(&done.step)?;
+        let (output, verdict, branch) = match &done.output {
+            Output::Json(json) => (Document::new(json.clone()), None, None),
+            Output::Assessment(assessment) => {
+                (Document::new(Json::from_serialize(assessment).unwrap_or_else(|_| Json::null())), None, None)
+            }
+            Output::Verdict(verdict) => {
+                let output = verdict.output.clone().map_or_else(|| self.input_of(id), Document::new);
+                (output, Some(verdict.clone()), self.branch_of(id, verdict))
+            }
+        };
+        let instance = self.change(&done.step)?;
+        instance.phase = Phase::Done;
+        instance.in_doubt = false;
+        instance.output = Some(output);
+        instance.verdict = verdict;
+        if instance.facet == Facet::Main {
+            instance.branch = branch;
+        }
+        self.took_effect(id);
+        Ok(())
+    }
+
+    /// Keeps the books of what can be undone.
+    fn took_effect(&mut self, id: InstanceId) {
+        let instance = self.instance(id);
+        match (instance.facet, instance.main) {
+            (Facet::Main, _) if self.plan.node(instance.node).compensate.is_some() => self.effects.push(id),
+            (Facet::Compensate, Some(main)) => {
+                let place = self.effects.iter().position(|effect| *effect == main);
+                if let Some(place) = place {
+                    self.effects.remove(place);
+                    if let Some((_, protects)) = &mut self.protected
+                        && place < *protects
+                    {
+                        *protects -= 1;
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn apply_branch(&mut self, step: &str, branch: Option<&str>) -> Result<(), ReplayError> {
+        let id = self.known(step)?;
+        let plan = Arc::clone(&self.plan);
+        let block = match &plan.node(self.instance(id).node).action {
+            Action::Switch { cases, otherwise, .. } => branch.and_then(|name| match name {
+                "otherwise" => *otherwise,
+                number => {
+                    let index = number.parse::<usize>().ok()?.checked_sub(1)?;
+                    cases.get(index).map(|(_, block)| *block)
+                }
+            }),
+            _ => None,
+        };
+        let instance = self.change(step)?;
+        instance.phase = Phase::Done;
+        instance.output = Some(Document::new(Json::null()));
+        instance.branch = block;
+        Ok(())
+    }
+
+    fn apply_wait_over(&mut self, step: &str) -> Result<(), ReplayError> {
+        let instance = self.change(step)?;
+        let more = instance.more();
+        let timed = more.wait.as_ref().is_some_and(|wait| wait.awaits.is_empty());
+        if let Some(wait) = &mut more.wait {
+            wait.over = true;
+        }
+        if timed {
+            instance.phase = Phase::Done;
+            instance.output = Some(Document::from(serde_json::json!({ "kind": "time", "signal": null })));
+        }
+        Ok(())
+    }
+
+    fn apply_decision(&mut self, decided: &ApprovalDecided) -> Result<(), ReplayError> {
+        let Some(approval) = &mut self.change(&decided.step)?.more().approval else { return Ok(()) };
+        approval.decisions.push(decided.clone());
+        let agreed = approval.decisions.iter().filter(|decision| decision.approved).count();
+        let enough = usize::try_from(approval.asked.quorum).is_ok_and(|quorum| agreed >= quorum);
+        approval.outcome = match (decided.approved, decided.override_code.is_some() || enough) {
+            (false, _) => Asked::Rejected,
+            (true, true) => Asked::Approved,
+            (true, false) => Asked::Open,
+        };
+        Ok(())
+    }
+
+    fn apply_handled(&mut self, step: &str, by: Handler, output: Option<&Json>) -> Result<(), ReplayError> {
+        let id = self.known(step)?;
+        let plan = Arc::clone(&self.plan);
+        let node = plan.node(self.instance(id).node);
+        let then = match (by, &node.action) {
+            (Handler::OnError, _) => node.on_error.as_ref(),
+            (Handler::OnExpiry, Action::Wait { on_expiry, .. }) => on_expiry.as_ref(),
+            (Handler::OnExhausted, Action::Loop { on_exhausted, .. }) => on_exhausted.as_ref(),
+            (Handler::ApprovalExpiry, _) => self.approval_plan(&plan, id).map(|approval| &approval.on_expiry),
+            _ => None,
+        };
+        let branch = match then {
+            Some(Then::Steps(block)) => Some(*block),
+            _ => None,
+        };
+        let instance = self.change(step)?;
+        instance.phase = Phase::Done;
+        instance.branch = branch;
+        instance.closed = branch.is_none();
+        instance.verdict = None;
+        instance.output = Some(Document::new(output.cloned().unwrap_or_else(Json::null)));
+        instance.more().handled = Some(by);
+        Ok(())
+    }
+
+    fn apply_control(&mut self, controlled: &Controlled) -> Result<(), ReplayError> {
+        match &controlled.action {
+            Control::Pause => self.paused = true,
+            Control::Continue => self.paused = false,
+            Control::Cancel { compensate } => self.stop(Ending::Cancelled, *compensate),
+            Control::Close { compensate } => {
+                let (step, failure) = self.parked.clone().unwrap_or_else(|| {
+                    (String::new(), Failure::new(FailureKind::Permanent, "run.closed", "a person closed the run"))
+                });
+                self.stop(Ending::Failed { step, failure }, *compensate);
+            }
+            Control::Resume => {
+                if let Some((step, _)) = self.parked.take() {
+                    self.again(&step, controlled.time)?;
+                }
+                self.settled = false;
+            }
+            Control::Resolve { step, output } => {
+                let id = self.known(step)?;
+                let instance = self.change(step)?;
+                instance.in_doubt = false;
+                match output {
+                    Some(output) => {
+                        instance.phase = Phase::Done;
+                        instance.output = Some(Document::new(output.clone()));
+                        self.took_effect(id);
+                    }
+                    None => self.again(step, controlled.time)?,
+                }
+                self.parked = None;
+                self.settled = false;
+            }
+            Control::Reassign { step, to } => {
+                if let Some(approval) = &mut self.change(step)?.more().approval {
+                    approval.group.clone_from(to);
+                }
+            }
+            Control::Restart { step, undo } => {
+                let id = self.known(step)?;
+                self.restarting = Some((id, *undo));
+                self.parked = None;
+                self.settled = false;
+                self.halt = None;
+            }
+        }
+        Ok(())
+    }
+
+    fn stop(&mut self, ending: Ending, undo: bool) {
+        self.halt = Some(Halt { ending, undo });
+        self.parked = None;
+        self.paused = false;
+        self.settled = false;
+    }
+
+    /// Lets a step that stopped the run be tried again, with all its attempts.
+    fn again(&mut self, step: &str, now: Timestamp) -> Result<(), ReplayError> {
+        let id = self.known(step)?;
+        // What confirms a write is asked again before the write is thought of as failed.
+        if let Some(confirm) = self.instance(id).facet(Facet::Confirm)
+            && self.instance(id).output.is_some()
+        {
+            self.renew(confirm, now);
+            if let Some(instance) = self.instances.get_mut(id.0) {
+                instance.phase = Phase::Done;
+            }
+            return Ok(());
+        }
+        self.renew(id, now);
+        Ok(())
+    }
+
+    fn renew(&mut self, id: InstanceId, now: Timestamp) {
+        let Some(instance) = self.instances.get_mut(id.0) else { return };
+        instance.spent = (instance.attempts, instance.finds, instance.failures);
+        match instance.phase {
+            // A decision that parked the run counts as made.
+            Phase::Done => instance.closed = true,
+            _ if instance.attempts == 0 && instance.more.as_ref().is_none_or(|more| more.frames.is_empty()) => {
+                *instance = Instance::new(instance.node, instance.frame, instance.facet, instance.main);
+            }
+            _ if instance.more.as_ref().is_some_and(|more| !more.frames.is_empty()) => instance.phase = Phase::Running,
+            _ => instance.phase = Phase::Waiting(now),
+        }
+        if let Some(more) = &mut instance.more {
+            more.failure = None;
+        }
+        // The bound of the whole step begins anew.
+        if instance.begun.is_some() {
+            instance.begun = Some(now);
+        }
+    }
+
+    /// Forgets what a step and all after it did, but (unless they were undone) not the writes among them.
+    fn forget_from(&mut self, from: InstanceId) {
+        let Some((_, undone)) = self.restarting.take() else { return };
+        let frame = self.instance(from).frame;
+        let first = self.frame(frame).first;
+        let position = from.0 - first;
+        let plan = Arc::clone(&self.plan);
+        let nodes = &plan.block(self.frame(frame).block).nodes;
+        for (place, node) in nodes.iter().enumerate().skip(position) {
+            let id = InstanceId(first + place);
+            let keeps =
+                !undone && self.instance(id).phase == Phase::Done && super::calls::is_write(&plan.node(*node).action);
+            if !keeps && let Some(instance) = self.instances.get_mut(id.0) {
+                *instance = Instance::new(*node, frame, Facet::Main, None);
+            }
+        }
+        // What was entered from there on is entered anew.
+        let gone: Vec<BlockId> = self
+            .frames
+            .iter()
+            .filter_map(|inner| {
+                let mut owner = inner.owner;
+                while let Some(id) = owner {
+                    if (from.0..first + nodes.len()).contains(&id.0) {
+                        return Some(inner.block);
+                    }
+                    owner = self.frame(self.instance(id).frame).owner;
+                }
+                None
+            })
+            .collect();
+        for block in gone {
+            if let Some(place) = self.once.get_mut(block.0) {
+                *place = None;
+            }
+            self.repeated.retain(|(repeated, _), _| *repeated != block);
+        }
+        if let Some(frame) = self.frames.get_mut(frame.0) {
+            frame.behind = frame.behind.min(position);
+        }
+        self.undoing = None;
+        self.generation += 1;
+    }
+
+    fn branch_of(&self, id: InstanceId, verdict: &Verdict) -> Option<BlockId> {
+        let Action::Pure { outcomes, .. } = &self.plan.node(self.instance(id).node).action else { return None };
+        match (verdict.outcome, then_after(outcomes, verdict.outcome)) {
+            (Outcome::Route, _) => outcomes.routes.get(verdict.target.as_deref()?).copied(),
+            (_, Some(Then::Steps(block))) => Some(*block),
+            _ => None,
+        }
+    }
+
+    fn known(&mut self, step: &str) -> Result<InstanceId, ReplayError> {
+        self.locate(step).ok_or_else(|| ReplayError::UnknownStep {
+            run: self.id,
+            step: step.to_owned(),
+            pipeline: format!("{} {}", self.plan.pipeline.name, self.plan.pipeline.version),
+        })
+    }
+
+    fn change(&mut self, step: &str) -> Result<&mut Instance, ReplayError> {
+        let id = self.known(step)?;
+        let run = self.id;
+        self.instances.get_mut(id.0).ok_or(ReplayError::NoStart { run })
+    }
+}

@@ -1,0 +1,282 @@
+//! How a run stops: wound down, undone, parked for people; and what people may do with it then.
+
+use std::sync::Arc;
+
+use super::{
+    Halt, Run,
+    calls::{self, Doing},
+    instance::{Facet, FrameId, InstanceId, Phase},
+    turn::{Turn, Walk, is_for_people},
+};
+use crate::model::{
+    entry::{Control, Controlled, Ending, Entry},
+    failure::{Failure, FailureKind},
+};
+
+/// Why a person cannot do something with a run now.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{problem}")]
+pub struct ControlRefusal {
+    /// What stands in the way, and what can be done instead.
+    pub problem: String,
+}
+
+impl Run {
+    /// Whether a person can do this with the run now.
+    ///
+    /// # Errors
+    /// Why not, and what can be done instead.
+    pub fn check_control(&self, action: &Control) -> Result<(), ControlRefusal> {
+        let refuse = |problem: &str| Err(ControlRefusal { problem: problem.to_owned() });
+        let ended = self.settled && self.parked.is_none();
+        match action {
+            _ if ended && !matches!(action, Control::Restart { .. }) => refuse("the run has ended"),
+            Control::Pause if self.paused => refuse("the run is paused already"),
+            Control::Pause if self.settled => refuse("the run is parked: nothing of it goes on anyway"),
+            Control::Continue if !self.paused => refuse("the run is not paused"),
+            Control::Cancel { .. } if self.halt.is_some() && self.parked.is_none() => {
+                refuse("the run is being wound down already")
+            }
+            Control::Resume | Control::Close { .. } if self.parked.is_none() => refuse("the run is not parked"),
+            Control::Resume => match &self.parked {
+                Some((step, failure)) if failure.code == "effect.in-doubt" => refuse(&format!(
+                    "whether `{step}` took effect is not known; find out at the remote, then say so with `resolve`"
+                )),
+                _ => Ok(()),
+            },
+            Control::Resolve { step, .. } => match &self.parked {
+                Some((parked, failure)) if parked == step && failure.code == "effect.in-doubt" => Ok(()),
+                _ => refuse(&format!("step `{step}` did not park the run with a write in doubt")),
+            },
+            Control::Reassign { step, .. } => {
+                let asks = self.find(step).is_some_and(|id| {
+                    self.instance(id)
+                        .approval()
+                        .is_some_and(|approval| approval.outcome == super::instance::Asked::Open)
+                });
+                if asks { Ok(()) } else { refuse(&format!("step `{step}` asks nobody now")) }
+            }
+            Control::Restart { step, undo } => self.check_restart(step, *undo),
+            _ => Ok(()),
+        }
+    }
+
+    fn check_restart(&self, step: &str, undo: bool) -> Result<(), ControlRefusal> {
+        let refuse = |problem: String| Err(ControlRefusal { problem });
+        let Some(id) = self.find(step).filter(|id| self.instance(*id).frame == FrameId(0)) else {
+            return refuse(format!("`{step}` is not a step of the outermost list, where a run can begin again"));
+        };
+        if !self.settled && !self.paused {
+            return refuse("the run is under way: pause it first".to_owned());
+        }
+        let later = |effect: &&InstanceId| {
+            effect.0 >= id.0 && self.instance(**effect).frame == FrameId(0)
+                || (id.0..self.frame(FrameId(0)).first + self.plan.block(self.frame(FrameId(0)).block).nodes.len())
+                    .any(|outer| self.is_inside(**effect, InstanceId(outer)))
+        };
+        if let Some((_, protects)) = self.protected
+            && undo
+            && self.effects.iter().take(protects).any(|effect| later(&effect))
+        {
+            return refuse("effects before the point of no return cannot be undone".to_owned());
+        }
+        let inner = self.effects.iter().find(|effect| later(effect) && self.instance(**effect).frame != FrameId(0));
+        match inner {
+            Some(inner) if !undo => refuse(format!(
+                "`{}` stands inside a step that would run again: let later effects be undone",
+                self.path(*inner)
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    /// The effects that may still be undone, latest first.
+    fn undoable(&self) -> Vec<InstanceId> {
+        let protects = self.protected.map_or(0, |(_, protects)| protects);
+        self.effects.iter().skip(protects).rev().copied().collect()
+    }
+}
+
+impl Turn<'_> {
+    /// A person takes hold of the run.
+    pub(super) fn control(&mut self, controlled: Controlled) {
+        self.record(Entry::Controlled(Box::new(Controlled { time: self.now, ..controlled })));
+        self.commit();
+    }
+
+    /// No forward step begins any more.
+    pub(super) fn halt(&mut self, ending: Ending, undo: bool) {
+        if self.run.settled || self.run.halt.is_some() {
+            return;
+        }
+        let plan = Arc::clone(&self.run.plan);
+        let busy = self.run.instances.iter().any(|instance| calls::is_out(&plan, instance) || instance.in_doubt);
+        let undoes = undo && !self.run.undoable().is_empty();
+        let handles = matches!(ending, Ending::Failed { .. }) && plan.on_error.is_some();
+        if busy || undoes || handles {
+            self.record(Entry::Halted { time: self.now, ending, undo });
+            self.commit();
+            self.wind_down();
+        } else {
+            self.record(Entry::RunEnded { time: self.now, ending });
+            self.commit();
+        }
+    }
+
+    /// What is in flight is resolved, then effects are undone, then `on_error` runs, then the run ends.
+    pub(super) fn wind_down(&mut self) {
+        let Some(Halt { ending, undo }) = self.run.halt.clone() else { return };
+        let plan = Arc::clone(&self.run.plan);
+        let handler = plan.on_error.as_ref().filter(|_| matches!(ending, Ending::Failed { .. }));
+        let handling = handler.and_then(|handler| self.run.find_frame(handler.steps, &[]));
+        if handling.is_none() {
+            if !self.is_quiet(None) || self.doubtful() {
+                return;
+            }
+            if undo {
+                let effects = self.run.undoable();
+                if !self.undone(None, effects) {
+                    return;
+                }
+            }
+        }
+        if let Some(handler) = handler {
+            let frame =
+                handling.unwrap_or_else(|| self.run.open(handler.steps, Some(FrameId(0)), None, Vec::new(), None));
+            match self.walk(frame) {
+                Walk::Busy => return,
+                Walk::Failed(id) => {
+                    let failure = self.failure_of(id);
+                    return self.park(id, failure);
+                }
+                Walk::Done => {}
+            }
+        }
+        if !self.run.settled {
+            self.record(Entry::RunEnded { time: self.now, ending });
+            self.commit();
+        }
+    }
+
+    /// Parks the run if a write's doubt could not be resolved: nothing is undone before it is.
+    fn doubtful(&mut self) -> bool {
+        let plan = Arc::clone(&self.run.plan);
+        let doubtful = (0..self.run.instances.len()).map(InstanceId).find(|id| {
+            let instance = self.run.instance(*id);
+            instance.phase == Phase::Failed
+                && instance.in_doubt
+                && !matches!(calls::doing(&plan, instance), Doing::Nothing)
+        });
+        let Some(id) = doubtful else { return false };
+        let failure = self.failure_of(id);
+        self.park(id, failure);
+        true
+    }
+
+    /// A step failed for good, and nothing is declared for it but perhaps by the pipeline as a whole.
+    pub(super) fn give_up(&mut self, id: InstanceId) {
+        if !self.is_quiet(None) {
+            return;
+        }
+        let failure = self.failure_of(id);
+        let plan = Arc::clone(&self.run.plan);
+        match &plan.on_error {
+            Some(handler) if !is_for_people(&failure) => {
+                let step = self.run.path(id);
+                self.halt(Ending::Failed { step, failure }, handler.compensate_all);
+            }
+            _ => self.park(id, failure),
+        }
+    }
+
+    /// Parks the run for people, with its effects in place.
+    pub(super) fn park(&mut self, id: InstanceId, failure: Failure) {
+        if self.run.settled {
+            return;
+        }
+        let step = self.run.path(id);
+        self.record(Entry::RunParked { time: self.now, step, failure });
+        self.commit();
+    }
+
+    /// Whether these effects are undone, one by one, latest first. Begins it if it was not begun. What lies before the
+    /// point of no return stays.
+    pub(super) fn undone(&mut self, step: Option<InstanceId>, effects: Vec<InstanceId>) -> bool {
+        let begun = match step {
+            None => self.run.undoing.clone(),
+            Some(step) => self.run.instance(step).more.as_ref().and_then(|more| more.undoing.clone()),
+        };
+        let effects = match begun {
+            Some(begun) => begun,
+            None => {
+                let undoable = self.run.undoable();
+                let effects: Vec<InstanceId> = undoable.into_iter().filter(|effect| effects.contains(effect)).collect();
+                if effects.is_empty() {
+                    return true;
+                }
+                let step = step.map(|step| self.run.path(step));
+                let named = effects.iter().map(|effect| self.run.path(*effect)).collect();
+                self.record(Entry::UndoBegan { step, time: self.now, effects: named });
+                effects
+            }
+        };
+        self.compensated(&effects)
+    }
+
+    /// Whether these effects are undone, in this order.
+    pub(super) fn compensated(&mut self, effects: &[InstanceId]) -> bool {
+        for effect in effects {
+            let facet = self.run.facet(*effect, Facet::Compensate);
+            match self.visit(facet) {
+                Walk::Done => {}
+                Walk::Busy => return false,
+                Walk::Failed(_) => {
+                    let failure = self.failure_of(facet);
+                    let failure = if failure.code == "effect.in-doubt" {
+                        failure
+                    } else {
+                        Failure {
+                            kind: FailureKind::Permanent,
+                            code: "compensation.blocked".to_owned(),
+                            message: format!("the effect cannot be undone: `{}`: {}", failure.code, failure.message),
+                            ..failure
+                        }
+                    };
+                    self.park(facet, failure);
+                    return false;
+                }
+            }
+        }
+        true
+    }
+
+    /// Begins the run again at a step, once nothing is out and later effects are undone if they are to be. Whether it
+    /// has.
+    pub(super) fn restart(&mut self) -> bool {
+        let Some((from, undo)) = self.run.restarting else { return true };
+        if !self.is_quiet(None) {
+            return false;
+        }
+        if undo {
+            let first = self.run.frame(FrameId(0)).first;
+            let outer = self.run.plan.block(self.run.frame(FrameId(0)).block).nodes.len();
+            let later: Vec<InstanceId> = self
+                .run
+                .effects
+                .iter()
+                .copied()
+                .filter(|effect| {
+                    (from.0..first + outer)
+                        .any(|outer| outer == effect.0 || self.run.is_inside(*effect, InstanceId(outer)))
+                })
+                .collect();
+            if !self.undone(None, later) {
+                return false;
+            }
+        }
+        let step = self.run.path(from);
+        self.record(Entry::Restarted { step, time: self.now });
+        self.commit();
+        true
+    }
+}
