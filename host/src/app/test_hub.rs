@@ -14,11 +14,15 @@ use tokio::sync::Notify;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
+    actors::{Actors, Timers},
     contracts::Library,
     facts::Facts,
+    inbox::Inbox,
     index::Index,
     install::Installer,
     installation::Installation,
+    mailbox::Mailbox,
+    queues::Queues,
     runner::{Shared, Turns},
     secrets::LocalSecrets,
 };
@@ -103,6 +107,12 @@ impl Ground {
             installation: ArcSwap::from_pointee(installation),
             index: Index::default(),
             turns: Turns::default(),
+            actors: Actors::default(),
+            timers: Timers::default(),
+            mailbox: Mailbox::default(),
+            queues: Queues::default(),
+            inbox: Inbox::default(),
+            grace: Timestamp::default(),
             stopping: CancellationToken::new(),
             tasks: TaskTracker::new(),
         })

@@ -106,6 +106,31 @@ fn samples() -> Vec<(String, Vec<Value>)> {
         "operation": "erp#create-order", "key": format!("xd_{}", "33".repeat(16)), "input": digest, "resolving": true } });
     let failed = json!({ "attempt_failed": { "step": "order", "time": time, "attempt": 2, "failure": failure,
         "next": "2026-01-02T03:05:00.000Z", "usage": usage, "log": log } });
+    let signal = format!("sig_{}", "44".repeat(16));
+    let later = vec![
+        json!({ "entered": { "step": "each", "time": time, "items": [1, 2], "max": 3 } }),
+        json!({ "vars_set": { "step": "set", "time": time, "values": { "tries": 2 } } }),
+        json!({ "wait_started": { "step": "pick", "time": time, "due": time, "awaits": [{ "name": "signal", "key": signal }] } }),
+        json!({ "signalled": { "step": "pick", "time": time, "name": "signal", "acceptance": acceptance, "event": event } }),
+        json!({ "wait_over": { "step": "pick", "time": time } }),
+        json!({ "approval_asked": { "step": "ask", "time": time, "revision": 1, "group": "finance", "quorum": 2,
+            "not": ["ada"], "evidence": { "total": 9 }, "digest": digest, "remind": [time],
+            "escalate": ["board", time], "due": time } }),
+        json!({ "approval_nudged": { "step": "ask", "time": time, "to": "board" } }),
+        json!({ "approval_decided": { "step": "ask", "time": time, "revision": 1, "digest": digest, "actor": "bob",
+            "on_behalf_of": "ada", "approved": true, "override_code": "peak", "reason": "known customer" } }),
+        json!({ "approval_expired": { "step": "ask", "time": time } }),
+        json!({ "step_failed": { "step": "each", "time": time, "failure": failure } }),
+        json!({ "handled": { "step": "each", "time": time, "by": "on_exhausted", "output": { "x": 1 } } }),
+        json!({ "undo_began": { "step": null, "time": time, "effects": ["order"] } }),
+        json!({ "controlled": { "time": time, "actor": "bob", "action": { "do": "resolve", "step": "order", "output": 1 },
+            "reason": "seen at the remote" } }),
+        json!({ "restarted": { "step": "order", "time": time } }),
+        json!({ "halted": { "time": time, "undo": true, "ending": { "failed": { "step": "order", "failure": failure } } } }),
+        json!({ "run_ended": { "time": time, "ending": "cancelled" } }),
+    ];
+    let child = json!({ "run_started": { "time": time, "acceptance": acceptance, "pipeline": pipeline, "key": "4711",
+        "event": event, "parent": { "run": run, "step": "order", "detached": false } } });
     let stream = |kind: &str, id: &str| format!("{}{}", hex(kind.as_bytes()), id.repeat(16));
     vec![
         (stream("a", "11"), vec![accepted]),
@@ -129,6 +154,7 @@ fn samples() -> Vec<(String, Vec<Value>)> {
                 json!({ "run_ended": { "time": time, "ending": "completed" } }),
             ],
         ),
+        (stream("r", "55"), [vec![child], later].concat()),
     ]
 }
 
