@@ -260,10 +260,17 @@ impl Hub {
         self.shared.facts.health()
     }
 
-    /// Resolves when the store takes no more writes: the process is to end then, and to be started again.
+    /// Why the store will never take writes again, if so. While it is being opened again after a failed commit, only its
+    /// health says so.
+    #[must_use]
+    pub fn failure(&self) -> Option<String> {
+        self.store.failed()
+    }
+
+    /// Resolves when the store takes no more writes, for good: the process is to end then, and to be started again.
     pub async fn failed(&self) -> String {
         loop {
-            if let Err(reason) = self.shared.facts.health() {
+            if let Some(reason) = self.failure() {
                 return reason;
             }
             self.clock.sleep_until(self.clock.now().plus_millis(HEALTH_PERIOD_MS)).await;
@@ -512,6 +519,7 @@ impl HubPort for Hub {
 
     fn readiness(&self) -> Readiness {
         let journal = self.shared.facts.health();
+        let room = self.shared.facts.room();
         let stopping = self.shared.stopping.is_cancelled();
         let installation = self.shared.installation.load();
         let mut unbound = Vec::new();
@@ -536,12 +544,13 @@ impl HubPort for Hub {
             ("secrets".to_owned(), secrets),
             ("runs".to_owned(), stuck),
             ("journal".to_owned(), journal.clone().err().unwrap_or_else(ok)),
+            ("space".to_owned(), room.clone().err().unwrap_or_else(ok)),
             ("bindings".to_owned(), if unbound.is_empty() { ok() } else { unbound.join("; ") }),
             ("triggers".to_owned(), triggers),
             ("lifecycle".to_owned(), if stopping { "the hub is stopping".to_owned() } else { ok() }),
         ];
         // An unbound name parks the runs that need it; it is no reason to refuse events, which would lose them.
-        Readiness { ready: journal.is_ok() && !stopping, checks }
+        Readiness { ready: journal.is_ok() && room.is_ok() && !stopping, checks }
     }
 }
 

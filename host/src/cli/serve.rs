@@ -49,7 +49,7 @@ impl Serve {
         }
         let options = server::Options { metrics: Some(metrics), ..server::Options::default() };
         let served = server::serve(listener, Arc::new(hub.clone()), options, ending(&hub)).await;
-        let failed = hub.health().err();
+        let failed = hub.failure();
         hub.stop().await;
         served?;
         if let Some(reason) = failed {

@@ -138,11 +138,71 @@ impl<'de> Deserialize<'de> for Json {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         if deserializer.is_human_readable() {
             // Through a value rather than `RawValue`, so that it can also be read from TOML and YAML.
-            serde_json::Value::deserialize(deserializer).map(Self::from)
+            deserializer.deserialize_any(Readable)
         } else {
             let bytes = Bytes::deserialize(deserializer)?;
             Self::parse(bytes).map_err(de::Error::custom)
         }
+    }
+}
+
+/// Takes a document as a value, or as the bytes that the binary form keeps: serde buffers what lies in an enum with a
+/// tag inside, and forgets then that the form was a binary one.
+struct Readable;
+
+impl<'de> de::Visitor<'de> for Readable {
+    type Value = Json;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON document")
+    }
+
+    fn visit_bytes<E: de::Error>(self, bytes: &[u8]) -> Result<Json, E> {
+        Json::parse(Bytes::copy_from_slice(bytes)).map_err(E::custom)
+    }
+
+    fn visit_unit<E: de::Error>(self) -> Result<Json, E> {
+        Ok(Json::null())
+    }
+
+    fn visit_none<E: de::Error>(self) -> Result<Json, E> {
+        Ok(Json::null())
+    }
+
+    fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<Json, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+
+    fn visit_newtype_struct<D: Deserializer<'de>>(self, deserializer: D) -> Result<Json, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+
+    fn visit_bool<E: de::Error>(self, value: bool) -> Result<Json, E> {
+        Ok(serde_json::Value::from(value).into())
+    }
+
+    fn visit_i64<E: de::Error>(self, value: i64) -> Result<Json, E> {
+        Ok(serde_json::Value::from(value).into())
+    }
+
+    fn visit_u64<E: de::Error>(self, value: u64) -> Result<Json, E> {
+        Ok(serde_json::Value::from(value).into())
+    }
+
+    fn visit_f64<E: de::Error>(self, value: f64) -> Result<Json, E> {
+        Ok(serde_json::Value::from(value).into())
+    }
+
+    fn visit_str<E: de::Error>(self, value: &str) -> Result<Json, E> {
+        Ok(serde_json::Value::from(value).into())
+    }
+
+    fn visit_seq<A: de::SeqAccess<'de>>(self, items: A) -> Result<Json, A::Error> {
+        serde_json::Value::deserialize(de::value::SeqAccessDeserializer::new(items)).map(Json::from)
+    }
+
+    fn visit_map<A: de::MapAccess<'de>>(self, fields: A) -> Result<Json, A::Error> {
+        serde_json::Value::deserialize(de::value::MapAccessDeserializer::new(fields)).map(Json::from)
     }
 }
 
@@ -156,6 +216,22 @@ mod tests {
         assert_eq!(json.as_ref().map(Json::as_bytes), Some(&b"{\"b\": 1, \"a\":\"1.10\"}"[..]));
         let stored = rmp_serde::to_vec(&json).unwrap_or_default();
         assert_eq!(rmp_serde::from_slice::<Option<Json>>(&stored).ok(), Some(json));
+    }
+
+    #[test]
+    fn a_document_inside_a_tagged_enum_survives_both_forms() {
+        #[derive(Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+        #[serde(tag = "do")]
+        enum Tagged {
+            Resolve { output: Option<Json> },
+        }
+        for text in ["{\"a\":[1,-2,2.5,true,null,\"x\"]}", "7", "\"text\"", "[]"] {
+            let tagged = Tagged::Resolve { output: Json::parse(text).ok() };
+            let stored = rmp_serde::to_vec_named(&tagged).unwrap_or_default();
+            assert_eq!(rmp_serde::from_slice::<Tagged>(&stored).ok().as_ref(), Some(&tagged), "{text}");
+            let shown = serde_json::to_string(&tagged).unwrap_or_default();
+            assert_eq!(serde_json::from_str::<Tagged>(&shown).ok().as_ref(), Some(&tagged), "{text}");
+        }
     }
 
     #[test]

@@ -4,6 +4,8 @@
 //! <dir>/head       what has been acknowledged            head.rs
 //! <dir>/journal/   sled: journal, index, records         layout.rs
 //! <dir>/blobs/     files by digest                       blobs.rs
+//! <dir>/archive/   what nothing is appended to any more  archive.rs, turnover.rs
+//! <dir>/reserve    room that is given up when the disk gets full   space.rs
 //! <dir>/lock       held while a process has it open
 //! ```
 //!
@@ -12,8 +14,9 @@
 //!   it: `durability.rs` is the only place that makes anything durable, `committer.rs` the only one that calls it.
 //! - Nobody is shown what is not durable yet: `shared.rs`.
 //! - A store that lacks something acknowledged is refused, never shortened: `opening.rs`.
-//! - After a commit failed, nothing is written through this store again.
+//! - After a commit failed, nothing is written through that opening of the database again: `recovery.rs`.
 
+mod archive;
 mod blobs;
 mod committer;
 mod durability;
@@ -25,10 +28,15 @@ mod layout;
 mod listing;
 mod opening;
 mod reading;
+mod recovery;
 mod refusal;
 mod shared;
+mod space;
+mod turnover;
 mod verify;
 
+#[cfg(test)]
+mod archive_tests;
 #[cfg(test)]
 mod crash_tests;
 #[cfg(test)]
@@ -44,16 +52,21 @@ use std::{
 
 use tokio::sync::{Semaphore, oneshot};
 
+pub use self::{
+    archive::ArchiveFile, refusal::OpenError, shared::Statistics, space::SpaceLimits, turnover::Bundle,
+    verify::Verified,
+};
 use self::{
+    archive::Folder,
     blobs::BlobFiles,
-    committer::{Committer, Message},
+    committer::{Committer, Engine, Message},
     durability::Durability,
     fault::guarded,
     handle::{Handle, QUEUE_KIB_LIMIT},
     opening::{Opened, Paths},
     shared::Shared,
+    space::Space,
 };
-pub use self::{refusal::OpenError, shared::Statistics, verify::Verified};
 use crate::ports::{
     blobs::Blobs,
     clock::Clock,
@@ -66,8 +79,24 @@ use crate::ports::{
 pub struct Store {
     handle: Handle,
     blobs: Arc<BlobFiles>,
+    paths: Paths,
     #[cfg(test)]
     fail_sync: Arc<std::sync::atomic::AtomicBool>,
+}
+
+/// How a store behaves. The defaults suit a hub.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// What room it asks for.
+    pub space: SpaceLimits,
+    /// How often it is opened again in place after failed commits, without one that succeeds in between.
+    pub reopenings_limit: u32,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { space: SpaceLimits::default(), reopenings_limit: 8 }
+    }
 }
 
 impl Store {
@@ -77,10 +106,21 @@ impl Store {
     /// # Errors
     /// As [`OpenError`] says; what is refused is left as it is.
     pub fn open(dir: &Path, clock: Arc<dyn Clock>) -> Result<Self, OpenError> {
+        Self::open_with(dir, clock, Options::default())
+    }
+
+    /// Opens it as [`Store::open`] does, to behave as told.
+    ///
+    /// # Errors
+    /// As [`OpenError`] says; what is refused is left as it is.
+    pub fn open_with(dir: &Path, clock: Arc<dyn Clock>, options: Options) -> Result<Self, OpenError> {
         let paths = Paths::new(dir);
-        let Opened { db, head, chain, lock } = opening::open(&paths)?;
-        let io = |source| OpenError::Io { path: paths.dir.clone(), source };
+        let lock = opening::take(&paths)?;
+        let Opened { db, head, chain } = opening::open(&paths)?;
+        let whole = paths.dir.clone();
+        let io = |source| OpenError::Io { path: whole.clone(), source };
         let blobs = Arc::new(BlobFiles::open(paths.blobs.clone()).map_err(io)?);
+        let archive = Folder::new(paths.archive.clone());
         let tree = (*db).clone();
         let durability = Durability::new(db, &paths.journal, head).map_err(io)?;
         #[cfg(test)]
@@ -91,18 +131,25 @@ impl Store {
             shared: shared.clone(),
             queue: received,
             clock,
-            tree,
-            durability,
+            space: Space::new(&paths.dir, options.space),
+            space_seen: None,
+            paths: paths.clone(),
+            engine: Some(Engine { tree, durability }),
             chain,
             ends: group::Ends::default(),
             frame: Vec::new(),
+            reopenings_limit: options.reopenings_limit,
+            reopenings: 0,
             lock,
+            #[cfg(test)]
+            fail_sync: fail_sync.clone(),
         };
         thread::Builder::new().name("committer".to_owned()).spawn(move || committer.run()).map_err(io)?;
-        let handle = Handle { shared, queue, room: Arc::new(Semaphore::new(QUEUE_KIB_LIMIT)) };
+        let handle = Handle { shared, queue, room: Arc::new(Semaphore::new(QUEUE_KIB_LIMIT)), archive };
         Ok(Self {
             handle,
             blobs,
+            paths,
             #[cfg(test)]
             fail_sync,
         })
@@ -126,6 +173,13 @@ impl Store {
         self.blobs.clone()
     }
 
+    /// Why it will never take writes again, if so: the process is to end then. While it is being opened again, it only
+    /// says so in its health.
+    #[must_use]
+    pub fn failed(&self) -> Option<String> {
+        self.handle.shared.failed()
+    }
+
     /// What it has done since it was opened.
     #[must_use]
     pub fn statistics(&self) -> Statistics {
@@ -137,9 +191,9 @@ impl Store {
     /// # Errors
     /// What is missing or damaged first.
     pub async fn verify(&self) -> Result<Verified, ReadError> {
-        let tree = self.handle.shared.tree()?;
-        let shared = self.handle.shared.clone();
-        let prove = move || guarded(|| verify::everything(&tree, head::Head::default(), Some(&shared)));
+        let tree = self.handle.tree().await?;
+        let (shared, archive) = (self.handle.shared.clone(), self.handle.archive.clone());
+        let prove = move || guarded(|| verify::everything(&tree, &archive, head::Head::default(), Some(&shared)));
         let proven = tokio::task::spawn_blocking(prove).await;
         Ok(proven.map_err(|error| ReadError::Unavailable { reason: error.to_string() })??)
     }

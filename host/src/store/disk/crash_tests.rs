@@ -24,7 +24,7 @@ use bytes::Bytes;
 use futures::future::join_all;
 use tempfile::TempDir;
 
-use super::Store;
+use super::{Options, SpaceLimits, Store};
 use crate::{
     ports::journal::Version,
     store::conformance::{StillClock, append, run_stream},
@@ -305,41 +305,62 @@ fn the_same_power_cut_on_bare_sled_loses_data() {
 }
 
 #[test]
-fn a_full_disk_is_told_and_loses_nothing_that_was_acknowledged() {
+fn a_full_disk_is_told_and_loses_nothing_and_the_store_goes_on_once_there_is_room() {
     let dir = tempfile::tempdir().unwrap();
     let Some(disk) = disk(dir.path()) else { return };
     let filler = disk.mount.path().join("filler");
-    let told = {
-        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        runtime.block_on(async {
-            let store = Store::open(&disk.store(), StillClock::shared()).unwrap();
-            let journal = store.journal();
-            let mut file = fs::File::create(&filler).unwrap();
-            let mut version = 0;
-            let refusal = loop {
-                // Leave it less and less room.
-                let _ = file.write_all(&vec![1; 4 << 20]);
-                match journal.append(append(run_stream(0), version, &entry(0, version))).await {
-                    Ok(done) => version = done.0,
-                    Err(error) => break error,
-                }
-                assert!(version < 5_000, "the disk does not get full");
-            };
-            assert!(refusal.to_string().contains("has room"), "{refusal}");
-            assert!(journal.health().is_err());
-            drop(file);
-            fs::remove_file(&filler).unwrap();
-            // What is freed can be used again only once the file system has committed it.
-            fs::File::open(disk.mount.path()).unwrap().sync_all().unwrap();
-            assert!(store.close().await.is_err());
-            version
-        })
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    let until = async |mut holds: Box<dyn FnMut() -> bool>| {
+        for _ in 0..3_000 {
+            if holds() {
+                return;
+            }
+            let _ = tokio::time::timeout(Duration::from_millis(10), std::future::pending::<()>()).await;
+        }
+        panic!("it never came true");
     };
-    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let told = runtime.block_on(async {
+        let space = SpaceLimits { intake_free_bytes_min: 32 << 20, reserve_bytes: 8 << 20 };
+        let options = Options { space, reopenings_limit: 1_000 };
+        let store = Store::open_with(&disk.store(), StillClock::shared(), options).unwrap();
+        let journal = store.journal();
+        assert_eq!(journal.append(append(run_stream(9), 0, b"first")).await, Ok(Version(1)));
+        let reserve = disk.store().join("reserve");
+        let there = reserve.clone();
+        until(Box::new(move || there.exists())).await;
+        let mut file = fs::File::create(&filler).unwrap();
+        let (mut version, mut refused_intake) = (0, false);
+        let refusal = loop {
+            // Leave it less and less room.
+            let _ = file.write_all(&vec![1; 4 << 20]);
+            match journal.append(append(run_stream(0), version, &entry(0, version))).await {
+                Ok(done) => version = done.0,
+                Err(error) => break error,
+            }
+            refused_intake |= journal.room().is_err();
+            assert!(version < 20_000, "the disk does not get full");
+        };
+        assert!(refused_intake, "intake was refused before");
+        assert!(!reserve.exists(), "the reserve was given up");
+        assert!(journal.health().is_err() || version > 0, "{refusal}");
+        drop(file);
+        fs::remove_file(&filler).unwrap();
+        // What is freed can be used again only once the file system has committed it.
+        fs::File::open(disk.mount.path()).unwrap().sync_all().unwrap();
+        let (healthy, ready) = (store.journal(), store.journal());
+        until(Box::new(move || healthy.health().is_ok())).await;
+        until(Box::new(move || ready.room().is_ok())).await;
+        // The same store goes on, and a repetition finds out whether the refused append was stored.
+        let next = append(run_stream(0), version, &entry(0, version));
+        assert_eq!(journal.append(next).await, Ok(Version(version + 1)));
+        store.verify().await.unwrap();
+        store.close().await.unwrap();
+        version + 1
+    });
     runtime.block_on(async {
         let store = Store::open(&disk.store(), StillClock::shared()).unwrap();
         let journal = store.journal();
-        assert!(journal.read(run_stream(0), Version(0)).await.unwrap().len() as u64 >= told);
+        assert_eq!(journal.read(run_stream(0), Version(0)).await.unwrap().len() as u64, told);
         let next = append(run_stream(0), told, &entry(0, told));
         assert_eq!(journal.append(next).await, Ok(Version(told + 1)));
         store.close().await.unwrap();

@@ -24,8 +24,12 @@ pub(super) struct Durability {
     head: HeadFile,
     /// Makes the next sync fail, for tests.
     #[cfg(test)]
-    pub(super) fail_sync: std::sync::Arc<std::sync::atomic::AtomicBool>,
+    pub(super) fail_sync: FailSync,
 }
+
+/// Whether syncs are to fail.
+#[cfg(test)]
+pub(super) type FailSync = std::sync::Arc<std::sync::atomic::AtomicBool>;
 
 impl Durability {
     pub(super) fn new(db: Db, journal_dir: &Path, head: HeadFile) -> io::Result<Self> {
@@ -83,6 +87,16 @@ impl Durability {
     pub(super) fn note_length(&mut self) -> io::Result<()> {
         let (head, length) = (self.head.head(), self.file.metadata()?.len());
         if length < head.length { self.head.write(Head { length, ..head }) } else { Ok(()) }
+    }
+
+    /// Closes the database; its head, for the one that takes its place.
+    pub(super) fn into_head(self) -> Result<HeadFile, Fault> {
+        let Self { db, head, .. } = self;
+        guarded(move || {
+            drop(db);
+            Ok(())
+        })?;
+        Ok(head)
     }
 
     /// Closes the database, then notes how long its file is in the end.
