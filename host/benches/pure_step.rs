@@ -27,18 +27,24 @@ use arc_swap::ArcSwap;
 use criterion::{Criterion, criterion_group, criterion_main};
 use crossdock::{
     app::{
-        accept, build,
+        accept,
+        actors::{Actors, Timers},
+        audit::Audit,
+        build,
         clock::SystemClock,
         contracts::Library,
         facts::Facts,
+        inbox::Inbox,
         index::Index,
         install::Installer,
         installation::Installation,
+        mailbox::Mailbox,
         package::Package,
+        queues::Queues,
         runner::{Shared, Turns},
         secrets::LocalSecrets,
     },
-    model::{event::Event, json::Json, limits::Limits, timestamp::Timestamp},
+    model::{audit::Cause, event::Event, json::Json, limits::Limits, timestamp::Timestamp},
     net::egress::Gateway,
     ports::{
         clock::Clock,
@@ -93,7 +99,10 @@ fn prepare(schema: bool) -> Bench {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
     let store = Store::new(Arc::clone(&clock));
     let sandbox = Arc::new(Sandbox::new(&root.join("target/bench-cache")).expect("a sandbox"));
+    let audit =
+        runtime.block_on(Audit::open(store.journal(), store.blobs(), Arc::clone(&clock))).expect("an audit log");
     let installer = Installer {
+        audit: Arc::new(audit),
         records: store.records(),
         blobs: store.blobs(),
         invoker: Arc::clone(&sandbox) as _,
@@ -105,8 +114,9 @@ fn prepare(schema: bool) -> Bench {
     };
     let installation = runtime.block_on(async {
         let now = Installation::default();
-        let now = installer.plugin(&now, package.clone()).await.expect("installs").expect("is new");
-        installer.pipeline(&now, "bench", &pipeline(STEPS)).await.expect("installs").expect("is new")
+        let cause = Cause::hub("a benchmark");
+        let now = installer.plugin(&now, &cause, package.clone()).await.expect("installs").expect("is new");
+        installer.pipeline(&now, &cause, "bench", &pipeline(STEPS)).await.expect("installs").expect("is new")
     });
     let shared = Arc::new(Shared {
         hub: "bench".into(),
@@ -117,6 +127,13 @@ fn prepare(schema: bool) -> Bench {
         secrets: Arc::new(LocalSecrets),
         installation: ArcSwap::from_pointee(installation),
         index: Index::default(),
+        actors: Actors::default(),
+        timers: Timers::default(),
+        mailbox: Mailbox::default(),
+        queues: Queues::default(),
+        inbox: Inbox::default(),
+        grace: Timestamp::default(),
+
         turns: Turns::default(),
         stopping: tokio_util::sync::CancellationToken::new(),
         tasks: tokio_util::task::TaskTracker::new(),

@@ -2,6 +2,7 @@
 
 pub mod accept;
 pub mod actors;
+pub mod audit;
 pub mod build;
 mod calls;
 pub mod check;

@@ -1,5 +1,7 @@
 //! The command line: one definition, from which help, completions and behaviour come.
 
+mod audit;
+mod bench;
 mod demo;
 mod doctor;
 mod event;
@@ -52,8 +54,13 @@ enum Command {
     /// Check, draw and list pipelines.
     #[command(subcommand)]
     Pipeline(pipeline::Pipeline),
+    /// See who changed what runs, and prove the whole history without trusting the hub.
+    #[command(subcommand)]
+    Audit(audit::Audit),
     /// Look whether this machine can run a hub and build plugins.
     Doctor(doctor::Doctor),
+    /// Measure a hub under load, and what its parts cost bare.
+    Bench(bench::Bench),
     /// Print the completions of a shell.
     Completions {
         /// For which shell.
@@ -98,7 +105,9 @@ async fn dispatch(command: Command, out: &Out) -> Result<ExitCode, Failed> {
         Command::Run(run) => run.run(out).await,
         Command::Plugin(plugin) => Box::pin(plugin.run(out)).await,
         Command::Pipeline(pipeline) => Box::pin(pipeline.run(out)).await,
+        Command::Audit(audit) => Box::pin(audit.run(out)).await,
         Command::Doctor(doctor) => doctor.run(out),
+        Command::Bench(bench) => Box::pin(bench.run(out)).await,
         Command::Completions { shell } => {
             let mut text = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "crossdock", &mut text);

@@ -1,10 +1,12 @@
 //! L0: the data that every other layer speaks of, and its serialized forms. No I/O, no clock, no technology.
 
+pub mod audit;
 pub mod connection;
 pub mod contract;
 pub mod decision;
 pub mod entry;
 pub mod event;
+pub mod explanation;
 pub mod failure;
 pub mod id;
 pub mod json;

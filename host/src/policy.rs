@@ -4,9 +4,15 @@
 //! | module | decides |
 //! | --- | --- |
 //! | [`address`] | which network addresses a connection may reach |
+//! | [`chain`] | whether a batch of the journal continues the one before it, and holds what it says |
 //! | [`egress`] | which HTTP requests a connector may send |
+//! | [`replay`] | whether a whole journal, batch after batch, is what a checkpoint was signed for |
+//! | [`seal`] | whether the hub signed a checkpoint or an export |
 //! | [`signature`] | whether a webhook delivery comes from who holds the secret |
 
 pub mod address;
+pub mod chain;
 pub mod egress;
+pub mod replay;
+pub mod seal;
 pub mod signature;

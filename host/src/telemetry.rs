@@ -87,7 +87,7 @@ enum Kind {
 }
 
 /// Every metric of the hub. The names are part of what operators build on: they are not changed.
-const DESCRIPTIONS: [Description; 12] = {
+const DESCRIPTIONS: [Description; 13] = {
     use ::metrics::Unit::{Count, Seconds};
     use Kind::{Counter, Gauge, Histogram};
     [
@@ -113,6 +113,7 @@ const DESCRIPTIONS: [Description; 12] = {
             Count,
             "Requests to the hub's own API, by route and status",
         ),
+        Description("process_cpu_seconds_total", Gauge, Seconds, "Processor time of the hub's process"),
     ]
 };
 

@@ -1,7 +1,7 @@
 //! Calls of plugins on behalf of runs: the authority that each gets, the checks around it, and what its end means for
 //! the run.
 
-use std::sync::Arc;
+use std::{cell::OnceCell, sync::Arc};
 
 use jsonschema::Validator;
 
@@ -142,28 +142,38 @@ pub(super) fn key(plan: &Plan, event: &Event) -> Result<String, EvaluateError> {
     plan.key.text(&EventScope::new(event))
 }
 
-/// What a trigger's condition and a key see: the event alone.
-pub(super) struct EventScope {
-    event: Document,
+/// What a trigger's condition and a key see: the event alone. Made into documents only as far as somebody looks: most
+/// look at one attribute, or at the data.
+pub(super) struct EventScope<'a> {
+    event: &'a Event,
     data: Document,
+    attributes: OnceCell<Document>,
 }
 
-impl EventScope {
+impl<'a> EventScope<'a> {
     /// Of an event.
     #[must_use]
-    pub(super) fn new(event: &Event) -> Self {
-        Self {
-            event: Document::from(serde_json::to_value(event).unwrap_or_default()),
-            data: Document::new(event.data.clone()),
-        }
+    pub(super) fn new(event: &'a Event) -> Self {
+        Self { event, data: Document::new(event.data.clone()), attributes: OnceCell::new() }
+    }
+
+    /// The event without its data.
+    fn attributes(&self) -> Document {
+        let made = || document(&Event { data: Json::null(), ..self.event.clone() });
+        self.attributes.get_or_init(made).clone()
     }
 }
 
-impl Scope for EventScope {
+fn document(event: &Event) -> Document {
+    Document::from(serde_json::to_value(event).unwrap_or_default())
+}
+
+impl Scope for EventScope<'_> {
     fn lookup<'p>(&self, path: &'p [String]) -> Option<(Document, &'p [String])> {
         match path {
             [root, field, rest @ ..] if root == "event" && field == "data" => Some((self.data.clone(), rest)),
-            [root, rest @ ..] if root == "event" => Some((self.event.clone(), rest)),
+            [root] if root == "event" => Some((document(self.event), &[])),
+            [root, rest @ ..] if root == "event" => Some((self.attributes(), rest)),
             _ => None,
         }
     }

@@ -158,24 +158,36 @@ impl Facts {
     }
 
     async fn decode(&self, record: Record) -> Result<Stored, FactsError> {
-        let Record { stream, version, position, entries: encoded, .. } = record;
+        let Record { stream, version, position, entries: mut encoded, .. } = record;
+        if stream == StreamId::Audit {
+            // Audit records are no facts of runs; `audit` reads them.
+            encoded.clear();
+        }
         let mut entries = Vec::with_capacity(encoded.len());
         for bytes in encoded {
-            let bytes = match bytes.split_first() {
-                Some((&BLOB_MARK, digest)) => self.fetch(digest).await?,
-                _ => bytes,
+            let bytes = match kept_apart(&bytes) {
+                Some(digest) => self.fetch(digest).await?,
+                None => bytes,
             };
             entries.push(Entry::decode(&bytes).map_err(|source| FactsError::Entry { stream, source })?);
         }
         Ok(Stored { stream, version, position, entries })
     }
 
-    async fn fetch(&self, digest: &[u8]) -> Result<Bytes, FactsError> {
-        let digest = Digest::from_bytes(digest.try_into().unwrap_or([0; 32]));
+    async fn fetch(&self, digest: Digest) -> Result<Bytes, FactsError> {
         match self.blobs.get(digest).await {
             Ok(Some(bytes)) => Ok(bytes),
             Ok(None) => Err(FactsError::Blob { digest, source: None }),
             Err(source) => Err(FactsError::Blob { digest, source: Some(source) }),
         }
+    }
+}
+
+/// The digest of the blob that a stored fact stands for, if it is kept as one.
+#[must_use]
+pub fn kept_apart(entry: &[u8]) -> Option<Digest> {
+    match entry.split_first() {
+        Some((&BLOB_MARK, digest)) => Some(Digest::from_bytes(digest.try_into().unwrap_or([0; 32]))),
+        _ => None,
     }
 }

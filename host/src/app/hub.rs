@@ -17,6 +17,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use super::{
     accept,
     actors::{Actors, Command, Timers},
+    audit::{self, Audit, checkpoints::Checkpoints},
     clock::SystemClock,
     config::Config,
     contracts::Library,
@@ -39,9 +40,11 @@ use super::{
 use crate::{
     flow::view,
     model::{
+        audit::{AuditLine, Cause},
         connection::WebhookSource,
         entry::Entry,
         event::Event,
+        explanation::Explanation,
         id::RunId,
         pipeline::Order,
         run::{RunSummary, RunView},
@@ -50,8 +53,8 @@ use crate::{
     ports::{
         clock::Clock,
         hub::{
-            AcceptError, Acceptance, ActError, ControlRequest, Decision, Delivered, Hub as HubPort, PipelineView,
-            PluginView, Question, QuestionFilter, Readiness, RunFilter, WebhookError,
+            AcceptError, Acceptance, ActError, AuditFilter, ControlRequest, Decision, Delivered, Hub as HubPort,
+            PipelineView, PluginView, Question, QuestionFilter, Readiness, RunFilter, WebhookError,
         },
         invoker::{Delivery, Invoker},
         journal::{Position, StreamId},
@@ -61,6 +64,8 @@ use crate::{
     wasm::Sandbox,
 };
 
+/// How many runs of one key are explained, the latest.
+const EXPLAINED_RUNS_MAX: usize = 100;
 /// How many appends one look at the journal reads at start.
 const TAIL_PAGE: usize = 512;
 /// How often the store's health is looked at, milliseconds.
@@ -136,6 +141,9 @@ pub enum StartError {
         #[from]
         source: RecordError,
     },
+    /// The audit log cannot be used, and without it nothing may be changed.
+    #[error(transparent)]
+    Audit(#[from] audit::begin::BeginError),
 }
 
 /// A running hub. Cheap to clone.
@@ -146,6 +154,8 @@ pub struct Hub {
     store: Arc<Store>,
     clock: Arc<SystemClock>,
     triggers: Arc<Board>,
+    audit: Arc<Audit>,
+    checkpoints: Arc<Checkpoints>,
 }
 
 impl Hub {
@@ -168,7 +178,9 @@ impl Hub {
         let invoker: Arc<dyn Invoker> = Arc::new(sandbox);
         let gateway = Gateway::new().map_err(|error| StartError::Egress { problem: error.to_string() })?;
         let library = Library::built_in().map_err(|problem| StartError::Contracts { problem })?;
+        let (audit, checkpoints) = audit::begin::begin(data, &store, &clock).await?;
         let installer = Installer {
+            audit: Arc::clone(&audit),
             records: store.records(),
             blobs: store.blobs(),
             invoker: Arc::clone(&invoker),
@@ -198,7 +210,8 @@ impl Hub {
             stopping: CancellationToken::new(),
             tasks: TaskTracker::new(),
         });
-        Ok(Self { shared, installer: Arc::new(installer), store, clock: system_clock, triggers: Arc::default() })
+        let triggers = Arc::default();
+        Ok(Self { shared, installer: Arc::new(installer), store, clock: system_clock, triggers, audit, checkpoints })
     }
 
     /// Installs what an operator declares. What is there already is left as it is.
@@ -206,30 +219,31 @@ impl Hub {
     /// # Errors
     /// As [`StartError`] says; what came before the refused part stays installed.
     pub async fn apply(&self, config: &Config) -> Result<(), StartError> {
+        let cause = Cause::config("declared in the configuration that the hub was started with");
         for folder in &config.plugins {
             let package = Package::read(folder)?;
             let now = self.shared.installation.load_full();
-            self.swap(self.installer.plugin(&now, package).await?);
+            self.swap(self.installer.plugin(&now, &cause, package).await?);
         }
         for (name, connection) in &config.connections {
             let now = self.shared.installation.load_full();
-            self.swap(self.installer.connection(&now, name, connection.clone()).await?);
+            self.swap(self.installer.connection(&now, &cause, name, connection.clone()).await?);
         }
         for (name, source) in &config.sources {
             let now = self.shared.installation.load_full();
-            self.swap(self.installer.source(&now, name, source.clone()).await?);
+            self.swap(self.installer.source(&now, &cause, name, source.clone()).await?);
         }
         for path in &config.pipelines {
             let text =
                 std::fs::read_to_string(path).map_err(|source| StartError::Pipeline { path: path.clone(), source })?;
             let now = self.shared.installation.load_full();
-            self.swap(self.installer.pipeline(&now, &path.display().to_string(), &text).await?);
+            self.swap(self.installer.pipeline(&now, &cause, &path.display().to_string(), &text).await?);
         }
         let now = self.shared.installation.load_full();
-        self.swap(self.installer.people(&now, &config.people).await?);
+        self.swap(self.installer.people(&now, &cause, &config.people).await?);
         for (pipeline, names) in &config.bindings {
             let now = self.shared.installation.load_full();
-            self.swap(self.installer.bindings(&now, pipeline, names.clone()).await?);
+            self.swap(self.installer.bindings(&now, &cause, pipeline, names.clone()).await?);
         }
         Ok(())
     }
@@ -247,8 +261,28 @@ impl Hub {
         if tokio::time::timeout(SHUTDOWN_LIMIT, self.shared.tasks.wait()).await.is_err() {
             tracing::warn!("some runs were still busy; they are taken up at the next start");
         }
+        self.sign().await;
         if let Err(reason) = self.store.close().await {
             tracing::error!(reason, "the store did not close cleanly");
+        }
+    }
+
+    /// Signs how far the journal has got. That it cannot is no reason to stop.
+    async fn sign(&self) {
+        if let Err(error) = self.checkpoints.make().await {
+            tracing::error!(error = &error as &dyn std::error::Error, "the journal's state could not be signed");
+        }
+    }
+
+    /// Signs how far the journal has got, every few minutes until the hub stops.
+    async fn keep_signing(self) {
+        let stopping = self.shared.stopping.clone();
+        loop {
+            tokio::select! {
+                () = stopping.cancelled() => return,
+                () = self.clock.sleep_until(self.clock.now().plus_millis(audit::checkpoints::PERIOD_MS)) => {}
+            }
+            self.sign().await;
         }
     }
 
@@ -294,6 +328,7 @@ impl Hub {
         for problem in self.missing_secrets() {
             tracing::warn!(problem, "a secret cannot be read: what needs it will fail");
         }
+        self.shared.tasks.spawn(self.clone().keep_signing());
         let shared = &self.shared;
         let mut accepted = Vec::new();
         let mut after = Position::default();
@@ -323,6 +358,7 @@ impl Hub {
                         shared.mailbox.observe(run, &stored.entries);
                         shared.inbox.observe(run, &stored.entries);
                     }
+                    StreamId::Audit => {}
                 }
             }
             // Those whose every run has begun need not be kept in memory until the end.
@@ -515,6 +551,22 @@ impl HubPort for Hub {
                 text: pipeline.text.clone(),
             })
             .collect()
+    }
+
+    fn audit(&self, filter: AuditFilter) -> BoxFuture<'_, Result<Vec<AuditLine>, String>> {
+        async move { self.audit.list(&filter).await.map_err(|error| error.to_string()) }.boxed()
+    }
+
+    fn explain(&self, key: String) -> BoxFuture<'_, Result<Explanation, String>> {
+        async move {
+            let filter = RunFilter { key: Some(key.clone()), limit: EXPLAINED_RUNS_MAX, ..RunFilter::default() };
+            let mut runs = Vec::new();
+            for summary in self.shared.index.list(&filter) {
+                runs.extend(Self::story(&self.shared, summary.id).await);
+            }
+            audit::explain::explain(&self.audit, key, runs).await.map_err(|error| error.to_string())
+        }
+        .boxed()
     }
 
     fn readiness(&self) -> Readiness {

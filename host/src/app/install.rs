@@ -17,6 +17,7 @@ use tokio::sync::Semaphore;
 use self::checks::{check_exports, check_manifest, fits_config};
 pub use self::error::InstallError;
 use super::{
+    audit::Audit,
     build,
     contracts::Library,
     inbox::People,
@@ -29,6 +30,7 @@ use crate::{
         plan::compile,
     },
     model::{
+        audit::Cause,
         connection::{Connection, WebhookSource},
         id::{Digest, PluginId},
         limits::Limits,
@@ -64,7 +66,8 @@ struct PipelineRecord {
     text: String,
 }
 
-/// Makes installations. Everything it changes is recorded before it is used.
+/// Makes installations. Everything it changes is first recorded in the audit log, with who changes it and why, then
+/// among the records, and only then used.
 pub struct Installer {
     /// Where records are kept.
     pub records: Arc<dyn Records>,
@@ -82,6 +85,8 @@ pub struct Installer {
     pub library: Arc<Library>,
     /// Where plugins' assets are kept: a package's folder may be built anew or go away.
     pub assets: PathBuf,
+    /// Where each change is recorded before it is made.
+    pub audit: Arc<Audit>,
 }
 
 impl Installer {
@@ -148,7 +153,12 @@ impl Installer {
     ///
     /// # Errors
     /// As [`InstallError`] says; nothing has changed then.
-    pub async fn plugin(&self, now: &Installation, package: Package) -> Result<Option<Installation>, InstallError> {
+    pub async fn plugin(
+        &self,
+        now: &Installation,
+        cause: &Cause,
+        package: Package,
+    ) -> Result<Option<Installation>, InstallError> {
         let Package { manifest, manifest_text, wasm, digest, schemas, assets, .. } = package;
         let id = title(&manifest);
         if let Some(installed) = now.plugins.get(&manifest.id).and_then(|versions| versions.get(&manifest.version)) {
@@ -169,7 +179,7 @@ impl Installer {
         add_plugin(&mut next, plugin);
         self.reopen(&mut next);
         self.blobs.put(wasm).await?;
-        self.put(&key, &record).await?;
+        self.put(cause, &key, &record).await?;
         Ok(Some(next))
     }
 
@@ -180,6 +190,7 @@ impl Installer {
     pub async fn pipeline(
         &self,
         now: &Installation,
+        cause: &Cause,
         name: &str,
         text: &str,
     ) -> Result<Option<Installation>, InstallError> {
@@ -194,9 +205,9 @@ impl Installer {
                 return Err(InstallError::PipelineTaken { name: used.name, version: used.version });
             }
             Some(_) => {}
-            None => self.put(&key, &PipelineRecord { text: text.to_owned() }).await?,
+            None => self.put(cause, &key, &PipelineRecord { text: text.to_owned() }).await?,
         }
-        self.put(&format!("active/{}", used.name), &used.version).await?;
+        self.put(cause, &format!("active/{}", used.name), &used.version).await?;
         let mut next = copy(now);
         next.plans.insert(used.digest, Arc::clone(&pipeline.plan));
         next.pipelines.insert(used.name, Arc::new(pipeline));
@@ -210,6 +221,7 @@ impl Installer {
     pub async fn connection(
         &self,
         now: &Installation,
+        cause: &Cause,
         name: &str,
         connection: Connection,
     ) -> Result<Option<Installation>, InstallError> {
@@ -219,7 +231,7 @@ impl Installer {
         // Opened once to be checked, and again under the revision that its record gets.
         self.open(now, name, connection.clone(), 0)?;
         let key = format!("connection/{name}");
-        self.put(&key, &connection).await?;
+        self.put(cause, &key, &connection).await?;
         let revision = self.records.get(&key).await?.map_or(0, |stored| stored.revision.0);
         let mut next = copy(now);
         next.connections.insert(name.to_owned(), Arc::new(self.open(now, name, connection, revision)?));
@@ -230,11 +242,16 @@ impl Installer {
     ///
     /// # Errors
     /// If it cannot be recorded; nothing has changed then.
-    pub async fn people(&self, now: &Installation, people: &People) -> Result<Option<Installation>, InstallError> {
+    pub async fn people(
+        &self,
+        now: &Installation,
+        cause: &Cause,
+        people: &People,
+    ) -> Result<Option<Installation>, InstallError> {
         if *now.people == *people {
             return Ok(None);
         }
-        self.put("people", people).await?;
+        self.put(cause, "people", people).await?;
         Ok(Some(Installation { people: Arc::new(people.clone()), ..copy(now) }))
     }
 
@@ -245,6 +262,7 @@ impl Installer {
     pub async fn source(
         &self,
         now: &Installation,
+        cause: &Cause,
         name: &str,
         source: WebhookSource,
     ) -> Result<Option<Installation>, InstallError> {
@@ -259,7 +277,7 @@ impl Installer {
             return Err(wrong(format!("plugin `{}` declares no `[webhook]`", source.plugin)));
         }
         fits_config(&plugin.schemas, &source.config.to_value()).map_err(wrong)?;
-        self.put(&format!("source/{name}"), &source).await?;
+        self.put(cause, &format!("source/{name}"), &source).await?;
         let mut next = copy(now);
         next.sources.insert(name.to_owned(), source);
         Ok(Some(next))
@@ -272,6 +290,7 @@ impl Installer {
     pub async fn bindings(
         &self,
         now: &Installation,
+        cause: &Cause,
         pipeline: &str,
         names: BTreeMap<String, String>,
     ) -> Result<Option<Installation>, InstallError> {
@@ -308,7 +327,7 @@ impl Installer {
         if let Some(name) = names.keys().find(|name| !installed.uses.contains_key(*name)) {
             return Err(wrong(format!("the pipeline uses nothing named `{name}`")));
         }
-        self.put(&format!("binding/{pipeline}"), &names).await?;
+        self.put(cause, &format!("binding/{pipeline}"), &names).await?;
         let mut next = copy(now);
         next.bindings.insert(pipeline.to_owned(), names);
         Ok(Some(next))
@@ -489,11 +508,10 @@ impl Installer {
         }
     }
 
-    async fn put(&self, key: &str, value: &impl Serialize) -> Result<(), InstallError> {
+    async fn put(&self, cause: &Cause, key: &str, value: &impl Serialize) -> Result<(), InstallError> {
         let bytes = serde_json::to_vec(value)
             .map_err(|error| InstallError::Damaged { key: key.to_owned(), problem: error.to_string() })?;
-        let current = self.records.get(key).await?;
-        self.records.put_if(key, Bytes::from(bytes), current.map(|stored| stored.revision)).await?;
+        self.audit.put(&*self.records, cause, key, Bytes::from(bytes)).await?;
         Ok(())
     }
 }

@@ -15,6 +15,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
     actors::{Actors, Timers},
+    audit::Audit,
     contracts::Library,
     facts::Facts,
     inbox::Inbox,
@@ -83,7 +84,10 @@ impl Ground {
     }
 
     pub(super) fn installer(&self) -> Installer {
+        let audit = Audit::open(self.store.journal(), self.store.blobs(), Arc::clone(&self.clock) as _);
+        let audit = futures::executor::block_on(audit).expect("an audit log");
         Installer {
+            audit: Arc::new(audit),
             records: self.store.records(),
             blobs: self.store.blobs(),
             invoker: Arc::clone(&self.invoker),
@@ -106,13 +110,13 @@ impl Ground {
             secrets: Arc::new(LocalSecrets),
             installation: ArcSwap::from_pointee(installation),
             index: Index::default(),
-            turns: Turns::default(),
             actors: Actors::default(),
             timers: Timers::default(),
             mailbox: Mailbox::default(),
             queues: Queues::default(),
             inbox: Inbox::default(),
             grace: Timestamp::default(),
+            turns: Turns::default(),
             stopping: CancellationToken::new(),
             tasks: TaskTracker::new(),
         })

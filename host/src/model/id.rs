@@ -109,6 +109,15 @@ hash_id!(
     IdempotencyKey, 16, "xd_", "an idempotency key: `xd_` and 32 hexadecimal digits"
 );
 
+hash_id!(
+    /// The hash of a batch's header, which covers the journal up to there.
+    ChainHash, 32, "blake3:", "a chain hash: `blake3:` and 64 hexadecimal digits"
+);
+hash_id!(
+    /// Which key signed: the start of the SHA-256 of the public key's DER form.
+    KeyId, 16, "key_", "a key id: `key_` and 32 hexadecimal digits"
+);
+
 impl Digest {
     /// The digest of these bytes.
     #[must_use]

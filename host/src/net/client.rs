@@ -118,6 +118,15 @@ impl Client {
         self.ask(Method::GET, &path, None, Bytes::new()).await
     }
 
+    /// Gets a text, such as a hub's metrics.
+    ///
+    /// # Errors
+    /// As [`ClientError`] says.
+    pub async fn text(&self, path: &str) -> Result<String, ClientError> {
+        let body = self.exchange(Method::GET, path, None, Bytes::new()).await?;
+        Ok(String::from_utf8_lossy(&body).into_owned())
+    }
+
     /// Posts a document.
     ///
     /// # Errors
@@ -176,6 +185,18 @@ impl Client {
         content_type: Option<&str>,
         body: Bytes,
     ) -> Result<T, ClientError> {
+        let body = self.exchange(method, path, content_type, body).await?;
+        serde_json::from_slice(&body).map_err(|source| ClientError::Answer { source })
+    }
+
+    /// The body of a good answer.
+    async fn exchange(
+        &self,
+        method: Method,
+        path: &str,
+        content_type: Option<&str>,
+        body: Bytes,
+    ) -> Result<Bytes, ClientError> {
         let request = self.request(method, path, content_type, body)?;
         let response = exchange(&self.hyper, request)
             .await
@@ -183,7 +204,7 @@ impl Client {
         if !response.status().is_success() {
             return Err(refused(response.status(), response.body()));
         }
-        serde_json::from_slice(response.body()).map_err(|source| ClientError::Answer { source })
+        Ok(response.into_body())
     }
 
     fn request(

@@ -12,11 +12,13 @@
 //! | `webhooks` | `POST /v1/webhooks/{source}` |
 //! | `runs` | runs, and their live stream |
 //! | `catalog` | plugins and pipelines |
+//! | `audit` | the audit log |
 //! | `health` | liveness, readiness, metrics |
 //! | `openapi` | the description of all this |
 
 mod answer;
 mod attend;
+mod audit;
 mod catalog;
 mod cloudevents;
 mod events;
@@ -163,6 +165,8 @@ fn routes() -> Vec<Route> {
         ("/v1/runs/{id}/stream", &["get"], get(runs::stream)),
         ("/v1/plugins", &["get"], get(catalog::plugins)),
         ("/v1/pipelines", &["get"], get(catalog::pipelines)),
+        ("/v1/audit", &["get"], get(audit::list)),
+        ("/v1/audit/explain", &["get"], get(audit::explain)),
         ("/health/live", &["get"], get(health::live)),
         ("/health/ready", &["get"], get(health::ready)),
         ("/metrics", &["get"], get(health::metrics)),

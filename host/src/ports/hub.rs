@@ -7,9 +7,11 @@ use serde::{Deserialize, Serialize};
 
 use super::invoker::{Delivery, WebhookReply};
 use crate::model::{
+    audit::AuditLine,
     connection::WebhookSource,
     entry::Control,
     event::{Event, EventError},
+    explanation::Explanation,
     id::{AcceptanceId, Digest, RunId},
     json::Json,
     manifest::Manifest,
@@ -298,6 +300,33 @@ pub struct Readiness {
     pub checks: Vec<(String, String)>,
 }
 
+/// Which audit records to list.
+#[derive(Clone, Debug, Default)]
+pub struct AuditFilter {
+    /// Only by this actor.
+    pub actor: Option<String>,
+    /// Only actions that begin so: `plugin` for all that is done to plugins.
+    pub action: Option<String>,
+    /// Only subjects that begin so: `connection/` for all connections.
+    pub subject: Option<String>,
+    /// Only those before this number.
+    pub before: Option<u64>,
+    /// At most so many, newest first.
+    pub limit: usize,
+}
+
+impl AuditFilter {
+    /// Whether a record is wanted.
+    #[must_use]
+    pub fn suits(&self, line: &AuditLine) -> bool {
+        let record = &line.record;
+        self.actor.as_ref().is_none_or(|actor| record.actor == *actor)
+            && self.action.as_ref().is_none_or(|action| record.action.starts_with(action.as_str()))
+            && self.subject.as_ref().is_none_or(|subject| record.subject.starts_with(subject.as_str()))
+            && self.before.is_none_or(|before| line.sequence < before)
+    }
+}
+
 /// A running hub.
 pub trait Hub: Send + Sync {
     /// Accepts events, all or none; durable when it answers.
@@ -341,4 +370,16 @@ pub trait Hub: Send + Sync {
 
     /// Whether it does its work, and if not, why.
     fn readiness(&self) -> Readiness;
+
+    /// Audit records, newest first.
+    ///
+    /// # Errors
+    /// Why the log cannot be read.
+    fn audit(&self, filter: AuditFilter) -> BoxFuture<'_, Result<Vec<AuditLine>, String>>;
+
+    /// Which versions decided what a key stands for, who allowed each, and what they could touch; of its latest runs.
+    ///
+    /// # Errors
+    /// Why the log cannot be read.
+    fn explain(&self, key: String) -> BoxFuture<'_, Result<Explanation, String>>;
 }

@@ -18,6 +18,8 @@ pub enum StreamId {
     Acceptance(AcceptanceId),
     /// A run.
     Run(RunId),
+    /// Every change to what runs; there is one such stream.
+    Audit,
 }
 
 impl StreamId {
@@ -27,6 +29,7 @@ impl StreamId {
         let (kind, id) = match self {
             Self::Acceptance(id) => (b'a', *id.as_bytes()),
             Self::Run(id) => (b'r', *id.as_bytes()),
+            Self::Audit => (b'u', [0; 16]),
         };
         let mut key = [kind; 17];
         key.iter_mut().skip(1).zip(id).for_each(|(to, from)| *to = from);
@@ -37,10 +40,11 @@ impl StreamId {
     #[must_use]
     pub fn from_key(key: &[u8]) -> Option<Self> {
         let (kind, id) = key.split_first()?;
-        let id = id.try_into().ok()?;
+        let id: [u8; 16] = id.try_into().ok()?;
         match kind {
             b'a' => Some(Self::Acceptance(AcceptanceId::from_bytes(id))),
             b'r' => Some(Self::Run(RunId::from_bytes(id))),
+            b'u' if id == [0; 16] => Some(Self::Audit),
             _ => None,
         }
     }
@@ -162,5 +166,25 @@ pub trait Journal: Send + Sync {
     /// The reason.
     fn room(&self) -> Result<(), String> {
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_stream_survives_its_key_and_no_other_key_is_taken_for_the_audit_stream() {
+        let streams = [
+            StreamId::Acceptance(AcceptanceId::from_bytes([1; 16])),
+            StreamId::Run(RunId::from_bytes([2; 16])),
+            StreamId::Audit,
+        ];
+        for stream in streams {
+            assert_eq!(StreamId::from_key(&stream.to_key()), Some(stream));
+        }
+        let mut other = StreamId::Audit.to_key();
+        other[16] = 1;
+        assert_eq!(StreamId::from_key(&other), None);
     }
 }

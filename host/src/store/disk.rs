@@ -50,6 +50,8 @@ use std::{
     thread,
 };
 
+use bytes::Bytes;
+use sled::Tree;
 use tokio::sync::{Semaphore, oneshot};
 
 pub use self::{
@@ -61,17 +63,20 @@ use self::{
     blobs::BlobFiles,
     committer::{Committer, Engine, Message},
     durability::Durability,
-    fault::guarded,
+    fault::{Fault, guarded},
     handle::{Handle, QUEUE_KIB_LIMIT},
     opening::{Opened, Paths},
     shared::Shared,
     space::Space,
 };
-use crate::ports::{
-    blobs::Blobs,
-    clock::Clock,
-    journal::{Journal, ReadError},
-    records::Records,
+use crate::{
+    policy::chain::{self, Header},
+    ports::{
+        blobs::Blobs,
+        clock::Clock,
+        journal::{Journal, Position, ReadError},
+        records::Records,
+    },
 };
 
 /// A store on disk. Cheap to clone; [`Store::close`] it before the process ends.
@@ -198,6 +203,55 @@ impl Store {
         Ok(proven.map_err(|error| ReadError::Unavailable { reason: error.to_string() })??)
     }
 
+    /// Opens a copy of a store that no process has open, made in an empty directory, so that looking at a store does not
+    /// alter it. Blobs are not copied: they are read where they are. Blocks.
+    ///
+    /// # Errors
+    /// As [`OpenError`] says, of the store or of the copy.
+    pub fn open_copy(dir: &Path, copy: &Path, clock: Arc<dyn Clock>) -> Result<Self, OpenError> {
+        let original = Paths::new(dir);
+        opening::copy(&original, &Paths::new(copy))?;
+        let mut store = Self::open(copy, clock)?;
+        store.blobs = Arc::new(BlobFiles::beside(original.blobs));
+        Ok(store)
+    }
+
+    /// At most `limit` headers of durable batches after one, in order; empty at the end.
+    ///
+    /// # Errors
+    /// If stored bytes are damaged or the store is closed.
+    pub async fn headers(&self, after: u64, limit: u64) -> Result<Vec<Header>, ReadError> {
+        let (last, _) = chain::place(self.handle.shared.durable());
+        let last = last.min(after.saturating_add(limit));
+        self.look(move |tree| (after + 1..=last).map(|number| Ok(whole_batch(tree, number)?.0)).collect()).await
+    }
+
+    /// A durable batch as it is stored: its header, and the frame of each append. Absent after the end.
+    ///
+    /// # Errors
+    /// If stored bytes are damaged or the store is closed.
+    pub async fn batch(&self, number: u64) -> Result<Option<(Header, Vec<Bytes>)>, ReadError> {
+        if number == 0 || number > chain::place(self.handle.shared.durable()).0 {
+            return Ok(None);
+        }
+        let read = move |tree: &Tree| {
+            let (header, positions) = whole_batch(tree, number)?;
+            let frames: Result<_, Fault> = positions.map(|position| reading::frame_at(tree, position)).collect();
+            Ok(Some((header, frames?)))
+        };
+        self.look(read).await
+    }
+
+    /// Looks at the tree on a thread that may block.
+    async fn look<T: Send + 'static>(
+        &self,
+        look: impl FnOnce(&Tree) -> Result<T, Fault> + Send + 'static,
+    ) -> Result<T, ReadError> {
+        let tree = self.handle.shared.tree()?;
+        let done = tokio::task::spawn_blocking(move || guarded(|| look(&tree))).await;
+        Ok(done.map_err(|error| ReadError::Unavailable { reason: error.to_string() })??)
+    }
+
     /// Takes no more writes, commits those that wait, and closes; afterwards the directory can be opened again.
     ///
     /// # Errors
@@ -208,4 +262,11 @@ impl Store {
         self.handle.queue.send(Message::Close(reply)).map_err(|_| closed_already())?;
         closed.await.map_err(|_| closed_already())?
     }
+}
+
+/// The header of a batch that must be there, and where its appends are.
+fn whole_batch(tree: &Tree, number: u64) -> Result<(Header, impl Iterator<Item = Position>), Fault> {
+    let missing = || Fault::damaged(format!("group {number}"), "its header is missing");
+    let header = reading::header(tree, number)?.ok_or_else(missing)?;
+    Ok((header, (0..header.appends).map(move |index| layout::position(number, index))))
 }

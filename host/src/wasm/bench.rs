@@ -3,18 +3,31 @@
 
 use std::time::Instant;
 
-use super::{Sandbox, answer, bindings::envelope, call, call_state::CallState, component, request};
+use super::{
+    Sandbox, answer,
+    bindings::{connector, envelope},
+    call,
+    call_state::CallState,
+    component, request,
+};
 use crate::{
-    model::id::Digest,
-    ports::invoker::{CallError, Invocation, LoadError, Work},
+    model::{id::Digest, json::Json},
+    ports::invoker::{CallError, Invocation, LoadError, StepContext, Work},
 };
 
-/// A pure call with its arguments in the guest's form, ready to be made again and again.
+/// A call with its arguments in the guest's form, ready to be made again and again.
 pub struct Bare<'a> {
     sandbox: &'a Sandbox,
     call: Invocation,
-    input: Vec<u8>,
-    step: envelope::Step,
+    input_bytes: usize,
+    arguments: Arguments,
+}
+
+enum Arguments {
+    Transform(Vec<u8>, envelope::Step),
+    Rule(Vec<u8>, envelope::Step),
+    Score(Vec<u8>, envelope::Step),
+    Invoke(connector::Call),
 }
 
 impl Sandbox {
@@ -35,15 +48,32 @@ impl Sandbox {
         self.cache.load(&self.engine, digest).is_ok()
     }
 
-    /// Prepares a bare call of a transform, rule or scorer that is loaded.
+    /// Prepares a bare call of a transform, rule, scorer or connector that is loaded; none for anything else.
     #[must_use]
     pub fn bare(&self, call: Invocation) -> Option<Bare<'_>> {
-        let (Work::Transform { input, step } | Work::Rule { input, step } | Work::Score { input, step }) = &call.work
-        else {
-            return None;
+        let pure =
+            |input: &Json, step: &StepContext| (input.as_bytes().to_vec(), request::step(step.clone(), call.now));
+        let arguments = match &call.work {
+            Work::Transform { input, step } => {
+                let (input, step) = pure(input, step);
+                Arguments::Transform(input, step)
+            }
+            Work::Rule { input, step } => {
+                let (input, step) = pure(input, step);
+                Arguments::Rule(input, step)
+            }
+            Work::Score { input, step } => {
+                let (input, step) = pure(input, step);
+                Arguments::Score(input, step)
+            }
+            Work::Invoke { operation, input, idempotency_key, attempt, step, .. } => {
+                let step = request::step(step.clone(), call.now);
+                let (operation, key) = (operation.clone(), idempotency_key.clone());
+                Arguments::Invoke(request::call(operation, input.as_bytes(), key, *attempt, step))
+            }
+            Work::Receive { .. } | Work::Poll { .. } | Work::Fetch { .. } => return None,
         };
-        let (input, step) = (input.as_bytes().to_vec(), request::step(step.clone(), call.now));
-        Some(Bare { sandbox: self, call, input, step })
+        Some(Bare { sandbox: self, input_bytes: request::input_bytes(&call.work), call, arguments })
     }
 }
 
@@ -59,23 +89,27 @@ impl Bare<'_> {
         let state = CallState::new(&self.call, self.call.authority.clone(), None, Instant::now());
         let engine = &self.sandbox.engine;
         let trap = |error: wasmtime::Error| CallError::Trap { message: format!("{error:?}") };
-        let mut store = call::new_store(engine, state, limits, limits.fuel(self.input.len())).map_err(trap)?;
+        let mut store = call::new_store(engine, state, limits, limits.fuel(self.input_bytes)).map_err(trap)?;
         let instance = loaded.pre.instantiate_async(&mut store).await.map_err(trap)?;
         let absent = || unavailable("it does not export that interface");
         let exports = &loaded.exports;
         let failed = |failure| answer::failure(failure, true);
-        match &self.call.work {
-            Work::Transform { .. } => {
+        match &self.arguments {
+            Arguments::Transform(input, step) => {
                 let guest = exports.transform.as_ref().ok_or_else(absent)?.load(&mut store, &instance).map_err(trap)?;
-                guest.call_apply(&mut store, &self.input, &self.step).await.map_err(trap)?.map(drop).map_err(failed)
+                guest.call_apply(&mut store, input, step).await.map_err(trap)?.map(drop).map_err(failed)
             }
-            Work::Rule { .. } => {
+            Arguments::Rule(input, step) => {
                 let guest = exports.rule.as_ref().ok_or_else(absent)?.load(&mut store, &instance).map_err(trap)?;
-                guest.call_evaluate(&mut store, &self.input, &self.step).await.map_err(trap)?.map(drop).map_err(failed)
+                guest.call_evaluate(&mut store, input, step).await.map_err(trap)?.map(drop).map_err(failed)
             }
-            _ => {
+            Arguments::Score(input, step) => {
                 let guest = exports.scorer.as_ref().ok_or_else(absent)?.load(&mut store, &instance).map_err(trap)?;
-                guest.call_score(&mut store, &self.input, &self.step).await.map_err(trap)?.map(drop).map_err(failed)
+                guest.call_score(&mut store, input, step).await.map_err(trap)?.map(drop).map_err(failed)
+            }
+            Arguments::Invoke(call) => {
+                let guest = exports.connector.as_ref().ok_or_else(absent)?.load(&mut store, &instance).map_err(trap)?;
+                guest.call_invoke(&mut store, call).await.map_err(trap)?.map(drop).map_err(failed)
             }
         }
     }

@@ -11,7 +11,7 @@ use crate::{
         test_hub::{Ground, HandClock},
     },
     flow::view,
-    model::{event::Event, json::Json},
+    model::{audit::Cause, event::Event, json::Json},
     ports::{invoker::Invoker, journal::StreamId},
     wasm::Sandbox,
 };
@@ -27,7 +27,7 @@ async fn emit(event_type: &str, data: Value) -> (String, Vec<String>) {
          trigger: [{{ event: test.said.v1 }}]\nkey: event.id\nsteps:\n  - emit: {event_type}\n    data: ${{ event.data }}\n"
     );
     let base = installer.load().await.expect("loads");
-    let installed = installer.pipeline(&base, "echo", &text).await.expect("installs");
+    let installed = installer.pipeline(&base, &Cause::hub("a test"), "echo", &text).await.expect("installs");
     let shared = ground.hub(installed.unwrap_or_else(Installation::default));
     let event = Event {
         id: "1".to_owned(),

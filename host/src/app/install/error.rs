@@ -1,6 +1,7 @@
 //! Why something is not installed, and what to do about it.
 
 use crate::{
+    app::audit::AuditError,
     flow::{language::Diagnostic, plan::compile},
     model::id::Digest,
     ports::{blobs::BlobError, invoker::LoadError, records::RecordError},
@@ -79,6 +80,13 @@ pub enum InstallError {
         /// Why.
         #[from]
         source: RecordError,
+    },
+    /// The audit log does not take it, or the store does not take what was recorded there.
+    #[error("cannot be changed")]
+    Audit {
+        /// Why.
+        #[from]
+        source: AuditError,
     },
     /// The store does not take the component.
     #[error("the component cannot be stored")]

@@ -10,6 +10,7 @@ use crate::{
         test_hub::{Ground, HandClock},
         triggers::Board,
     },
+    model::audit::Cause,
     ports::invoker::Invoker,
     wasm::Sandbox,
 };
@@ -35,7 +36,10 @@ async fn ground(now: &str) -> (Ground, tempfile::TempDir) {
 
 async fn hub(ground: &Ground) -> Arc<Shared> {
     let installer = ground.installer();
-    let installed = installer.pipeline(&Installation::default(), "nightly", NIGHTLY).await.expect("installs");
+    let installed = installer
+        .pipeline(&Installation::default(), &Cause::hub("a test"), "nightly", NIGHTLY)
+        .await
+        .expect("installs");
     let installation = match installed {
         Some(installation) => installation,
         None => installer.load().await.expect("loads"),

@@ -84,7 +84,14 @@ pub(super) async fn ready(State(surface): State<Surface>) -> Result<Json<Ready>,
 pub(super) async fn metrics(State(surface): State<Surface>) -> Result<Response, Problem> {
     let handle =
         surface.options.metrics.ok_or_else(|| Problem::new(Code::MetricsOff, "this hub collects no metrics"))?;
+    metrics::gauge!("process_cpu_seconds_total").set(cpu_seconds());
     // Without this, what histograms collect between two looks is kept for ever.
     handle.run_upkeep();
     Ok(([(header::CONTENT_TYPE, PROMETHEUS)], handle.render()).into_response())
+}
+
+/// Processor time that this process has used, seconds.
+fn cpu_seconds() -> f64 {
+    let used = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+    std::time::Duration::try_from(used).unwrap_or_default().as_secs_f64()
 }

@@ -5,7 +5,7 @@ use axum::Json;
 use serde_json::Value;
 use utoipa::{OpenApi, ToSchema};
 
-use super::{catalog, events, health, runs, webhooks};
+use super::{audit, catalog, events, health, runs, webhooks};
 use crate::net::problem::Document;
 
 /// The description.
@@ -25,6 +25,8 @@ use crate::net::problem::Document;
         runs::stream,
         catalog::plugins,
         catalog::pipelines,
+        audit::list,
+        audit::explain,
         health::live,
         health::ready,
         health::metrics,
@@ -36,6 +38,7 @@ use crate::net::problem::Document;
         (name = "webhooks", description = "Signed deliveries of other systems"),
         (name = "runs", description = "What became of it"),
         (name = "catalog", description = "What is installed"),
+        (name = "audit", description = "Who changed what runs"),
         (name = "health", description = "For whoever keeps the hub running"),
     )
 )]
@@ -143,4 +146,33 @@ pub(super) struct PipelineViewDoc {
     steps: Vec<String>,
     /// The text as it was accepted.
     text: String,
+}
+
+/// A change to what runs.
+#[derive(ToSchema)]
+#[schema(as = AuditRecord)]
+#[expect(dead_code, reason = "described, never made")]
+pub(super) struct AuditLineDoc {
+    /// Its number among the audit records, from 1, without gaps.
+    sequence: u64,
+    /// When, RFC 3339.
+    time: String,
+    /// Who: `operator:config` for the configuration file, `hub` for the hub itself.
+    actor: String,
+    /// What was done, as `thing.verb`.
+    #[schema(example = "connection.set")]
+    action: String,
+    /// To what.
+    #[schema(example = "connection/erp")]
+    subject: String,
+    /// Digest of what was there; absent: nothing.
+    before: Option<String>,
+    /// Digest of what is there from then on; absent: nothing.
+    after: Option<String>,
+    /// Why.
+    reason: String,
+    /// The batch of the journal that it lies in.
+    batch: u64,
+    /// Which append of that batch, from 0.
+    append: u64,
 }

@@ -1,5 +1,6 @@
 //! The surface through real HTTP, before a hub that is only as clever as the tests need.
 
+mod audit;
 mod bad_input;
 mod connections;
 mod good_input;
@@ -23,8 +24,10 @@ use tokio::sync::oneshot;
 use super::{Options, ServeError, listen, serve};
 use crate::{
     model::{
+        audit::{AuditLine, AuditRecord},
         connection::{SecretRef, WebhookSource},
         event::Event,
+        explanation::Explanation,
         id::{AcceptanceId, Digest, RunId},
         json::Json,
         limits::Usage,
@@ -34,8 +37,8 @@ use crate::{
     net::client::send,
     ports::{
         hub::{
-            AcceptError, Acceptance, ActError, ControlRequest, Decision, Delivered, Hub, PipelineView, PluginView,
-            Question, QuestionFilter, Readiness, RunFilter, WebhookError,
+            AcceptError, Acceptance, ActError, AuditFilter, ControlRequest, Decision, Delivered, Hub, PipelineView,
+            PluginView, Question, QuestionFilter, Readiness, RunFilter, WebhookError,
         },
         invoker::{Delivery, WebhookReply},
     },
@@ -226,6 +229,32 @@ impl Hub for Fake {
 
     fn pipelines(&self) -> Vec<PipelineView> {
         Vec::new()
+    }
+
+    fn audit(&self, filter: AuditFilter) -> BoxFuture<'_, Result<Vec<AuditLine>, String>> {
+        if self.sick {
+            return ready(Err("the journal is damaged".to_owned())).boxed();
+        }
+        let line = |sequence: u64| AuditLine {
+            sequence,
+            record: AuditRecord {
+                time: Timestamp::from_millis(0),
+                actor: "operator:config".into(),
+                action: "connection.set".into(),
+                subject: "connection/erp".into(),
+                before: None,
+                after: Some(Digest::of(b"")),
+                reason: "declared".into(),
+            },
+            batch: sequence,
+            append: 0,
+        };
+        let lines = (1..=3).rev().map(line).filter(|line| filter.suits(line)).take(filter.limit);
+        ready(Ok(lines.collect())).boxed()
+    }
+
+    fn explain(&self, key: String) -> BoxFuture<'_, Result<Explanation, String>> {
+        ready(Ok(Explanation { key, runs: Vec::new() })).boxed()
     }
 
     fn readiness(&self) -> Readiness {

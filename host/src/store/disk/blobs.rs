@@ -37,6 +37,11 @@ impl BlobFiles {
         Ok(Self { dir })
     }
 
+    /// A folder of another store, which is only read and need not be there.
+    pub(super) fn beside(dir: PathBuf) -> Self {
+        Self { dir }
+    }
+
     fn path(&self, digest: Digest) -> PathBuf {
         let text = digest.to_string();
         self.dir.join(text.strip_prefix("sha256:").unwrap_or(&text))

@@ -278,6 +278,14 @@ fn copy_dir(from: &Path, to: &Path) -> io::Result<()> {
     Ok(())
 }
 
+/// Copies a store that no process has open, without its blobs. Nothing of the original is changed.
+pub(super) fn copy(from: &Paths, to: &Paths) -> Result<(), OpenError> {
+    let _lock = lock(from)?;
+    copy_dir(&from.journal, &to.journal).map_err(io_error(&from.journal))?;
+    fs::copy(&from.head, &to.head).map_err(io_error(&from.head))?;
+    Ok(())
+}
+
 fn snapshots(journal: &Path) -> io::Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     for entry in fs::read_dir(journal)? {

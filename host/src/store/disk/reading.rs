@@ -44,6 +44,14 @@ fn unframe(tree: &Tree, position: Position, first: &[u8]) -> Result<Framed, Faul
     Ok(framed)
 }
 
+/// The frame at a position, as it is stored.
+pub(super) fn frame_at(tree: &Tree, position: Position) -> Result<Bytes, Fault> {
+    let place = || format!("position {}", position.0);
+    let first = tree.get(layout::append_key(position))?;
+    let first = first.ok_or_else(|| Fault::damaged(place(), "the append is missing"))?;
+    assemble(tree, &first, position.0, place)
+}
+
 /// The append at a position.
 pub(super) fn append_at(tree: &Tree, position: Position) -> Result<Framed, Fault> {
     let found = append_if_there(tree, position)?;

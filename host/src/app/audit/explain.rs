@@ -1,0 +1,147 @@
+//! Answers, for an order: which versions decided it, who allowed each, and what could they touch?
+//!
+//! A run names the digest and grant revision of each step. The audit record that allowed them is found by subject and
+//! time: the newest one before. For a grant that is exact rather than likely, because its revision is a place in the
+//! journal, and the audit record of a change lies before the change. What a version could touch is read from the
+//! document that its audit record names, so it is what was granted then, not what is granted now.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use serde::{Deserialize, de::DeserializeOwned};
+
+use super::{Audit, AuditError};
+use crate::{
+    model::{
+        audit::AuditLine,
+        connection::{Auth, Connection},
+        entry::{PipelineUse, PluginUse},
+        explanation::{ExplainedConnection, ExplainedRun, ExplainedStep, Explanation, HttpTouch, Touches},
+        id::Digest,
+        manifest::Manifest,
+        run::{RunView, StepView},
+        timestamp::Timestamp,
+    },
+    policy::chain,
+    ports::{hub::AuditFilter, journal::Position},
+};
+
+/// What stands for a connection's base URL in a manifest.
+const BASE_URL: &str = "${connection.base_url}";
+
+/// The part of a plugin's record that says what it may touch.
+#[derive(Deserialize)]
+struct PluginDocument {
+    manifest: String,
+    digest: Digest,
+}
+
+/// Explains the runs about a key, which are given whole.
+///
+/// # Errors
+/// If the audit log cannot be read.
+pub async fn explain(audit: &Audit, key: String, runs: Vec<RunView>) -> Result<Explanation, AuditError> {
+    let newest_first = audit.list(&AuditFilter { limit: usize::MAX, ..AuditFilter::default() }).await?;
+    let log = Log { audit, newest_first };
+    let mut explained = Vec::with_capacity(runs.len());
+    for view in runs {
+        explained.push(log.run(view).await?);
+    }
+    explained.sort_by_key(|run| run.started);
+    Ok(Explanation { key, runs: explained })
+}
+
+struct Log<'a> {
+    audit: &'a Audit,
+    newest_first: Vec<AuditLine>,
+}
+
+impl Log<'_> {
+    /// The newest record of a subject that suits. What was recorded and not made is no permission.
+    fn newest(&self, subject: &str, suits: impl Fn(&AuditLine) -> bool) -> Option<AuditLine> {
+        let about = self.newest_first.iter().filter(|line| line.record.subject == subject);
+        let made = about.filter(|line| !line.record.action.ends_with(".abandoned"));
+        made.into_iter().find(|line| suits(line)).cloned()
+    }
+
+    async fn document<T: DeserializeOwned>(&self, line: Option<&AuditLine>) -> Result<Option<T>, AuditError> {
+        let Some(digest) = line.and_then(|line| line.record.after) else { return Ok(None) };
+        let document = self.audit.document(digest).await?;
+        Ok(document.and_then(|document| serde_json::from_slice(&document).ok()))
+    }
+
+    async fn run(&self, view: RunView) -> Result<ExplainedRun, AuditError> {
+        let summary = view.summary;
+        let (name, version) = (summary.pipeline, summary.pipeline_version);
+        let by_then = |time: Timestamp| move |line: &AuditLine| line.record.time <= time;
+        let accepted_by = self.newest(&format!("pipeline/{name}/{version}"), by_then(summary.started));
+        let activated_by = self.newest(&format!("active/{name}"), by_then(summary.started));
+        let mut steps = Vec::new();
+        for step in view.steps {
+            if let Some(plugin) = step.plugin.clone() {
+                steps.push(self.step(&name, step, plugin).await?);
+            }
+        }
+        let pipeline = PipelineUse { name, version, digest: view.pipeline_digest };
+        let (run, state, started) = (summary.id, summary.state, summary.started);
+        Ok(ExplainedRun { run, state, started, pipeline, accepted_by, activated_by, steps })
+    }
+
+    async fn step(&self, pipeline: &str, step: StepView, plugin: Arc<PluginUse>) -> Result<ExplainedStep, AuditError> {
+        let subject = format!("plugin/{}/{}", plugin.id, plugin.version);
+        let installed_by = self.newest(&subject, |line| line.record.time <= step.started);
+        let document: Option<PluginDocument> = self.document(installed_by.as_ref()).await?;
+        let document = document.filter(|document| document.digest == plugin.digest);
+        let manifest: Option<Manifest> = document.and_then(|document| toml::from_str(&document.manifest).ok());
+        let (mut connection, mut settings) = (None, None);
+        if plugin.grant > 0 {
+            let alias = step.operation.as_deref().and_then(|operation| operation.split('#').next()).unwrap_or_default();
+            let (found, granted) = self.connection(pipeline, alias, plugin.grant, step.started).await?;
+            (connection, settings) = (Some(found), granted);
+        }
+        let touches = manifest.map(|manifest| touches(&manifest, settings.as_ref()));
+        let StepView { path, kind, operation, decision, .. } = step;
+        let plugin = PluginUse::clone(&plugin);
+        Ok(ExplainedStep { path, kind, operation, decision, plugin, installed_by, connection, touches })
+    }
+
+    /// The connection that a pipeline's name stood for, as it was under a grant revision.
+    async fn connection(
+        &self,
+        pipeline: &str,
+        alias: &str,
+        grant: u64,
+        time: Timestamp,
+    ) -> Result<(ExplainedConnection, Option<Connection>), AuditError> {
+        let bound_by = self.newest(&format!("binding/{pipeline}"), |line| line.record.time <= time);
+        let names: Option<BTreeMap<String, String>> = self.document(bound_by.as_ref()).await?;
+        let name = names.and_then(|names| names.get(alias).cloned()).unwrap_or_else(|| alias.to_owned());
+        let (granted_in, _) = chain::place(Position(grant));
+        let granted_by = self.newest(&format!("connection/{name}"), |line| line.batch < granted_in);
+        let settings: Option<Connection> = self.document(granted_by.as_ref()).await?;
+        let base_url = settings.as_ref().map(|settings| settings.base_url.clone());
+        let allow_addresses = settings.as_ref().map(|settings| settings.allow_addresses.clone()).unwrap_or_default();
+        Ok((ExplainedConnection { name, granted_by, bound_by, base_url, allow_addresses }, settings))
+    }
+}
+
+/// What a manifest asked for, as a connection granted it. Without a connection, a plugin touches nothing.
+fn touches(manifest: &Manifest, settings: Option<&Connection>) -> Touches {
+    let Some(settings) = settings else { return Touches::default() };
+    let http = manifest.capabilities.http.iter().map(|capability| HttpTouch {
+        origin: capability.origin.replace(BASE_URL, &settings.base_url),
+        methods: capability.methods.clone(),
+        reason: capability.reason.clone(),
+        authenticated: capability.authenticate,
+    });
+    let mut secrets: Vec<String> =
+        settings.secrets.iter().map(|(name, reference)| format!("{name} ({reference})")).collect();
+    secrets.extend(match &settings.auth {
+        Auth::None => None,
+        Auth::Basic { user, password } => Some(format!("basic authentication of `{user}` ({password})")),
+        Auth::Bearer { token } => Some(format!("bearer token ({token})")),
+        Auth::OAuth2ClientCredentials { client_id, client_secret, .. } => {
+            Some(format!("OAuth 2 client `{client_id}` ({client_secret})"))
+        }
+    });
+    Touches { http: http.collect(), state: manifest.capabilities.state.clone(), secrets }
+}

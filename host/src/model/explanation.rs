@@ -1,0 +1,100 @@
+//! Which versions decided what a key stands for, such as an order; who allowed each; what each could touch. Derived
+//! from the journal's runs and audit records, never stored.
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    audit::AuditLine,
+    entry::{PipelineUse, PluginUse},
+    id::RunId,
+    run::RunState,
+    timestamp::Timestamp,
+};
+
+/// What is known about a key.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Explanation {
+    /// The key.
+    pub key: String,
+    /// Its runs, oldest first.
+    pub runs: Vec<ExplainedRun>,
+}
+
+/// One run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ExplainedRun {
+    /// The run.
+    pub run: RunId,
+    /// Where it stands.
+    pub state: RunState,
+    /// When it was started.
+    pub started: Timestamp,
+    /// Exactly which pipeline.
+    pub pipeline: PipelineUse,
+    /// Who accepted that version of the pipeline.
+    pub accepted_by: Option<AuditLine>,
+    /// Who made it the one that new runs start on.
+    pub activated_by: Option<AuditLine>,
+    /// The steps that a plugin took, in the order in which they began.
+    pub steps: Vec<ExplainedStep>,
+}
+
+/// One step that a plugin took.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ExplainedStep {
+    /// Its path within the pipeline.
+    pub path: String,
+    /// `transform`, `rule`, `score` or `call`.
+    pub kind: String,
+    /// For a call: `name#operation`.
+    pub operation: Option<String>,
+    /// What it decided or recommended.
+    pub decision: Option<String>,
+    /// What ran: plugin, version, digest, contract, grant revision.
+    pub plugin: PluginUse,
+    /// Who installed that version.
+    pub installed_by: Option<AuditLine>,
+    /// Through which connection it ran; absent: it is pure and touches nothing.
+    pub connection: Option<ExplainedConnection>,
+    /// What it could touch; absent: nothing says so, because its installation was never recorded.
+    pub touches: Option<Touches>,
+}
+
+/// A connection as it was under a grant revision.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ExplainedConnection {
+    /// Its name.
+    pub name: String,
+    /// Who granted it as it was then.
+    pub granted_by: Option<AuditLine>,
+    /// Who bound it to the pipeline.
+    pub bound_by: Option<AuditLine>,
+    /// Where the remote was.
+    pub base_url: Option<String>,
+    /// Private addresses that it could reach all the same.
+    pub allow_addresses: Vec<String>,
+}
+
+/// What a plugin could touch.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Touches {
+    /// Where it could send HTTP requests.
+    pub http: Vec<HttpTouch>,
+    /// Buckets of durable state.
+    pub state: Vec<String>,
+    /// Secrets that were used for it or by it, by name and reference; never their values.
+    pub secrets: Vec<String>,
+}
+
+/// A place that requests could go to.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct HttpTouch {
+    /// `scheme://host`, with the connection's base URL put in.
+    pub origin: String,
+    /// HTTP methods.
+    pub methods: Vec<String>,
+    /// Why, as the plugin says.
+    pub reason: String,
+    /// Whether the hub added the connection's authentication.
+    pub authenticated: bool,
+}
