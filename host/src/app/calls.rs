@@ -79,6 +79,9 @@ pub(super) async fn invoke(shared: &Arc<Shared>, installation: &Installation, ru
 
 /// Calls a connector's operation, with the authority of its connection and no more.
 pub(super) async fn call(shared: &Arc<Shared>, installation: &Installation, run: &Caller, call: Call) -> Answer {
+    if let Err(failure) = shared.effects.allowed(&shared.stopping).await {
+        return refused(call.instance, failure);
+    }
     let open = match installation.connection(&run.plan.pipeline.name, &call.connection) {
         Ok(open) => Arc::clone(open),
         Err(problem) => {

@@ -8,7 +8,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::inbox::People;
+use super::{inbox::People, retention::Retention};
 use crate::model::connection::{Connection, WebhookSource};
 
 /// The file's name.
@@ -38,6 +38,9 @@ pub struct Config {
     /// Groups of people, and who stands in for whom.
     #[serde(default)]
     pub people: People,
+    /// How long things are kept.
+    #[serde(default)]
+    pub retention: Retention,
 }
 
 /// Why a configuration cannot be used.

@@ -1,5 +1,7 @@
 //! The running hub: what is wired together at start, and what the surfaces ask of it.
 
+mod keep;
+
 use std::{
     path::{Path, PathBuf},
     sync::Arc,
@@ -21,6 +23,7 @@ use super::{
     clock::SystemClock,
     config::Config,
     contracts::Library,
+    effects::Effects,
     facts::{Facts, FactsError},
     identity,
     inbox::Inbox,
@@ -31,6 +34,7 @@ use super::{
     package::{Package, PackageError},
     people, polls,
     queues::{Queue, Queues},
+    retention::Retention,
     runner::{self, Shared, Turns},
     schedules,
     secrets::LocalSecrets,
@@ -53,8 +57,8 @@ use crate::{
     ports::{
         clock::Clock,
         hub::{
-            AcceptError, Acceptance, ActError, AuditFilter, ControlRequest, Decision, Delivered, Hub as HubPort,
-            PipelineView, PluginView, Question, QuestionFilter, Readiness, RunFilter, WebhookError,
+            AcceptError, Acceptance, ActError, AuditFilter, BackupMade, ControlRequest, Decision, Delivered,
+            Hub as HubPort, PipelineView, PluginView, Question, QuestionFilter, Readiness, RunFilter, WebhookError,
         },
         invoker::{Delivery, Invoker},
         journal::{Position, StreamId},
@@ -156,6 +160,8 @@ pub struct Hub {
     triggers: Arc<Board>,
     audit: Arc<Audit>,
     checkpoints: Arc<Checkpoints>,
+    data: Arc<Path>,
+    retention: Arc<ArcSwap<Retention>>,
 }
 
 impl Hub {
@@ -205,13 +211,24 @@ impl Hub {
             mailbox: Mailbox::default(),
             queues: Queues::default(),
             inbox: Inbox::default(),
+            effects: Effects::of(data),
             grace: system_clock.now().plus_millis(CATCH_UP_MS),
             turns: Turns::default(),
             stopping: CancellationToken::new(),
             tasks: TaskTracker::new(),
         });
         let triggers = Arc::default();
-        Ok(Self { shared, installer: Arc::new(installer), store, clock: system_clock, triggers, audit, checkpoints })
+        Ok(Self {
+            shared,
+            installer: Arc::new(installer),
+            store,
+            clock: system_clock,
+            triggers,
+            audit,
+            checkpoints,
+            data: data.into(),
+            retention: Arc::default(),
+        })
     }
 
     /// Installs what an operator declares. What is there already is left as it is.
@@ -219,6 +236,7 @@ impl Hub {
     /// # Errors
     /// As [`StartError`] says; what came before the refused part stays installed.
     pub async fn apply(&self, config: &Config) -> Result<(), StartError> {
+        self.retention.store(Arc::new(config.retention));
         let cause = Cause::config("declared in the configuration that the hub was started with");
         for folder in &config.plugins {
             let package = Package::read(folder)?;
@@ -329,6 +347,9 @@ impl Hub {
             tracing::warn!(problem, "a secret cannot be read: what needs it will fail");
         }
         self.shared.tasks.spawn(self.clone().keep_signing());
+        self.shared.tasks.spawn(self.clone().keep_archiving());
+        let (task, data) = (Arc::clone(&self.shared), self.data.to_path_buf());
+        self.shared.tasks.spawn(async move { task.effects.watch(data, &*task.clock, &task.stopping).await });
         let shared = &self.shared;
         let mut accepted = Vec::new();
         let mut after = Position::default();
@@ -569,9 +590,39 @@ impl HubPort for Hub {
         .boxed()
     }
 
+    fn back_up(&self, target: PathBuf) -> BoxFuture<'_, Result<BackupMade, String>> {
+        let (hub, path) = (self.clone(), target);
+        // In a task of its own: whoever asked may not wait so long.
+        let task = self.shared.tasks.spawn(async move {
+            let made = hub.back_up(&path).await;
+            made.map_err(|error| {
+                tracing::error!(error = &error as &dyn std::error::Error, "a backup failed");
+                let mut text = error.to_string();
+                let mut source = std::error::Error::source(&error);
+                while let Some(cause) = source {
+                    text = format!("{text}: {cause}");
+                    source = cause.source();
+                }
+                text
+            })
+        });
+        async move {
+            let made = task.await.map_err(|error| error.to_string())??;
+            let bytes = made.files.iter().map(|held| held.bytes).sum();
+            Ok(BackupMade { group: made.group, appends: made.appends, bytes, paused_ms: made.paused_ms })
+        }
+        .boxed()
+    }
+
     fn readiness(&self) -> Readiness {
         let journal = self.shared.facts.health();
         let room = self.shared.facts.room();
+        // They are no reason to refuse events: what comes in waits with the rest.
+        let effects = if self.shared.effects.are_paused() {
+            "paused after a restore: compare the remotes, then run `crossdock backup reconciled`".to_owned()
+        } else {
+            "ok".to_owned()
+        };
         let stopping = self.shared.stopping.is_cancelled();
         let installation = self.shared.installation.load();
         let mut unbound = Vec::new();
@@ -596,6 +647,7 @@ impl HubPort for Hub {
             ("secrets".to_owned(), secrets),
             ("runs".to_owned(), stuck),
             ("journal".to_owned(), journal.clone().err().unwrap_or_else(ok)),
+            ("effects".to_owned(), effects),
             ("space".to_owned(), room.clone().err().unwrap_or_else(ok)),
             ("bindings".to_owned(), if unbound.is_empty() { ok() } else { unbound.join("; ") }),
             ("triggers".to_owned(), triggers),

@@ -231,6 +231,7 @@ impl Job {
     /// Asks the connector for one page, with the authority of its connection and no more.
     async fn ask(&self, cursor: Option<String>) -> Result<Page, String> {
         let (shared, open) = (&self.shared, &self.open);
+        shared.effects.allowed(&shared.stopping).await.map_err(|failure| failure.to_string())?;
         let authority = calls::authority(shared, open, POLL).map_err(|failure| failure.to_string())?;
         // A remote that hangs holds its own connection's calls and nobody else's.
         let _own = open.bulkhead.acquire().await.ok();

@@ -47,6 +47,9 @@ impl Serve {
         } else {
             out.say(format!("listening on http://{address}, data in {}", self.data.display()));
         }
+        if crate::app::effects::marker(&self.data).exists() && !out.is_json() {
+            out.say(super::backup::said(&self.data));
+        }
         let options = server::Options { metrics: Some(metrics), ..server::Options::default() };
         let served = server::serve(listener, Arc::new(hub.clone()), options, ending(&hub)).await;
         let failed = hub.failure();

@@ -13,9 +13,11 @@
 //! | `runs` | runs, and their live stream |
 //! | `catalog` | plugins and pipelines |
 //! | `audit` | the audit log |
+//! | `admin` | backups |
 //! | `health` | liveness, readiness, metrics |
 //! | `openapi` | the description of all this |
 
+mod admin;
 mod answer;
 mod attend;
 mod audit;
@@ -167,6 +169,7 @@ fn routes() -> Vec<Route> {
         ("/v1/pipelines", &["get"], get(catalog::pipelines)),
         ("/v1/audit", &["get"], get(audit::list)),
         ("/v1/audit/explain", &["get"], get(audit::explain)),
+        ("/v1/admin/backup", &["post"], post(admin::backup)),
         ("/health/live", &["get"], get(health::live)),
         ("/health/ready", &["get"], get(health::ready)),
         ("/metrics", &["get"], get(health::metrics)),

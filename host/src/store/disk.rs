@@ -17,6 +17,7 @@
 //! - After a commit failed, nothing is written through that opening of the database again: `recovery.rs`.
 
 mod archive;
+mod backup;
 mod blobs;
 mod committer;
 mod durability;
@@ -59,7 +60,7 @@ pub use self::{
     verify::Verified,
 };
 use self::{
-    archive::Folder,
+    archive::{Folder, Frames},
     blobs::BlobFiles,
     committer::{Committer, Engine, Message},
     durability::Durability,
@@ -85,6 +86,7 @@ pub struct Store {
     handle: Handle,
     blobs: Arc<BlobFiles>,
     paths: Paths,
+    frames: Arc<Frames>,
     #[cfg(test)]
     fail_sync: Arc<std::sync::atomic::AtomicBool>,
 }
@@ -155,6 +157,7 @@ impl Store {
             handle,
             blobs,
             paths,
+            frames: Arc::default(),
             #[cfg(test)]
             fail_sync,
         })
@@ -213,6 +216,7 @@ impl Store {
         opening::copy(&original, &Paths::new(copy))?;
         let mut store = Self::open(copy, clock)?;
         store.blobs = Arc::new(BlobFiles::beside(original.blobs));
+        store.handle.archive = Folder::new(original.archive);
         Ok(store)
     }
 
@@ -234,9 +238,14 @@ impl Store {
         if number == 0 || number > chain::place(self.handle.shared.durable()).0 {
             return Ok(None);
         }
+        let (frames_of_archives, archive) = (Arc::clone(&self.frames), self.handle.archive.clone());
         let read = move |tree: &Tree| {
             let (header, positions) = whole_batch(tree, number)?;
-            let frames: Result<_, Fault> = positions.map(|position| reading::frame_at(tree, position)).collect();
+            let frame = |position| match reading::frame_at(tree, position)? {
+                Some(frame) => Ok(frame),
+                None => frames_of_archives.frame(tree, &archive, position),
+            };
+            let frames: Result<_, Fault> = positions.map(frame).collect();
             Ok(Some((header, frames?)))
         };
         self.look(read).await
@@ -247,7 +256,7 @@ impl Store {
         &self,
         look: impl FnOnce(&Tree) -> Result<T, Fault> + Send + 'static,
     ) -> Result<T, ReadError> {
-        let tree = self.handle.shared.tree()?;
+        let tree = self.handle.tree().await?;
         let done = tokio::task::spawn_blocking(move || guarded(|| look(&tree))).await;
         Ok(done.map_err(|error| ReadError::Unavailable { reason: error.to_string() })??)
     }

@@ -5,7 +5,7 @@ use axum::Json;
 use serde_json::Value;
 use utoipa::{OpenApi, ToSchema};
 
-use super::{audit, catalog, events, health, runs, webhooks};
+use super::{admin, audit, catalog, events, health, runs, webhooks};
 use crate::net::problem::Document;
 
 /// The description.
@@ -27,6 +27,7 @@ use crate::net::problem::Document;
         catalog::pipelines,
         audit::list,
         audit::explain,
+        admin::backup,
         health::live,
         health::ready,
         health::metrics,
@@ -38,6 +39,7 @@ use crate::net::problem::Document;
         (name = "webhooks", description = "Signed deliveries of other systems"),
         (name = "runs", description = "What became of it"),
         (name = "catalog", description = "What is installed"),
+        (name = "admin", description = "What an operator has the hub do"),
         (name = "audit", description = "Who changed what runs"),
         (name = "health", description = "For whoever keeps the hub running"),
     )

@@ -13,19 +13,22 @@
 //! From a line the exact frame of each append can be made again, which is how the journal is proven after archiving.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, VecDeque},
     fs::{self, File},
     io::{self, BufReader, Read, Write},
     os::unix::fs::FileExt,
     path::{Path, PathBuf},
+    sync::{Mutex, PoisonError},
 };
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
+use sled::Tree;
 
 use super::{
     fault::Fault,
     layout::{self, Hash},
+    reading, turnover,
 };
 use crate::{
     model::{id::AppendId, timestamp::Timestamp},
@@ -180,8 +183,13 @@ fn read_line(text: &[u8]) -> Option<Vec<Archived>> {
 
 /// The Merkle leaf of an append, from what the archive has of it.
 pub(super) fn leaf(record: &Record, id: AppendId) -> Hash {
+    frame(record, id, &mut Vec::new())
+}
+
+/// The exact frame of an append, from what the archive has of it; its Merkle leaf.
+fn frame(record: &Record, id: AppendId, into: &mut Vec<u8>) -> Hash {
     let append = Append { stream: record.stream, expected: Version::default(), id, entries: record.entries.clone() };
-    layout::frame_append(&mut Vec::new(), &append, record.version, record.position, record.time)
+    layout::frame_append(into, &append, record.version, record.position, record.time)
 }
 
 impl Folder {
@@ -212,7 +220,8 @@ impl Folder {
         })
     }
 
-    fn frame(&self, location: Location) -> Result<Vec<u8>, Fault> {
+    /// Every line that was compressed together.
+    fn text(&self, location: Location) -> Result<Vec<u8>, Fault> {
         let path = self.path(location.file);
         let place = || format!("archive {} at {}", location.file, location.offset);
         let file = match File::open(&path) {
@@ -233,7 +242,7 @@ impl Folder {
     /// A stream whole, from the place that the database notes.
     pub(super) fn stream(&self, location: Location, stream: StreamId) -> Result<Archived, Fault> {
         let place = || format!("archive {} at {}", location.file, location.offset);
-        let text = self.frame(location)?;
+        let text = self.text(location)?;
         let key = hex(&stream.to_key());
         let wanted = |line: &&[u8]| line.windows(key.len()).any(|window| window == key.as_bytes());
         for line in text.split(|byte| *byte == b'\n').filter(wanted) {
@@ -279,6 +288,60 @@ impl Folder {
             }
         }
         Ok(())
+    }
+}
+
+/// Frames of archived appends by their position, for whoever goes through the whole journal: where each lies is found
+/// once, and what was read last is kept.
+#[derive(Debug, Default)]
+pub(super) struct Frames(Mutex<Known>);
+
+#[derive(Debug, Default)]
+struct Known {
+    /// How many archives were gone through.
+    files: usize,
+    places: HashMap<Position, Location>,
+    /// Bundles read last, whole: frames of the journal follow each other in about the order of the archive.
+    recent: VecDeque<(Location, HashMap<Position, Bytes>)>,
+}
+
+/// How many frames of archives are kept.
+const RECENT_LIMIT: usize = 8;
+
+impl Frames {
+    /// The frame at a position that the database no longer holds.
+    pub(super) fn frame(&self, tree: &Tree, folder: &Folder, position: Position) -> Result<Bytes, Fault> {
+        let missing = || Fault::damaged(format!("position {}", position.0), "the append is missing");
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let files = turnover::files(tree)?;
+        if known.files != files.len() {
+            *known = Known { files: files.len(), ..Known::default() };
+            for file in files.iter().filter(|file| !file.dropped) {
+                // Where a bundle lies is what the index entries of its streams say.
+                folder.each(file.file, |bundle| {
+                    let first = bundle.first().map(|archived| archived.stream);
+                    let entry = first.and_then(|stream| reading::index_entry(tree, stream, 1).ok().flatten());
+                    let Some(location) = entry.and_then(|entry| entry.archived) else { return };
+                    let appends = bundle.iter().flat_map(|archived| &archived.appends);
+                    known.places.extend(appends.map(|(record, _)| (record.position, location)));
+                })?;
+            }
+        }
+        let location = known.places.get(&position).copied().ok_or_else(missing)?;
+        if !known.recent.iter().any(|(at, _)| *at == location) {
+            let mut frames = HashMap::new();
+            for line in folder.text(location)?.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
+                for (record, id) in read_line(line).ok_or_else(missing)?.into_iter().flat_map(|found| found.appends) {
+                    let mut bytes = Vec::new();
+                    frame(&record, id, &mut bytes);
+                    frames.insert(record.position, Bytes::from(bytes));
+                }
+            }
+            known.recent.push_front((location, frames));
+            known.recent.truncate(RECENT_LIMIT);
+        }
+        let found = known.recent.iter().find(|(at, _)| *at == location);
+        found.and_then(|(_, frames)| frames.get(&position).cloned()).ok_or_else(missing)
     }
 }
 

@@ -286,6 +286,36 @@ pub(super) fn copy(from: &Paths, to: &Paths) -> Result<(), OpenError> {
     Ok(())
 }
 
+/// Copies a store whose committer stands still, durably: first what changes with every commit, then what never changes
+/// once it is there. Its lock and its reserve are its own.
+pub(super) fn copy_still(from: &Paths, to: &Paths) -> Result<(), OpenError> {
+    copy_dir(&from.journal, &to.journal).map_err(io_error(&from.journal))?;
+    fs::copy(&from.head, &to.head).map_err(io_error(&from.head))?;
+    Ok(())
+}
+
+/// Copies what never changes once it is there, and makes the whole copy durable.
+pub(super) fn copy_constant(from: &Paths, to: &Paths) -> Result<(), OpenError> {
+    for (from, to) in [(&from.blobs, &to.blobs), (&from.archive, &to.archive)] {
+        if from.is_dir() {
+            copy_dir(from, to).map_err(io_error(from))?;
+        }
+    }
+    sync_all(&to.dir).map_err(io_error(&to.dir))
+}
+
+fn sync_all(dir: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(dir)? {
+        let path = entry?.path();
+        if path.is_dir() {
+            sync_all(&path)?;
+        } else {
+            File::open(path)?.sync_all()?;
+        }
+    }
+    sync_dir(dir)
+}
+
 fn snapshots(journal: &Path) -> io::Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     for entry in fs::read_dir(journal)? {

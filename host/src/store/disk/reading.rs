@@ -44,12 +44,10 @@ fn unframe(tree: &Tree, position: Position, first: &[u8]) -> Result<Framed, Faul
     Ok(framed)
 }
 
-/// The frame at a position, as it is stored.
-pub(super) fn frame_at(tree: &Tree, position: Position) -> Result<Bytes, Fault> {
-    let place = || format!("position {}", position.0);
-    let first = tree.get(layout::append_key(position))?;
-    let first = first.ok_or_else(|| Fault::damaged(place(), "the append is missing"))?;
-    assemble(tree, &first, position.0, place)
+/// The frame at a position, as it is stored, unless it is missing.
+pub(super) fn frame_at(tree: &Tree, position: Position) -> Result<Option<Bytes>, Fault> {
+    let Some(first) = tree.get(layout::append_key(position))? else { return Ok(None) };
+    assemble(tree, &first, position.0, || format!("position {}", position.0)).map(Some)
 }
 
 /// The append at a position.
