@@ -30,6 +30,7 @@ pub mod retention;
 pub mod runner;
 mod schedules;
 pub mod secrets;
+pub mod snapshot;
 pub mod state;
 #[cfg(test)]
 mod test_hub;

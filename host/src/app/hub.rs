@@ -1,6 +1,7 @@
 //! The running hub: what is wired together at start, and what the surfaces ask of it.
 
 mod keep;
+mod take_up;
 
 use std::{
     path::{Path, PathBuf},
@@ -18,7 +19,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
     accept,
-    actors::{Actors, Command, Timers},
+    actors::{Actors, Timers},
     audit::{self, Audit, checkpoints::Checkpoints},
     clock::SystemClock,
     config::Config,
@@ -32,11 +33,10 @@ use super::{
     installation::Installation,
     mailbox::Mailbox,
     package::{Package, PackageError},
-    people, polls,
-    queues::{Queue, Queues},
+    people,
+    queues::Queues,
     retention::Retention,
     runner::{self, Shared, Turns},
-    schedules,
     secrets::LocalSecrets,
     triggers::Board,
     webhook,
@@ -50,7 +50,6 @@ use crate::{
         event::Event,
         explanation::Explanation,
         id::RunId,
-        pipeline::Order,
         run::{RunSummary, RunView},
     },
     net::egress::Gateway,
@@ -61,7 +60,7 @@ use crate::{
             Hub as HubPort, PipelineView, PluginView, Question, QuestionFilter, Readiness, RunFilter, WebhookError,
         },
         invoker::{Delivery, Invoker},
-        journal::{Position, StreamId},
+        journal::StreamId,
         records::RecordError,
     },
     store::disk::{OpenError, Store},
@@ -70,10 +69,10 @@ use crate::{
 
 /// How many runs of one key are explained, the latest.
 const EXPLAINED_RUNS_MAX: usize = 100;
-/// How many appends one look at the journal reads at start.
-const TAIL_PAGE: usize = 512;
 /// How often the store's health is looked at, milliseconds.
 const HEALTH_PERIOD_MS: u64 = 250;
+/// A hub that stops after this many appends notes what it derived from them, so that the next start need not.
+const SNAPSHOT_APPENDS_MIN: u64 = 1_000;
 /// How long after a start waits and questions that fell due before it are over, milliseconds: what came in meanwhile is
 /// looked at first.
 const CATCH_UP_MS: u64 = 2_000;
@@ -280,6 +279,9 @@ impl Hub {
             tracing::warn!("some runs were still busy; they are taken up at the next start");
         }
         self.sign().await;
+        if self.store.statistics().appends >= SNAPSHOT_APPENDS_MIN {
+            self.renew_snapshot().await;
+        }
         if let Err(reason) = self.store.close().await {
             tracing::error!(reason, "the store did not close cleanly");
         }
@@ -336,92 +338,6 @@ impl Hub {
             self.shared.secrets.resolve(secret).err().map(|error| format!("{whose}: {error}"))
         });
         missing.collect()
-    }
-
-    /// Rebuilds the list of runs from the journal, and takes up those that are not settled.
-    ///
-    /// # Errors
-    /// If the journal cannot be read.
-    pub async fn take_up(&self) -> Result<(), StartError> {
-        for problem in self.missing_secrets() {
-            tracing::warn!(problem, "a secret cannot be read: what needs it will fail");
-        }
-        self.shared.tasks.spawn(self.clone().keep_signing());
-        self.shared.tasks.spawn(self.clone().keep_archiving());
-        let (task, data) = (Arc::clone(&self.shared), self.data.to_path_buf());
-        self.shared.tasks.spawn(async move { task.effects.watch(data, &*task.clock, &task.stopping).await });
-        let shared = &self.shared;
-        let mut accepted = Vec::new();
-        let mut after = Position::default();
-        loop {
-            let page = shared.facts.tail(after, TAIL_PAGE).await?;
-            let Some(last) = page.last() else { break };
-            after = last.position;
-            for stored in page {
-                stored.entries.iter().filter_map(Entry::time).for_each(|time| self.clock.witness(time));
-                match stored.stream {
-                    StreamId::Acceptance(id) => {
-                        for entry in &stored.entries {
-                            if let Entry::Accepted(fact) = entry {
-                                for key in shared.installation.load().signal_keys(&fact.event) {
-                                    shared.mailbox.keep(key, fact.time, id);
-                                }
-                            }
-                        }
-                        accepted.extend(stored.entries.into_iter().filter_map(|entry| match entry {
-                            Entry::Accepted(fact) if !fact.starts.is_empty() => Some((id, fact)),
-                            _ => None,
-                        }))
-                    }
-                    StreamId::Run(run) => {
-                        shared.index.add(run, &stored.entries);
-                        // What lies there is offered to the run when it is taken up.
-                        shared.mailbox.observe(run, &stored.entries);
-                        shared.inbox.observe(run, &stored.entries);
-                    }
-                    StreamId::Audit => {}
-                }
-            }
-            // Those whose every run has begun need not be kept in memory until the end.
-            accepted.retain(|(_, fact)| fact.starts.iter().any(|start| !shared.index.contains(start.run)));
-        }
-        let unsettled = shared.index.unsettled();
-        if !unsettled.is_empty() {
-            tracing::info!(runs = unsettled.len(), "taking up runs that were cut short");
-        }
-        // Runs under way hold the turn of their key, in the order in which they began.
-        for begun in shared.index.open() {
-            let order = shared.installation.load().pipelines.get(&begun.pipeline).map(|found| found.plan.order);
-            if order == Some(Order::Exclusive) {
-                let _ = shared.queues.enter(Queue::of(&begun.pipeline, &begun.key), begun.id, begun.acceptance);
-            }
-        }
-        for run in unsettled {
-            // A run that only waits is not read before there is something to do.
-            if let Some(due) = shared.index.only_waits(run) {
-                shared.timers.set(due.max(shared.grace), run);
-                for (key, acceptance) in shared.mailbox.lying_for(run) {
-                    runner::deliver(shared, run, Command::Signal { key, acceptance });
-                }
-                continue;
-            }
-            if let Err(error) = runner::resume(shared, run).await {
-                tracing::error!(%run, error = &error as &dyn std::error::Error, "a run cannot be taken up");
-                shared.index.stuck(run, format!("it cannot be taken up: {error}"));
-            }
-        }
-        shared.tasks.spawn(runner::keep_time(Arc::clone(shared)));
-        for (id, fact) in accepted {
-            for start in fact.starts.iter().filter(|start| !shared.index.contains(start.run)) {
-                // Settled so long ago that the list no longer holds it?
-                if shared.facts.read(StreamId::Run(start.run)).await?.0.is_empty() {
-                    runner::start(shared, &fact, id, start);
-                }
-            }
-        }
-        shared.tasks.spawn(schedules::run(Arc::clone(shared), Arc::clone(&self.triggers)));
-        shared.tasks.spawn(polls::run(Arc::clone(shared), Arc::clone(&self.triggers)));
-        Ok(())
     }
 
     async fn story(shared: &Shared, id: RunId) -> Option<RunView> {
