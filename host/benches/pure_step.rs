@@ -33,6 +33,7 @@ use crossdock::{
         build,
         clock::SystemClock,
         contracts::Library,
+        effects::Effects,
         facts::Facts,
         inbox::Inbox,
         index::Index,
@@ -132,8 +133,8 @@ fn prepare(schema: bool) -> Bench {
         mailbox: Mailbox::default(),
         queues: Queues::default(),
         inbox: Inbox::default(),
+        effects: Effects::default(),
         grace: Timestamp::default(),
-
         turns: Turns::default(),
         stopping: tokio_util::sync::CancellationToken::new(),
         tasks: tokio_util::task::TaskTracker::new(),

@@ -240,26 +240,4 @@ pub async fn archive(store: &Store, plan: Plan, drop_before: Option<Timestamp>) 
 }
 
 #[cfg(test)]
-mod tests {
-    use super::{Age, Retention};
-
-    #[test]
-    fn a_length_of_time_is_a_number_and_a_unit() {
-        for (text, ms) in [("30d", 2_592_000_000), ("12h", 43_200_000), ("90m", 5_400_000), ("0s", 0)] {
-            assert_eq!(text.parse::<Age>().map(|age| age.ms), Ok(ms), "{text}");
-        }
-        for wrong in ["", "d", "30", "30 d", "-1d", "1w", "99999999999d"] {
-            assert!(wrong.parse::<Age>().is_err(), "{wrong}");
-        }
-        assert_eq!("36h".parse::<Age>().map(|age| age.to_string()), Ok("36h".to_owned()));
-    }
-
-    #[test]
-    fn an_operator_says_how_long_things_are_kept() {
-        let read: Result<Retention, _> = toml::from_str("archive_after = \"30d\"\nkeep_archive = \"365d\"");
-        let read = read.unwrap_or_default();
-        assert_eq!(read.archive_after, "30d".parse().ok());
-        assert_eq!(read.keep_archive, "365d".parse().ok());
-        assert!(toml::from_str::<Retention>("archive_after = 30").is_err());
-    }
-}
+mod tests;

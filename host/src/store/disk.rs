@@ -43,6 +43,8 @@ mod crash_tests;
 #[cfg(test)]
 mod golden_tests;
 #[cfg(test)]
+mod long_tests;
+#[cfg(test)]
 mod tests;
 
 use std::{
