@@ -5,7 +5,7 @@ mod take_up;
 
 use std::{
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
@@ -27,17 +27,15 @@ use super::{
     effects::Effects,
     facts::{Facts, FactsError},
     identity,
-    inbox::Inbox,
-    index::Index,
     install::{InstallError, Installer},
     installation::Installation,
-    mailbox::Mailbox,
     package::{Package, PackageError},
     people,
     queues::Queues,
     retention::Retention,
     runner::{self, Shared, Turns},
     secrets::LocalSecrets,
+    snapshot::{self, Claim, Loaded},
     triggers::Board,
     webhook,
 };
@@ -161,6 +159,8 @@ pub struct Hub {
     checkpoints: Arc<Checkpoints>,
     data: Arc<Path>,
     retention: Arc<ArcSwap<Retention>>,
+    /// What the snapshot that was read says that it is of, until that is looked at.
+    claim: Arc<Mutex<Option<Claim>>>,
 }
 
 impl Hub {
@@ -176,6 +176,9 @@ impl Hub {
         };
         let system_clock = Arc::new(SystemClock::default());
         let clock: Arc<dyn Clock> = Arc::clone(&system_clock) as _;
+        // Beside the opening of the store: either may take seconds.
+        let own = data.to_owned();
+        let reading = tokio::task::spawn_blocking(move || snapshot::read(&own));
         let path = folder(data.join("store"))?;
         let store =
             Arc::new(Store::open(&path, Arc::clone(&clock)).map_err(|source| StartError::Store { path, source })?);
@@ -196,6 +199,7 @@ impl Hub {
             assets: folder(data.join("assets"))?,
         };
         let installation = installer.load().await?;
+        let Loaded { index, mailbox, inbox, claim } = reading.await.unwrap_or_default();
         let shared = Arc::new(Shared {
             hub: identity::hub_id(&*store.records()).await?.into(),
             facts: Facts::new(store.journal(), store.blobs()),
@@ -204,12 +208,12 @@ impl Hub {
             records: store.records(),
             secrets: Arc::new(LocalSecrets),
             installation: ArcSwap::from_pointee(installation),
-            index: Index::default(),
+            index,
             actors: Actors::default(),
             timers: Timers::default(),
-            mailbox: Mailbox::default(),
+            mailbox,
             queues: Queues::default(),
-            inbox: Inbox::default(),
+            inbox,
             effects: Effects::of(data),
             grace: system_clock.now().plus_millis(CATCH_UP_MS),
             turns: Turns::default(),
@@ -227,6 +231,7 @@ impl Hub {
             checkpoints,
             data: data.into(),
             retention: Arc::default(),
+            claim: Arc::new(Mutex::new(claim)),
         })
     }
 

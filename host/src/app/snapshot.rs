@@ -31,7 +31,7 @@ use crate::{
         run::{RunState, RunSummary},
         timestamp::Timestamp,
     },
-    policy::chain,
+    policy::chain::{self, Hash},
     ports::{
         hub::{Question, QuestionFilter},
         journal::{Position, StreamId},
@@ -78,7 +78,7 @@ enum Item {
     Head {
         position: u64,
         /// Hash of the header of the batch that the position lies in: which journal this is of.
-        chain: [u8; 32],
+        chain: Hash,
         plans: Digest,
         newest: Timestamp,
     },
@@ -276,7 +276,7 @@ fn plans(installation: &Installation) -> Digest {
 }
 
 /// The hash of the header that a position lies under; absent: there is no such batch.
-async fn chain_at(store: &Store, position: Position) -> Option<[u8; 32]> {
+async fn chain_at(store: &Store, position: Position) -> Option<Hash> {
     let (batch, _) = chain::place(position);
     let headers = store.headers(batch.checked_sub(1)?, 1).await.ok()?;
     headers.first().map(chain::Header::hash)
@@ -288,40 +288,80 @@ pub fn path(data: &Path) -> PathBuf {
     data.join(FILE)
 }
 
-/// Takes in the snapshot of a data folder; absent: there is none that can be used, and nothing was taken in.
-///
-/// The whole file is held to its digest before anything of it is believed.
-pub async fn load(data: &Path, store: &Store, installation: &Installation, derived: Derived<'_>) -> Option<Progress> {
+/// What a snapshot tells, read before the store is open.
+#[derive(Default)]
+pub struct Loaded {
+    /// The list of runs.
+    pub index: Index,
+    /// Signals and who waits for them.
+    pub mailbox: Mailbox,
+    /// Open questions.
+    pub inbox: Inbox,
+    /// What has to hold before any of it is believed; absent: it is empty.
+    pub claim: Option<Claim>,
+}
+
+/// What a snapshot says that it is of.
+pub struct Claim {
+    chain: Hash,
+    plans: Digest,
+    progress: Progress,
+}
+
+impl Loaded {
+    /// Its parts, to go on from.
+    #[must_use]
+    pub fn derived(&self) -> Derived<'_> {
+        Derived { index: &self.index, mailbox: &self.mailbox, inbox: &self.inbox }
+    }
+}
+
+/// Reads the snapshot of a data folder; nothing if there is none that can be used. The whole file is held to its digest
+/// before anything of it is taken in. Blocks, and may take seconds.
+#[must_use]
+pub fn read(data: &Path) -> Loaded {
     let path = path(data);
-    let (head, body) = match open(&path) {
-        Ok(opened) => opened,
+    let mut loaded = Loaded::default();
+    match try_read(&path, &mut loaded) {
+        Ok(()) => loaded,
         Err(error) => {
             if error.kind() != io::ErrorKind::NotFound {
                 tracing::warn!(%error, "the snapshot of the list of runs cannot be used; it is derived anew");
                 let _ = fs::remove_file(path);
             }
-            return None;
+            Loaded::default()
         }
+    }
+}
+
+fn try_read(path: &Path, loaded: &mut Loaded) -> io::Result<()> {
+    let (head, body) = open(path)?;
+    let Item::Head { position, chain, plans, newest } = head else {
+        return Err(io::Error::other("it does not begin with a head"));
     };
-    let Item::Head { position, chain, plans: of, newest } = head else { return None };
-    let position = Position(position);
-    if of != plans(installation) || chain_at(store, position).await != Some(chain) {
-        tracing::info!("the snapshot of the list of runs is of other pipelines or another journal; it is derived anew");
-        return None;
+    let mut progress = Progress { position: Position(position), newest, ..Progress::default() };
+    take_in(body, loaded.derived(), &mut progress)?;
+    loaded.claim = Some(Claim { chain, plans, progress });
+    Ok(())
+}
+
+/// Whether a snapshot is of this journal and these pipelines: then how far it has got. If it is not, everything that was
+/// taken in is forgotten.
+pub async fn confirm(
+    claim: Option<Claim>,
+    store: &Store,
+    installation: &Installation,
+    derived: Derived<'_>,
+) -> Option<Progress> {
+    let claim = claim?;
+    if claim.plans == plans(installation) && chain_at(store, claim.progress.position).await == Some(claim.chain) {
+        return Some(claim.progress);
     }
-    let mut progress = Progress { position, newest, ..Progress::default() };
-    match take_in(body, derived, &mut progress) {
-        Ok(()) => Some(progress),
-        Err(error) => {
-            // Its digest held, so this is a defect of whoever wrote it. What was taken in is forgotten.
-            tracing::error!(%error, "the snapshot of the list of runs cannot be read");
-            let _ = fs::remove_file(path);
-            derived.index.forget_all();
-            derived.mailbox.forget_all();
-            derived.inbox.forget_all();
-            None
-        }
-    }
+    tracing::info!("the snapshot of the list of runs is of other pipelines or another journal; it is derived anew");
+    derived.index.forget_all();
+    derived.mailbox.forget_all();
+    derived.inbox.forget_all();
+    None
 }
 
 type Body = zstd::stream::read::Decoder<'static, BufReader<File>>;
@@ -486,9 +526,11 @@ impl Writer {
 /// # Errors
 /// Why there is none.
 pub async fn renew(data: &Path, store: &Store, facts: &Facts, installation: &Installation) -> Result<(), String> {
-    let (index, mailbox, inbox) = (Index::default(), Mailbox::default(), Inbox::default());
-    let derived = Derived { index: &index, mailbox: &mailbox, inbox: &inbox };
-    let mut progress = load(data, store, installation, derived).await.unwrap_or_default();
+    let folder = data.to_owned();
+    let mut loaded = tokio::task::spawn_blocking(move || read(&folder)).await.map_err(|error| error.to_string())?;
+    let claim = loaded.claim.take();
+    let derived = loaded.derived();
+    let mut progress = confirm(claim, store, installation, derived).await.unwrap_or_default();
     fold(facts, installation, derived, &mut progress).await.map_err(|error| error.to_string())?;
     save(data, store, installation, derived, &progress).await.map_err(|error| error.to_string())
 }

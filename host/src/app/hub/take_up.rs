@@ -1,6 +1,9 @@
 //! A start: what is derived from the journal is there again, and every run that has not ended goes on.
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::{Arc, PoisonError},
+    time::Instant,
+};
 
 use super::{Hub, StartError};
 use crate::{
@@ -84,7 +87,8 @@ impl Hub {
         let shared = &self.shared;
         let installation = shared.installation.load_full();
         let derived = Derived { index: &shared.index, mailbox: &shared.mailbox, inbox: &shared.inbox };
-        let loaded = snapshot::load(&self.data, &self.store, &installation, derived).await;
+        let claim = self.claim.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let loaded = snapshot::confirm(claim, &self.store, &installation, derived).await;
         let from_snapshot = loaded.is_some();
         let mut progress = loaded.unwrap_or_default();
         snapshot::fold(&shared.facts, &installation, derived, &mut progress).await?;
