@@ -28,6 +28,7 @@ use crate::{
 pub const MANIFEST_FILE: &str = "backup.json";
 const DATA: &str = "data";
 const FORMAT: &str = "crossdock-backup-1";
+const ASSETS: &str = "assets";
 /// What is not copied: it can be computed again, or is of this process.
 const LEFT_OUT: [&str; 3] = ["store", "cache", effects::MARKER_FILE];
 
@@ -145,10 +146,16 @@ pub async fn create(
         return Err(BackupError::Inside { path: target.to_owned(), data: data.to_owned() });
     }
     let to = target.join(DATA);
-    let time = clock.now();
-    let paused = store.copy_to(&to.join("store")).await?;
+    // Before the journal: what was signed of it must not be ahead of it.
     let (from, into) = (data.to_owned(), to.clone());
     let copied = tokio::task::spawn_blocking(move || copy_rest(&from, &into, &LEFT_OUT)).await;
+    copied.map_err(|error| ReadError::Unavailable { reason: error.to_string() })??;
+    let time = clock.now();
+    let paused = store.copy_to(&to.join("store")).await?;
+    // After it: what was installed meanwhile needs its files.
+    let (from, into) = (data.join(ASSETS), to.join(ASSETS));
+    let again = move || if from.is_dir() { copy_rest(&from, &into, &[]) } else { Ok(()) };
+    let copied = tokio::task::spawn_blocking(again).await;
     copied.map_err(|error| ReadError::Unavailable { reason: error.to_string() })??;
     // The copy itself is opened and proven, not one more copy of it: a backup that does not open is none.
     let (copy, own) = (to.join("store"), Arc::clone(clock));

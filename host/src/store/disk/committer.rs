@@ -21,7 +21,7 @@ use super::{
     fault::{Fault, guarded},
     group::{Ends, Group, Sealed, Write},
     layout::{self, Hash},
-    opening::{Lock, Paths},
+    opening::{self, Lock, Paths},
     shared::Shared,
     space::Space,
 };
@@ -35,6 +35,10 @@ const IDLE: Duration = Duration::from_millis(500);
 
 /// How often the committer looks at the room on the disk.
 const SPACE_LOOK: Duration = Duration::from_millis(250);
+
+/// Groups after which a store that closes is opened once more: sled notes only then where its pages are, and the next
+/// opening need not read all of what was written since.
+const REHEARSAL_GROUPS: u64 = 20_000;
 
 /// A message to the committer.
 pub(super) enum Message {
@@ -101,13 +105,15 @@ impl Committer {
                 next = self.recover(next);
             }
         };
-        let Self { shared, queue, engine, lock, .. } = self;
+        let Self { shared, queue, engine, lock, paths, .. } = self;
         let healthy = shared.usable();
         shared.let_go();
         let closed = match (healthy, engine) {
             (Ok(()), Some(Engine { tree, durability })) => {
                 drop(tree);
-                durability.close().map_err(|fault| fault.to_string())
+                let long = shared.counters.snapshot().groups >= REHEARSAL_GROUPS;
+                let rehearse = || if long { opening::rehearse(&paths) } else { Ok(()) };
+                durability.close(rehearse).map_err(|fault| fault.to_string())
             }
             // After a failure nothing is noted, and what sled still does as it goes vouches for nothing.
             (healthy, engine) => guarded(|| {
