@@ -67,7 +67,7 @@ fn ended_stream(number: u64) -> StreamId {
 async fn archive_all_the_time(store: Store) {
     let journal = store.journal();
     let mut number = 0;
-    while !journal.read(ended_stream(number), Version(0)).await.unwrap().is_empty() {
+    while journal.read(ended_stream(number), Version(0)).await.unwrap().len() == 2 {
         number += 1;
     }
     let mut first = number.saturating_sub(40);
@@ -75,8 +75,8 @@ async fn archive_all_the_time(store: Store) {
         for _ in 0..40 {
             for version in 0..2 {
                 let next = append(ended_stream(number), version, &entry(number % 200, version));
-                // The last one of an earlier life may have begun, or be archived.
-                let _ = journal.append(next).await;
+                // The last one of an earlier life may have begun: a repetition finds itself.
+                journal.append(next).await.unwrap();
             }
             assert_eq!(journal.read(ended_stream(number), Version(0)).await.unwrap().len(), 2);
             number += 1;
