@@ -100,11 +100,14 @@ pub struct Options {
     pub space: SpaceLimits,
     /// How often it is opened again in place after failed commits, without one that succeeds in between.
     pub reopenings_limit: u32,
+    /// Groups after which the database is opened anew when there is nothing to do, so that a start after a crash is
+    /// quick.
+    pub refresh_groups: u64,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { space: SpaceLimits::default(), reopenings_limit: 8 }
+        Self { space: SpaceLimits::default(), reopenings_limit: 8, refresh_groups: 20_000 }
     }
 }
 
@@ -149,6 +152,8 @@ impl Store {
             frame: Vec::new(),
             reopenings_limit: options.reopenings_limit,
             reopenings: 0,
+            refresh_groups: options.refresh_groups,
+            opened_at_groups: 0,
             lock,
             #[cfg(test)]
             fail_sync: fail_sync.clone(),

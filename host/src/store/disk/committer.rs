@@ -21,7 +21,7 @@ use super::{
     fault::{Fault, guarded},
     group::{Ends, Group, Sealed, Write},
     layout::{self, Hash},
-    opening::{self, Lock, Paths},
+    opening::{Lock, Paths},
     shared::Shared,
     space::Space,
 };
@@ -35,10 +35,6 @@ const IDLE: Duration = Duration::from_millis(500);
 
 /// How often the committer looks at the room on the disk.
 const SPACE_LOOK: Duration = Duration::from_millis(250);
-
-/// Groups after which a store that closes is opened once more: sled notes only then where its pages are, and the next
-/// opening need not read all of what was written since.
-const REHEARSAL_GROUPS: u64 = 20_000;
 
 /// A message to the committer.
 pub(super) enum Message {
@@ -81,6 +77,10 @@ pub(super) struct Committer {
     /// How often the database may be opened again without a commit that succeeds, and how often it was.
     pub(super) reopenings_limit: u32,
     pub(super) reopenings: u32,
+    /// Groups after which the database is opened anew when there is nothing to do, and how many there were when it was
+    /// opened last.
+    pub(super) refresh_groups: u64,
+    pub(super) opened_at_groups: u64,
     /// Held until the database is closed.
     pub(super) lock: Lock,
     #[cfg(test)]
@@ -105,15 +105,15 @@ impl Committer {
                 next = self.recover(next);
             }
         };
-        let Self { shared, queue, engine, lock, paths, .. } = self;
+        // So that the next start is quick too, however busy it was.
+        self.refresh();
+        let Self { shared, queue, engine, lock, .. } = self;
         let healthy = shared.usable();
         shared.let_go();
         let closed = match (healthy, engine) {
             (Ok(()), Some(Engine { tree, durability })) => {
                 drop(tree);
-                let long = shared.counters.snapshot().groups >= REHEARSAL_GROUPS;
-                let rehearse = || if long { opening::rehearse(&paths) } else { Ok(()) };
-                durability.close(rehearse).map_err(|fault| fault.to_string())
+                durability.close().map_err(|fault| fault.to_string())
             }
             // After a failure nothing is noted, and what sled still does as it goes vouches for nothing.
             (healthy, engine) => guarded(|| {
@@ -136,6 +136,24 @@ impl Committer {
         let Some(engine) = self.engine.as_mut().filter(|_| self.shared.usable().is_ok()) else { return };
         if let Err(error) = engine.durability.note_length() {
             self.poison(&Fault::from(error));
+        }
+        self.refresh();
+    }
+
+    /// Opens the database anew if much was written since it was opened: sled notes only then where its pages are, and a
+    /// start after a crash need not read all of what was written before. Readers and writers wait meanwhile.
+    fn refresh(&mut self) {
+        let groups = self.shared.counters.snapshot().groups;
+        if groups.saturating_sub(self.opened_at_groups) < self.refresh_groups || self.shared.usable().is_err() {
+            return;
+        }
+        self.shared.suspend();
+        let closed = self.engine.take().map_or(Ok(()), |Engine { tree, durability }| {
+            drop(tree);
+            durability.close()
+        });
+        if let Err(fault) = closed.and_then(|()| self.open_again().map_err(Fault::from)) {
+            self.poison(&fault);
         }
     }
 

@@ -389,7 +389,7 @@ fn a_full_disk_is_told_and_loses_nothing_and_the_store_goes_on_once_there_is_roo
     };
     let told = runtime.block_on(async {
         let space = SpaceLimits { intake_free_bytes_min: 32 << 20, reserve_bytes: 8 << 20 };
-        let options = Options { space, reopenings_limit: 1_000 };
+        let options = Options { space, reopenings_limit: 1_000, ..Options::default() };
         let store = Store::open_with(&disk.store(), StillClock::shared(), options).unwrap();
         let journal = store.journal();
         assert_eq!(journal.append(append(run_stream(9), 0, b"first")).await, Ok(Version(1)));

@@ -91,30 +91,21 @@ impl Durability {
 
     /// Closes the database; its head, for the one that takes its place.
     pub(super) fn into_head(self) -> Result<HeadFile, Fault> {
-        let Self { db, head, .. } = self;
-        guarded(move || {
-            drop(db);
-            Ok(())
-        })?;
-        Ok(head)
-    }
-
-    /// Closes the database, then notes how long its file is in the end. In between, something may be done with the
-    /// database's files.
-    pub(super) fn close(self, between: impl FnOnce() -> Result<(), Fault>) -> Result<(), Fault> {
         let Self { db, file, mut head, .. } = self;
-        // sled syncs once more as the last handle goes, and panics if it cannot.
         guarded(move || {
             drop(db);
             Ok(())
         })?;
-        file.sync_data()?;
-        between()?;
         file.sync_data()?;
         let (last, length) = (head.head(), file.metadata()?.len());
         if length < last.length {
             head.write(Head { length, ..last })?;
         }
-        Ok(())
+        Ok(head)
+    }
+
+    /// Closes the database, then notes how long its file is in the end.
+    pub(super) fn close(self) -> Result<(), Fault> {
+        self.into_head().map(drop)
     }
 }

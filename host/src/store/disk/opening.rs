@@ -143,19 +143,6 @@ pub(super) fn open_next(paths: &Paths) -> Result<Db, Fault> {
     guarded(|| Ok(configuration(&paths.next).open()?))
 }
 
-/// Opens a database that was closed and closes it again, so that the next opening is quick. Nothing is written to it.
-pub(super) fn rehearse(paths: &Paths) -> Result<(), Fault> {
-    match attempt(&paths.journal)? {
-        Attempt::Opened(db) => guarded(move || {
-            drop(db);
-            Ok(())
-        }),
-        // A read still runs: the next opening takes longer, that is all.
-        Attempt::Busy => Ok(()),
-        Attempt::Corrupt(fault) => Err(fault),
-    }
-}
-
 /// Makes a database that was written and flushed survive a power cut.
 pub(super) fn sync_next(paths: &Paths) -> io::Result<()> {
     for file in ["db", "conf", "blobs"] {

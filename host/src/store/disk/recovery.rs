@@ -93,6 +93,7 @@ impl Committer {
             durability.fail_sync = self.fail_sync.clone();
         }
         self.chain = chain;
+        self.opened_at_groups = self.shared.counters.snapshot().groups;
         self.ends = Ends::default();
         self.shared.resume(tree.clone(), handle::durable_after(chain.group));
         self.engine = Some(Engine { tree, durability });

@@ -440,6 +440,28 @@ async fn after_a_failed_sync_the_store_is_opened_again_and_a_repetition_finds_ou
 }
 
 #[tokio::test]
+async fn a_store_with_nothing_to_do_is_opened_anew_so_that_the_next_start_is_quick() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = Options { refresh_groups: 20, ..Options::default() };
+    let store = Store::open_with(dir.path(), StillClock::shared(), options).unwrap();
+    let snapshots = || {
+        let files = fs::read_dir(dir.path().join("journal")).unwrap();
+        let mut names: Vec<_> = files.map(|file| file.unwrap().file_name().into_string().unwrap()).collect();
+        names.retain(|name| name.starts_with("snap."));
+        names
+    };
+    let before = snapshots();
+    for version in 0..30 {
+        store.journal().append(append(run_stream(5), version, b"entry")).await.unwrap();
+    }
+    until(|| snapshots() != before).await;
+    assert_eq!(store.journal().read(run_stream(5), Version(0)).await.unwrap().len(), 30);
+    assert_eq!(store.journal().append(append(run_stream(5), 30, b"entry")).await, Ok(Version(31)));
+    assert_eq!(store.verify().await.unwrap().appends, 31);
+    store.close().await.unwrap();
+}
+
+#[tokio::test]
 async fn a_disk_that_stays_broken_ends_the_store_with_advice() {
     let dir = tempfile::tempdir().unwrap();
     let options = Options { reopenings_limit: 2, ..Options::default() };
