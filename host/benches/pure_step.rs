@@ -33,6 +33,7 @@ use crossdock::{
         build,
         clock::SystemClock,
         contracts::Library,
+        effects::Effects,
         facts::Facts,
         inbox::Inbox,
         index::Index,
@@ -135,8 +136,8 @@ fn prepare(schema: bool) -> Bench {
         mailbox: Mailbox::default(),
         queues: Queues::default(),
         inbox: Inbox::default(),
+        effects: Effects::default(),
         grace: Timestamp::default(),
-
         turns: Turns::default(),
         permits: Permits::default(),
         intake: Intake::default(),

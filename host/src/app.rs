@@ -3,6 +3,7 @@
 pub mod accept;
 pub mod actors;
 pub mod audit;
+pub mod backup;
 pub mod build;
 mod calls;
 pub mod check;
@@ -11,6 +12,7 @@ pub mod clock;
 pub mod config;
 pub mod contracts;
 pub mod diagnose;
+pub mod effects;
 pub mod facts;
 pub mod hub;
 mod identity;
@@ -26,9 +28,11 @@ mod people;
 pub mod permits;
 mod polls;
 pub mod queues;
+pub mod retention;
 pub mod runner;
 mod schedules;
 pub mod secrets;
+pub mod snapshot;
 pub mod state;
 #[cfg(test)]
 mod test_hub;

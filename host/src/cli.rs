@@ -1,7 +1,9 @@
 //! The command line: one definition, from which help, completions and behaviour come.
 
 mod approval;
+mod archive;
 mod audit;
+mod backup;
 mod bench;
 mod connection;
 mod control;
@@ -71,6 +73,12 @@ enum Command {
     /// See who changed what runs, and prove the whole history without trusting the hub.
     #[command(subcommand)]
     Audit(audit::Audit),
+    /// Archive runs that ended, and look at archives, of a hub that is switched off.
+    #[command(subcommand)]
+    Archive(archive::Archive),
+    /// Back up a hub, running or not, and restore it.
+    #[command(subcommand)]
+    Backup(backup::Backup),
     /// Look whether this machine can run a hub and build plugins.
     Doctor(doctor::Doctor),
     /// Measure a hub under load, and what its parts cost bare.
@@ -123,6 +131,8 @@ async fn dispatch(command: Command, out: &Out) -> Result<ExitCode, Failed> {
         Command::Pipeline(pipeline) => Box::pin(pipeline.run(out)).await,
         Command::Connection(connection) => connection.run(out).await,
         Command::Audit(audit) => Box::pin(audit.run(out)).await,
+        Command::Archive(archive) => Box::pin(archive.run(out)).await,
+        Command::Backup(backup) => Box::pin(backup.run(out)).await,
         Command::Doctor(doctor) => doctor.run(out),
         Command::Bench(bench) => Box::pin(bench.run(out)).await,
         Command::Completions { shell } => {

@@ -23,6 +23,9 @@ use crate::{
     },
 };
 
+/// The wait before it is looked what became of an acceptance, and the longest such wait, milliseconds.
+const FIND_OUT_MS: (u64, u64) = (50, 5_000);
+
 /// Accepts events from outside: all or none, and only of types that somebody knows.
 ///
 /// # Errors
@@ -32,6 +35,7 @@ pub async fn external(shared: &Arc<Shared>, events: Vec<Event>) -> Result<Vec<Ac
     if shared.stopping.is_cancelled() {
         return Err(AcceptError::Unavailable { reason: "the hub is stopping".to_owned() });
     }
+    shared.facts.room().map_err(|reason| AcceptError::Unavailable { reason })?;
     let mut prepared = Vec::with_capacity(events.len());
     for (index, event) in events.into_iter().enumerate() {
         event.check().map_err(|source| AcceptError::Invalid { index, source })?;
@@ -140,7 +144,8 @@ async fn store(shared: &Arc<Shared>, accepted: Accepted) -> Result<Acceptance, A
     let entry = Entry::Accepted(Box::new(accepted.clone()));
     let mut outcome =
         shared.facts.append(StreamId::Acceptance(id), Version::default(), std::slice::from_ref(&entry)).await;
-    if matches!(outcome, Err(AppendError::Unknown { .. })) {
+    let unknown = matches!(outcome, Err(AppendError::Unknown { .. }));
+    if unknown {
         outcome = shared.facts.append(StreamId::Acceptance(id), Version::default(), &[entry]).await;
     }
     match outcome {
@@ -159,7 +164,30 @@ async fn store(shared: &Arc<Shared>, accepted: Accepted) -> Result<Acceptance, A
             start_missing(shared, id).await?;
             Ok(again)
         }
-        Err(error) => Err(AcceptError::Unavailable { reason: error.to_string() }),
+        Err(error) => {
+            if unknown || matches!(error, AppendError::Unknown { .. }) {
+                shared.tasks.spawn(find_out(Arc::clone(shared), id));
+            }
+            Err(AcceptError::Unavailable { reason: error.to_string() })
+        }
+    }
+}
+
+/// Finds out what became of an acceptance whose sender was told that nobody knows: if it is stored, its runs begin, though
+/// nobody sends it again.
+async fn find_out(shared: Arc<Shared>, id: AcceptanceId) {
+    let (mut delay_ms, longest_ms) = FIND_OUT_MS;
+    while !shared.stopping.is_cancelled() {
+        let due = shared.clock.now().plus_millis(delay_ms);
+        tokio::select! {
+            () = shared.clock.sleep_until(due) => {}
+            () = shared.stopping.cancelled() => return,
+        }
+        // Only a store that takes appends again has been compared with its head.
+        if shared.facts.health().is_ok() && start_missing(&shared, id).await.is_ok() {
+            return;
+        }
+        delay_ms = (delay_ms * 2).min(longest_ms);
     }
 }
 

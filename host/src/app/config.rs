@@ -9,7 +9,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::inbox::People;
+use super::{inbox::People, retention::Retention};
 use crate::model::connection::{Connection, WebhookSource};
 
 /// The file's name.
@@ -42,6 +42,9 @@ pub struct Config {
     /// Bounds of the hub itself.
     #[serde(default)]
     pub hub: HubLimits,
+    /// How long things are kept.
+    #[serde(default)]
+    pub retention: Retention,
 }
 
 /// Bounds of the hub itself, which an operator may narrow.

@@ -149,6 +149,14 @@ impl Facts {
         self.journal.health()
     }
 
+    /// Whether there is room for new work.
+    ///
+    /// # Errors
+    /// What to do if not.
+    pub fn room(&self) -> Result<(), String> {
+        self.journal.room()
+    }
+
     async fn decode(&self, record: Record) -> Result<Stored, FactsError> {
         let Record { stream, version, position, entries: mut encoded, .. } = record;
         if stream == StreamId::Audit {

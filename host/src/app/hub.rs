@@ -1,8 +1,11 @@
 //! The running hub: what is wired together at start, and what the surfaces ask of it.
 
+mod keep;
+mod take_up;
+
 use std::{
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
@@ -16,27 +19,25 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
     accept,
-    actors::{Actors, Command, Timers},
+    actors::{Actors, Timers},
     audit::{self, Audit, checkpoints::Checkpoints},
     clock::SystemClock,
     config::Config,
     contracts::Library,
+    effects::Effects,
     facts::{Facts, FactsError},
     identity,
-    inbox::Inbox,
-    index::Index,
     install::{InstallError, Installer},
     installation::Installation,
     intake::Intake,
-    mailbox::Mailbox,
     package::{Package, PackageError},
     people,
     permits::Permits,
-    polls,
-    queues::{Queue, Queues},
+    queues::Queues,
+    retention::Retention,
     runner::{self, Shared},
-    schedules,
     secrets::LocalSecrets,
+    snapshot::{self, Claim, Loaded},
     traffic,
     triggers::Board,
     turns::Turns,
@@ -51,18 +52,17 @@ use crate::{
         event::Event,
         explanation::Explanation,
         id::RunId,
-        pipeline::Order,
         run::{RunSummary, RunView},
     },
     net::egress::Gateway,
     ports::{
         clock::Clock,
         hub::{
-            AcceptError, Acceptance, ActError, AuditFilter, ControlRequest, Decision, Delivered, Hub as HubPort,
-            PipelineView, PluginView, Question, QuestionFilter, Readiness, RunFilter, WebhookError,
+            AcceptError, Acceptance, ActError, AuditFilter, BackupMade, ControlRequest, Decision, Delivered,
+            Hub as HubPort, PipelineView, PluginView, Question, QuestionFilter, Readiness, RunFilter, WebhookError,
         },
         invoker::{Delivery, Invoker},
-        journal::{Position, StreamId},
+        journal::StreamId,
         records::RecordError,
         traffic::{ConnectionView, LanesView},
     },
@@ -72,10 +72,10 @@ use crate::{
 
 /// How many runs of one key are explained, the latest.
 const EXPLAINED_RUNS_MAX: usize = 100;
-/// How many appends one look at the journal reads at start.
-const TAIL_PAGE: usize = 512;
 /// How often the store's health is looked at, milliseconds.
 const HEALTH_PERIOD_MS: u64 = 250;
+/// A hub that stops after this many appends notes what it derived from them, so that the next start need not.
+const SNAPSHOT_APPENDS_MIN: u64 = 1_000;
 /// How long after a start waits and questions that fell due before it are over, milliseconds: what came in meanwhile is
 /// looked at first.
 const CATCH_UP_MS: u64 = 2_000;
@@ -162,6 +162,10 @@ pub struct Hub {
     triggers: Arc<Board>,
     audit: Arc<Audit>,
     checkpoints: Arc<Checkpoints>,
+    data: Arc<Path>,
+    retention: Arc<ArcSwap<Retention>>,
+    /// What the snapshot that was read says that it is of, until that is looked at.
+    claim: Arc<Mutex<Option<Claim>>>,
 }
 
 impl Hub {
@@ -177,6 +181,9 @@ impl Hub {
         };
         let system_clock = Arc::new(SystemClock::default());
         let clock: Arc<dyn Clock> = Arc::clone(&system_clock) as _;
+        // Beside the opening of the store: either may take seconds.
+        let own = data.to_owned();
+        let reading = tokio::task::spawn_blocking(move || snapshot::read(&own));
         let path = folder(data.join("store"))?;
         let store =
             Arc::new(Store::open(&path, Arc::clone(&clock)).map_err(|source| StartError::Store { path, source })?);
@@ -197,6 +204,7 @@ impl Hub {
             assets: folder(data.join("assets"))?,
         };
         let installation = installer.load().await?;
+        let Loaded { index, mailbox, inbox, claim } = reading.await.unwrap_or_default();
         let shared = Arc::new(Shared {
             hub: identity::hub_id(&*store.records()).await?.into(),
             facts: Facts::new(store.journal(), store.blobs()),
@@ -205,12 +213,13 @@ impl Hub {
             records: store.records(),
             secrets: Arc::new(LocalSecrets),
             installation: ArcSwap::from_pointee(installation),
-            index: Index::default(),
+            index,
             actors: Actors::default(),
             timers: Timers::default(),
-            mailbox: Mailbox::default(),
+            mailbox,
             queues: Queues::default(),
-            inbox: Inbox::default(),
+            inbox,
+            effects: Effects::of(data),
             grace: system_clock.now().plus_millis(CATCH_UP_MS),
             turns: Turns::default(),
             permits: Permits::default(),
@@ -219,7 +228,18 @@ impl Hub {
             tasks: TaskTracker::new(),
         });
         let triggers = Arc::default();
-        Ok(Self { shared, installer: Arc::new(installer), store, clock: system_clock, triggers, audit, checkpoints })
+        Ok(Self {
+            shared,
+            installer: Arc::new(installer),
+            store,
+            clock: system_clock,
+            triggers,
+            audit,
+            checkpoints,
+            data: data.into(),
+            retention: Arc::default(),
+            claim: Arc::new(Mutex::new(claim)),
+        })
     }
 
     /// Installs what an operator declares. What is there already is left as it is.
@@ -227,6 +247,7 @@ impl Hub {
     /// # Errors
     /// As [`StartError`] says; what came before the refused part stays installed.
     pub async fn apply(&self, config: &Config) -> Result<(), StartError> {
+        self.retention.store(Arc::new(config.retention));
         let cause = Cause::config("declared in the configuration that the hub was started with");
         self.shared.intake.limit(&config.hub);
         for folder in &config.plugins {
@@ -271,6 +292,9 @@ impl Hub {
             tracing::warn!("some runs were still busy; they are taken up at the next start");
         }
         self.sign().await;
+        if self.store.statistics().appends >= SNAPSHOT_APPENDS_MIN {
+            self.renew_snapshot().await;
+        }
         if let Err(reason) = self.store.close().await {
             tracing::error!(reason, "the store did not close cleanly");
         }
@@ -303,10 +327,17 @@ impl Hub {
         self.shared.facts.health()
     }
 
-    /// Resolves when the store takes no more writes: the process is to end then, and to be started again.
+    /// Why the store will never take writes again, if so. While it is being opened again after a failed commit, only its
+    /// health says so.
+    #[must_use]
+    pub fn failure(&self) -> Option<String> {
+        self.store.failed()
+    }
+
+    /// Resolves when the store takes no more writes, for good: the process is to end then, and to be started again.
     pub async fn failed(&self) -> String {
         loop {
-            if let Err(reason) = self.shared.facts.health() {
+            if let Some(reason) = self.failure() {
                 return reason;
             }
             self.clock.sleep_until(self.clock.now().plus_millis(HEALTH_PERIOD_MS)).await;
@@ -320,89 +351,6 @@ impl Hub {
             self.shared.secrets.resolve(secret).err().map(|error| format!("{whose}: {error}"))
         });
         missing.collect()
-    }
-
-    /// Rebuilds the list of runs from the journal, and takes up those that are not settled.
-    ///
-    /// # Errors
-    /// If the journal cannot be read.
-    pub async fn take_up(&self) -> Result<(), StartError> {
-        for problem in self.missing_secrets() {
-            tracing::warn!(problem, "a secret cannot be read: what needs it will fail");
-        }
-        self.shared.tasks.spawn(self.clone().keep_signing());
-        let shared = &self.shared;
-        let mut accepted = Vec::new();
-        let mut after = Position::default();
-        loop {
-            let page = shared.facts.tail(after, TAIL_PAGE).await?;
-            let Some(last) = page.last() else { break };
-            after = last.position;
-            for stored in page {
-                stored.entries.iter().filter_map(Entry::time).for_each(|time| self.clock.witness(time));
-                match stored.stream {
-                    StreamId::Acceptance(id) => {
-                        for entry in &stored.entries {
-                            if let Entry::Accepted(fact) = entry {
-                                for key in shared.installation.load().signal_keys(&fact.event) {
-                                    shared.mailbox.keep(key, fact.time, id);
-                                }
-                            }
-                        }
-                        accepted.extend(stored.entries.into_iter().filter_map(|entry| match entry {
-                            Entry::Accepted(fact) if !fact.starts.is_empty() => Some((id, fact)),
-                            _ => None,
-                        }))
-                    }
-                    StreamId::Run(run) => {
-                        shared.index.add(run, &stored.entries);
-                        // What lies there is offered to the run when it is taken up.
-                        shared.mailbox.observe(run, &stored.entries);
-                        shared.inbox.observe(run, &stored.entries);
-                    }
-                    StreamId::Audit => {}
-                }
-            }
-            // Those whose every run has begun need not be kept in memory until the end.
-            accepted.retain(|(_, fact)| fact.starts.iter().any(|start| !shared.index.contains(start.run)));
-        }
-        let unsettled = shared.index.unsettled();
-        if !unsettled.is_empty() {
-            tracing::info!(runs = unsettled.len(), "taking up runs that were cut short");
-        }
-        // Runs under way hold the turn of their key, in the order in which they began.
-        for begun in shared.index.open() {
-            let order = shared.installation.load().pipelines.get(&begun.pipeline).map(|found| found.plan.order);
-            if order == Some(Order::Exclusive) {
-                let _ = shared.queues.enter(Queue::of(&begun.pipeline, &begun.key), begun.id, begun.acceptance);
-            }
-        }
-        for run in unsettled {
-            // A run that only waits is not read before there is something to do.
-            if let Some(due) = shared.index.only_waits(run) {
-                shared.timers.set(due.max(shared.grace), run);
-                for (key, acceptance) in shared.mailbox.lying_for(run) {
-                    runner::deliver(shared, run, Command::Signal { key, acceptance });
-                }
-                continue;
-            }
-            if let Err(error) = runner::resume(shared, run).await {
-                tracing::error!(%run, error = &error as &dyn std::error::Error, "a run cannot be taken up");
-                shared.index.stuck(run, format!("it cannot be taken up: {error}"));
-            }
-        }
-        shared.tasks.spawn(runner::keep_time(Arc::clone(shared)));
-        for (id, fact) in accepted {
-            for start in fact.starts.iter().filter(|start| !shared.index.contains(start.run)) {
-                // Settled so long ago that the list no longer holds it?
-                if shared.facts.read(StreamId::Run(start.run)).await?.0.is_empty() {
-                    runner::start(shared, &fact, id, start);
-                }
-            }
-        }
-        shared.tasks.spawn(schedules::run(Arc::clone(shared), Arc::clone(&self.triggers)));
-        shared.tasks.spawn(polls::run(Arc::clone(shared), Arc::clone(&self.triggers)));
-        Ok(())
     }
 
     async fn story(shared: &Shared, id: RunId) -> Option<RunView> {
@@ -582,8 +530,39 @@ impl HubPort for Hub {
         .boxed()
     }
 
+    fn back_up(&self, target: PathBuf) -> BoxFuture<'_, Result<BackupMade, String>> {
+        let (hub, path) = (self.clone(), target);
+        // In a task of its own: whoever asked may not wait so long.
+        let task = self.shared.tasks.spawn(async move {
+            let made = hub.back_up(&path).await;
+            made.map_err(|error| {
+                tracing::error!(error = &error as &dyn std::error::Error, "a backup failed");
+                let mut text = error.to_string();
+                let mut source = std::error::Error::source(&error);
+                while let Some(cause) = source {
+                    text = format!("{text}: {cause}");
+                    source = cause.source();
+                }
+                text
+            })
+        });
+        async move {
+            let made = task.await.map_err(|error| error.to_string())??;
+            let bytes = made.files.iter().map(|held| held.bytes).sum();
+            Ok(BackupMade { group: made.group, appends: made.appends, bytes, paused_ms: made.paused_ms })
+        }
+        .boxed()
+    }
+
     fn readiness(&self) -> Readiness {
         let journal = self.shared.facts.health();
+        let room = self.shared.facts.room();
+        // They are no reason to refuse events: what comes in waits with the rest.
+        let effects = if self.shared.effects.are_paused() {
+            "paused after a restore: compare the remotes, then run `crossdock backup reconciled`".to_owned()
+        } else {
+            "ok".to_owned()
+        };
         let stopping = self.shared.stopping.is_cancelled();
         let installation = self.shared.installation.load();
         let mut unbound = Vec::new();
@@ -608,6 +587,8 @@ impl HubPort for Hub {
             ("secrets".to_owned(), secrets),
             ("runs".to_owned(), stuck),
             ("journal".to_owned(), journal.clone().err().unwrap_or_else(ok)),
+            ("effects".to_owned(), effects),
+            ("space".to_owned(), room.clone().err().unwrap_or_else(ok)),
             ("bindings".to_owned(), if unbound.is_empty() { ok() } else { unbound.join("; ") }),
             ("triggers".to_owned(), triggers),
             ("lifecycle".to_owned(), if stopping { "the hub is stopping".to_owned() } else { ok() }),
@@ -615,7 +596,7 @@ impl HubPort for Hub {
         // As information: a remote that is left alone is no reason to refuse events.
         checks.push(("remotes".to_owned(), traffic::breakers(&self.shared)));
         // An unbound name parks the runs that need it; it is no reason to refuse events, which would lose them.
-        Readiness { ready: journal.is_ok() && !stopping, checks }
+        Readiness { ready: journal.is_ok() && room.is_ok() && !stopping, checks }
     }
 
     fn connections(&self) -> Vec<ConnectionView> {

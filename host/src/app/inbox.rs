@@ -164,6 +164,16 @@ impl Inbox {
         self.lock().get(&run)?.iter().find(|question| question.step == step).cloned()
     }
 
+    /// Forgets everything.
+    pub(super) fn forget_all(&self) {
+        self.lock().clear();
+    }
+
+    /// Takes in a question of a snapshot.
+    pub(super) fn restore(&self, question: Question) {
+        self.lock().entry(question.run).or_default().push(question);
+    }
+
     /// How many are open.
     pub fn count(&self) -> usize {
         self.lock().values().map(Vec::len).sum()

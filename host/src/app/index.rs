@@ -1,5 +1,7 @@
 //! The list of runs, derived from durable facts, and those who wait for a run to change.
 
+mod compact;
+
 use std::{
     collections::{HashMap, HashSet, VecDeque},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -7,11 +9,12 @@ use std::{
 
 use tokio::sync::Notify;
 
+use self::compact::{Compact, Words};
 use crate::{
     flow::view,
     model::{
         entry::{Entry, RunStarted},
-        id::RunId,
+        id::{AcceptanceId, RunId},
         run::{RunState, RunSummary},
         timestamp::Timestamp,
     },
@@ -29,7 +32,8 @@ pub struct Index {
 
 #[derive(Default)]
 struct Inner {
-    summaries: HashMap<RunId, RunSummary>,
+    summaries: HashMap<RunId, Box<Compact>>,
+    words: Words,
     settled: VecDeque<RunId>,
     watchers: HashMap<RunId, Arc<Notify>>,
     stuck: HashSet<RunId>,
@@ -49,19 +53,16 @@ impl Index {
     /// Takes in durable facts of a run; says if it settled by them.
     pub fn add(&self, run: RunId, entries: &[Entry]) -> Option<Settled> {
         let mut inner = self.lock();
+        let mut summary = inner.get(run);
         for entry in entries {
-            match entry {
-                Entry::RunStarted(started) => {
-                    inner.summaries.entry(run).or_insert_with(|| view::begin(run, started));
-                }
-                _ => {
-                    if let Some(summary) = inner.summaries.get_mut(&run) {
-                        view::summarize(summary, entry);
-                    }
-                }
+            match (entry, &mut summary) {
+                (Entry::RunStarted(started), None) => summary = Some(view::begin(run, started)),
+                (Entry::RunStarted(_), _) | (_, None) => {}
+                (_, Some(summary)) => view::summarize(summary, entry),
             }
         }
-        let summary = inner.summaries.get(&run)?;
+        let summary = summary?;
+        inner.put(summary.clone());
         let settled =
             summary.state.is_settled().then(|| Settled { pipeline: summary.pipeline.clone(), state: summary.state });
         if settled.is_some() {
@@ -84,19 +85,22 @@ impl Index {
     pub fn begin(&self, run: RunId, started: &RunStarted) -> bool {
         let mut inner = self.lock();
         let new = !inner.summaries.contains_key(&run);
-        inner.summaries.entry(run).or_insert_with(|| view::begin(run, started));
+        if new {
+            inner.put(view::begin(run, started));
+        }
         new
     }
 
     /// Shows a run that is accepted and waits for another of the same key.
     pub fn waits_its_turn(&self, run: RunId, first: RunId) {
         let mut inner = self.lock();
-        if let Some(summary) = inner.summaries.get_mut(&run)
+        if let Some(mut summary) = inner.get(run)
             && summary.state == RunState::Running
             && summary.step.is_none()
         {
             summary.state = RunState::Waiting;
             summary.cause = Some(format!("waits its turn: {first} is about the same key"));
+            inner.put(summary);
             inner.queued.insert(run);
         }
     }
@@ -112,9 +116,10 @@ impl Index {
     /// Shows a run that this hub cannot carry forward as parked. Nothing is recorded: the next start tries again.
     pub fn stuck(&self, run: RunId, cause: String) {
         let mut inner = self.lock();
-        if let Some(summary) = inner.summaries.get_mut(&run) {
+        if let Some(mut summary) = inner.get(run) {
             summary.state = RunState::Parked;
             summary.cause = Some(cause);
+            inner.put(summary);
             inner.stuck.insert(run);
         }
         let watcher = inner.watchers.remove(&run);
@@ -131,26 +136,60 @@ impl Index {
 
     /// A run's summary.
     pub fn get(&self, run: RunId) -> Option<RunSummary> {
-        self.lock().summaries.get(&run).cloned()
+        self.lock().get(run)
     }
 
     /// Runs that are not settled.
     pub fn unsettled(&self) -> Vec<RunId> {
-        self.lock().summaries.values().filter(|summary| !summary.state.is_settled()).map(|summary| summary.id).collect()
+        self.lock().summaries.iter().filter(|(_, run)| !run.state.is_settled()).map(|(id, _)| *id).collect()
     }
 
     /// Runs that have not ended, parked ones included, in the order in which they began.
     pub fn open(&self) -> Vec<RunSummary> {
         let inner = self.lock();
         let mut open: Vec<RunSummary> =
-            inner.summaries.values().filter(|summary| !summary.state.is_ended()).cloned().collect();
+            inner.summaries.iter().filter(|(_, run)| !run.state.is_ended()).map(|(id, run)| run.expand(*id)).collect();
         open.sort_by_key(|summary| summary.started);
         open
     }
 
+    /// Runs of some pipelines that have not ended, parked ones included, in the order in which they began: pipeline,
+    /// key, run, acceptance.
+    pub fn open_of(&self, wanted: impl Fn(&str) -> bool) -> Vec<(String, String, RunId, AcceptanceId)> {
+        let inner = self.lock();
+        let wanted = inner.summaries.iter().filter(|(_, run)| !run.state.is_ended() && wanted(&run.pipeline));
+        let mut open: Vec<(&RunId, &Box<Compact>)> = wanted.collect();
+        open.sort_by_key(|(_, run)| run.started);
+        open.into_iter()
+            .map(|(id, run)| (run.pipeline.as_ref().to_owned(), run.key.as_ref().to_owned(), *id, run.acceptance))
+            .collect()
+    }
+
+    /// Every summary, and then the settled runs in their order: what a snapshot holds of this.
+    pub(super) fn each(&self, mut run: impl FnMut(RunSummary), mut settled: impl FnMut(RunId)) {
+        let inner = self.lock();
+        inner.summaries.iter().for_each(|(id, found)| run(found.expand(*id)));
+        inner.settled.iter().for_each(|id| settled(*id));
+    }
+
+    /// Forgets everything.
+    pub(super) fn forget_all(&self) {
+        *self.lock() = Inner::default();
+    }
+
+    /// Takes in a summary of a snapshot.
+    pub(super) fn restore(&self, summary: RunSummary) {
+        self.lock().put(summary);
+    }
+
+    /// Takes in a settled run of a snapshot, after all summaries and in their order.
+    pub(super) fn restore_settled(&self, run: RunId) {
+        self.lock().settled.push_back(run);
+    }
+
     /// When a run that does nothing until then is due.
     pub fn only_waits(&self, run: RunId) -> Option<Timestamp> {
-        self.lock().summaries.get(&run).filter(|summary| summary.only_waits()).and_then(|summary| summary.due)
+        self.lock().get(run).filter(RunSummary::only_waits).and_then(|summary| summary.due)
     }
 
     /// Whether the run is known.
@@ -160,25 +199,24 @@ impl Index {
 
     /// Matching runs, latest first.
     pub fn list(&self, filter: &RunFilter) -> Vec<RunSummary> {
-        let mut found: Vec<RunSummary> = self
-            .lock()
+        let inner = self.lock();
+        let mut found: Vec<(&RunId, &Box<Compact>)> = inner
             .summaries
-            .values()
-            .filter(|run| filter.pipeline.as_ref().is_none_or(|pipeline| *pipeline == run.pipeline))
-            .filter(|run| filter.state.is_none_or(|state| state == run.state))
-            .filter(|run| filter.key.as_ref().is_none_or(|key| *key == run.key))
-            .cloned()
+            .iter()
+            .filter(|(_, run)| filter.pipeline.as_ref().is_none_or(|pipeline| *pipeline == *run.pipeline))
+            .filter(|(_, run)| filter.state.is_none_or(|state| state == run.state))
+            .filter(|(_, run)| filter.key.as_ref().is_none_or(|key| *key == *run.key))
             .collect();
-        found.sort_by(|a, b| b.started.cmp(&a.started).then_with(|| a.id.cmp(&b.id)));
+        found.sort_by(|(a, left), (b, right)| right.started.cmp(&left.started).then_with(|| a.cmp(b)));
         found.truncate(filter.limit);
-        found
+        found.into_iter().map(|(id, run)| run.expand(*id)).collect()
     }
 
     /// What is notified when the run changes. Ask for it before looking at the run, so that no change is missed.
     pub fn watcher(&self, run: RunId) -> Arc<Notify> {
         let mut inner = self.lock();
         // Nothing more happens to it, so nobody would ever take the watcher away again.
-        if inner.summaries.get(&run).is_none_or(|summary| summary.state.is_settled()) {
+        if inner.summaries.get(&run).is_none_or(|found| found.state.is_settled()) {
             return Arc::default();
         }
         Arc::clone(inner.watchers.entry(run).or_default())
@@ -187,5 +225,16 @@ impl Index {
     fn lock(&self) -> MutexGuard<'_, Inner> {
         // A panic while holding the lock leaves summaries that are at worst stale; the journal is the truth.
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inner {
+    fn get(&self, run: RunId) -> Option<RunSummary> {
+        self.summaries.get(&run).map(|found| found.expand(run))
+    }
+
+    fn put(&mut self, summary: RunSummary) {
+        let id = summary.id;
+        self.summaries.insert(id, Box::new(Compact::of(summary, &mut self.words)));
     }
 }

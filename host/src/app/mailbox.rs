@@ -92,6 +92,40 @@ impl Mailbox {
             .collect()
     }
 
+    /// Who waits under which keys, and then what lies there in the order of time: what a snapshot holds of this.
+    pub(super) fn each(
+        &self,
+        mut waits: impl FnMut(RunId, &[SignalKey]),
+        mut kept: impl FnMut(SignalKey, Timestamp, AcceptanceId),
+    ) {
+        let inner = self.lock();
+        inner.by_run.iter().for_each(|(run, keys)| waits(*run, keys));
+        let mut all: Vec<(Timestamp, SignalKey, AcceptanceId)> = inner
+            .kept
+            .iter()
+            .flat_map(|(key, kept)| kept.iter().map(|(time, acceptance)| (*time, *key, *acceptance)))
+            .collect();
+        all.sort_unstable();
+        all.into_iter().for_each(|(time, key, acceptance)| kept(key, time, acceptance));
+    }
+
+    /// Forgets everything.
+    pub(super) fn forget_all(&self) {
+        *self.lock() = Inner::default();
+    }
+
+    /// Takes in a run that waits, of a snapshot.
+    pub(super) fn restore(&self, run: RunId, keys: Vec<SignalKey>) {
+        let mut inner = self.lock();
+        for key in &keys {
+            let runs = inner.waits.entry(*key).or_default();
+            if !runs.contains(&run) {
+                runs.push(run);
+            }
+        }
+        inner.by_run.insert(run, keys);
+    }
+
     fn forget(&self, run: RunId) {
         let mut inner = self.lock();
         for key in inner.by_run.remove(&run).unwrap_or_default() {

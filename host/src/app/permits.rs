@@ -69,6 +69,7 @@ pub(super) async fn admit(
     withdrawn: &CancellationToken,
 ) -> Result<Admitted, NotAdmitted> {
     let both = async {
+        shared.effects.allowed().await;
         let permit = shared.permits.gate(open, &shared.clock).acquire(lane).await;
         let turn = shared.turns.outward.acquire(lane).await;
         (permit, turn)

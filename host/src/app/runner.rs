@@ -12,6 +12,7 @@ use super::{
     actors::{Actors, Command, Timers},
     calls::{self, Caller},
     children,
+    effects::Effects,
     facts::{Facts, FactsError},
     inbox::Inbox,
     index::Index,
@@ -84,6 +85,8 @@ pub struct Shared {
     pub queues: Queues,
     /// Questions that people have not answered.
     pub inbox: Inbox,
+    /// Whether calls of connectors may leave.
+    pub effects: Effects,
     /// Waits and questions that fell due while the hub was down are over only at this time.
     pub grace: Timestamp,
     /// Turns for calls of plugins.

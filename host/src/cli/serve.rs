@@ -47,9 +47,12 @@ impl Serve {
         } else {
             out.say(format!("listening on http://{address}, data in {}", self.data.display()));
         }
+        if crate::app::effects::marker(&self.data).exists() && !out.is_json() {
+            out.say(super::backup::said(&self.data));
+        }
         let options = server::Options { metrics: Some(metrics), ..server::Options::default() };
         let served = server::serve(listener, Arc::new(hub.clone()), options, ending(&hub)).await;
-        let failed = hub.health().err();
+        let failed = hub.failure();
         hub.stop().await;
         served?;
         if let Some(reason) = failed {

@@ -138,7 +138,7 @@ impl<'de> Deserialize<'de> for Json {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         if deserializer.is_human_readable() {
             // Through a value rather than `RawValue`, so that it can also be read from TOML and YAML.
-            deserializer.deserialize_any(Reading)
+            deserializer.deserialize_any(Readable)
         } else {
             let bytes = Bytes::deserialize(deserializer)?;
             Self::parse(bytes).map_err(de::Error::custom)
@@ -146,11 +146,11 @@ impl<'de> Deserialize<'de> for Json {
     }
 }
 
-/// Reads a document as a value, or as the bytes that a binary form holds: inside of a tagged enum, serde buffers what it
-/// reads and says of the buffer that it is human-readable, whatever it was read from.
-struct Reading;
+/// Takes a document as a value, or as the bytes that the binary form keeps: serde buffers what lies in an enum with a
+/// tag inside, and forgets then that the form was a binary one.
+struct Readable;
 
-impl<'de> de::Visitor<'de> for Reading {
+impl<'de> de::Visitor<'de> for Readable {
     type Value = Json;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -158,7 +158,7 @@ impl<'de> de::Visitor<'de> for Reading {
     }
 
     fn visit_bytes<E: de::Error>(self, bytes: &[u8]) -> Result<Json, E> {
-        Json::parse(bytes.to_vec()).map_err(E::custom)
+        Json::parse(Bytes::copy_from_slice(bytes)).map_err(E::custom)
     }
 
     fn visit_unit<E: de::Error>(self) -> Result<Json, E> {
@@ -170,6 +170,10 @@ impl<'de> de::Visitor<'de> for Reading {
     }
 
     fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<Json, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+
+    fn visit_newtype_struct<D: Deserializer<'de>>(self, deserializer: D) -> Result<Json, D::Error> {
         deserializer.deserialize_any(self)
     }
 
@@ -230,6 +234,22 @@ mod tests {
         assert_eq!(json.as_ref().map(Json::as_bytes), Some(&b"{\"b\": 1, \"a\":\"1.10\"}"[..]));
         let stored = rmp_serde::to_vec(&json).unwrap_or_default();
         assert_eq!(rmp_serde::from_slice::<Option<Json>>(&stored).ok(), Some(json));
+    }
+
+    #[test]
+    fn a_document_inside_a_tagged_enum_survives_both_forms() {
+        #[derive(Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+        #[serde(tag = "do")]
+        enum Tagged {
+            Resolve { output: Option<Json> },
+        }
+        for text in ["{\"a\":[1,-2,2.5,true,null,\"x\"]}", "7", "\"text\"", "[]"] {
+            let tagged = Tagged::Resolve { output: Json::parse(text).ok() };
+            let stored = rmp_serde::to_vec_named(&tagged).unwrap_or_default();
+            assert_eq!(rmp_serde::from_slice::<Tagged>(&stored).ok().as_ref(), Some(&tagged), "{text}");
+            let shown = serde_json::to_string(&tagged).unwrap_or_default();
+            assert_eq!(serde_json::from_str::<Tagged>(&shown).ok().as_ref(), Some(&tagged), "{text}");
+        }
     }
 
     #[test]

@@ -114,7 +114,7 @@ pub struct RunSummary {
 }
 
 /// Where a paused run stands otherwise.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Aside {
     /// As [`RunSummary::state`].
     pub state: RunState,

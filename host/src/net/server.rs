@@ -17,9 +17,11 @@
 //! | `catalog` | plugins and pipelines |
 //! | `traffic` | connections and lanes |
 //! | `audit` | the audit log |
+//! | `admin` | backups |
 //! | `health` | liveness, readiness, metrics |
 //! | `openapi` | the description of all this |
 
+mod admin;
 mod answer;
 mod approvals;
 mod attend;
@@ -178,6 +180,7 @@ fn routes() -> Vec<Route> {
         ("/v1/lanes", &["get"], get(traffic::lanes)),
         ("/v1/audit", &["get"], get(audit::list)),
         ("/v1/audit/explain", &["get"], get(audit::explain)),
+        ("/v1/admin/backup", &["post"], post(admin::backup)),
         ("/health/live", &["get"], get(health::live)),
         ("/health/ready", &["get"], get(health::ready)),
         ("/metrics", &["get"], get(health::metrics)),

@@ -1,6 +1,6 @@
 //! What the surfaces (HTTP, command line) may ask of a running hub. Everything that it answers is durable.
 
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
 use futures::{future::BoxFuture, stream::BoxStream};
 use serde::{Deserialize, Serialize};
@@ -365,6 +365,19 @@ impl AuditFilter {
     }
 }
 
+/// A backup that was made.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct BackupMade {
+    /// The last group of its journal.
+    pub group: u64,
+    /// Appends in its journal, proven.
+    pub appends: u64,
+    /// Its size, bytes.
+    pub bytes: u64,
+    /// For how long nothing was committed meanwhile, milliseconds.
+    pub paused_ms: Option<u64>,
+}
+
 /// A running hub.
 pub trait Hub: Send + Sync {
     /// Accepts events, all or none; durable when it answers.
@@ -431,4 +444,12 @@ pub trait Hub: Send + Sync {
     /// # Errors
     /// Why the log cannot be read.
     fn explain(&self, key: String) -> BoxFuture<'_, Result<Explanation, String>>;
+
+    /// Backs up the data folder to a folder of this machine that does not exist yet. Goes on when nobody waits for it.
+    ///
+    /// # Errors
+    /// Why there is no backup.
+    fn back_up(&self, target: PathBuf) -> BoxFuture<'_, Result<BackupMade, String>> {
+        Box::pin(async move { Err(format!("this hub has no data folder to copy to `{}`", target.display())) })
+    }
 }

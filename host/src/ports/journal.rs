@@ -158,6 +158,15 @@ pub trait Journal: Send + Sync {
     /// # Errors
     /// The reason.
     fn health(&self) -> Result<(), String>;
+
+    /// Whether there is room for new work, and if not, what to do about it. Appends of work under way are taken all the
+    /// same.
+    ///
+    /// # Errors
+    /// The reason.
+    fn room(&self) -> Result<(), String> {
+        Ok(())
+    }
 }
 
 #[cfg(test)]

@@ -4,6 +4,8 @@
 //! <dir>/head       what has been acknowledged            head.rs
 //! <dir>/journal/   sled: journal, index, records         layout.rs
 //! <dir>/blobs/     files by digest                       blobs.rs
+//! <dir>/archive/   what nothing is appended to any more  archive.rs, turnover.rs
+//! <dir>/reserve    room that is given up when the disk gets full   space.rs
 //! <dir>/lock       held while a process has it open
 //! ```
 //!
@@ -12,8 +14,10 @@
 //!   it: `durability.rs` is the only place that makes anything durable, `committer.rs` the only one that calls it.
 //! - Nobody is shown what is not durable yet: `shared.rs`.
 //! - A store that lacks something acknowledged is refused, never shortened: `opening.rs`.
-//! - After a commit failed, nothing is written through this store again.
+//! - After a commit failed, nothing is written through that opening of the database again: `recovery.rs`.
 
+mod archive;
+mod backup;
 mod blobs;
 mod committer;
 mod durability;
@@ -25,12 +29,21 @@ mod layout;
 mod listing;
 mod opening;
 mod reading;
+mod recovery;
 mod refusal;
 mod shared;
+mod space;
+mod turnover;
 mod verify;
 
 #[cfg(test)]
+mod archive_tests;
+#[cfg(test)]
 mod crash_tests;
+#[cfg(test)]
+mod golden_tests;
+#[cfg(test)]
+mod long_tests;
 #[cfg(test)]
 mod tests;
 
@@ -44,16 +57,21 @@ use bytes::Bytes;
 use sled::Tree;
 use tokio::sync::{Semaphore, oneshot};
 
+pub use self::{
+    archive::ArchiveFile, refusal::OpenError, shared::Statistics, space::SpaceLimits, turnover::Bundle,
+    verify::Verified,
+};
 use self::{
+    archive::{Folder, Frames},
     blobs::BlobFiles,
-    committer::{Committer, Message},
+    committer::{Committer, Engine, Message},
     durability::Durability,
     fault::{Fault, guarded},
     handle::{Handle, QUEUE_KIB_LIMIT},
     opening::{Opened, Paths},
     shared::Shared,
+    space::Space,
 };
-pub use self::{refusal::OpenError, shared::Statistics, verify::Verified};
 use crate::{
     policy::chain::{self, Header},
     ports::{
@@ -69,8 +87,28 @@ use crate::{
 pub struct Store {
     handle: Handle,
     blobs: Arc<BlobFiles>,
+    paths: Paths,
+    frames: Arc<Frames>,
     #[cfg(test)]
     fail_sync: Arc<std::sync::atomic::AtomicBool>,
+}
+
+/// How a store behaves. The defaults suit a hub.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// What room it asks for.
+    pub space: SpaceLimits,
+    /// How often it is opened again in place after failed commits, without one that succeeds in between.
+    pub reopenings_limit: u32,
+    /// Groups after which the database is opened anew when there is nothing to do, so that a start after a crash is
+    /// quick.
+    pub refresh_groups: u64,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { space: SpaceLimits::default(), reopenings_limit: 8, refresh_groups: 20_000 }
+    }
 }
 
 impl Store {
@@ -80,10 +118,21 @@ impl Store {
     /// # Errors
     /// As [`OpenError`] says; what is refused is left as it is.
     pub fn open(dir: &Path, clock: Arc<dyn Clock>) -> Result<Self, OpenError> {
+        Self::open_with(dir, clock, Options::default())
+    }
+
+    /// Opens it as [`Store::open`] does, to behave as told.
+    ///
+    /// # Errors
+    /// As [`OpenError`] says; what is refused is left as it is.
+    pub fn open_with(dir: &Path, clock: Arc<dyn Clock>, options: Options) -> Result<Self, OpenError> {
         let paths = Paths::new(dir);
-        let Opened { db, head, chain, lock } = opening::open(&paths)?;
-        let io = |source| OpenError::Io { path: paths.dir.clone(), source };
+        let lock = opening::take(&paths)?;
+        let Opened { db, head, chain } = opening::open(&paths)?;
+        let whole = paths.dir.clone();
+        let io = |source| OpenError::Io { path: whole.clone(), source };
         let blobs = Arc::new(BlobFiles::open(paths.blobs.clone()).map_err(io)?);
+        let archive = Folder::new(paths.archive.clone());
         let tree = (*db).clone();
         let durability = Durability::new(db, &paths.journal, head).map_err(io)?;
         #[cfg(test)]
@@ -94,18 +143,28 @@ impl Store {
             shared: shared.clone(),
             queue: received,
             clock,
-            tree,
-            durability,
+            space: Space::new(&paths.dir, options.space),
+            space_seen: None,
+            paths: paths.clone(),
+            engine: Some(Engine { tree, durability }),
             chain,
             ends: group::Ends::default(),
             frame: Vec::new(),
+            reopenings_limit: options.reopenings_limit,
+            reopenings: 0,
+            refresh_groups: options.refresh_groups,
+            opened_at_groups: 0,
             lock,
+            #[cfg(test)]
+            fail_sync: fail_sync.clone(),
         };
         thread::Builder::new().name("committer".to_owned()).spawn(move || committer.run()).map_err(io)?;
-        let handle = Handle { shared, queue, room: Arc::new(Semaphore::new(QUEUE_KIB_LIMIT)) };
+        let handle = Handle { shared, queue, room: Arc::new(Semaphore::new(QUEUE_KIB_LIMIT)), archive };
         Ok(Self {
             handle,
             blobs,
+            paths,
+            frames: Arc::default(),
             #[cfg(test)]
             fail_sync,
         })
@@ -129,6 +188,13 @@ impl Store {
         self.blobs.clone()
     }
 
+    /// Why it will never take writes again, if so: the process is to end then. While it is being opened again, it only
+    /// says so in its health.
+    #[must_use]
+    pub fn failed(&self) -> Option<String> {
+        self.handle.shared.failed()
+    }
+
     /// What it has done since it was opened.
     #[must_use]
     pub fn statistics(&self) -> Statistics {
@@ -140,9 +206,9 @@ impl Store {
     /// # Errors
     /// What is missing or damaged first.
     pub async fn verify(&self) -> Result<Verified, ReadError> {
-        let tree = self.handle.shared.tree()?;
-        let shared = self.handle.shared.clone();
-        let prove = move || guarded(|| verify::everything(&tree, head::Head::default(), Some(&shared)));
+        let tree = self.handle.tree().await?;
+        let (shared, archive) = (self.handle.shared.clone(), self.handle.archive.clone());
+        let prove = move || guarded(|| verify::everything(&tree, &archive, head::Head::default(), Some(&shared)));
         let proven = tokio::task::spawn_blocking(prove).await;
         Ok(proven.map_err(|error| ReadError::Unavailable { reason: error.to_string() })??)
     }
@@ -157,6 +223,7 @@ impl Store {
         opening::copy(&original, &Paths::new(copy))?;
         let mut store = Self::open(copy, clock)?;
         store.blobs = Arc::new(BlobFiles::beside(original.blobs));
+        store.handle.archive = Folder::new(original.archive);
         Ok(store)
     }
 
@@ -178,9 +245,14 @@ impl Store {
         if number == 0 || number > chain::place(self.handle.shared.durable()).0 {
             return Ok(None);
         }
+        let (frames_of_archives, archive) = (Arc::clone(&self.frames), self.handle.archive.clone());
         let read = move |tree: &Tree| {
             let (header, positions) = whole_batch(tree, number)?;
-            let frames: Result<_, Fault> = positions.map(|position| reading::frame_at(tree, position)).collect();
+            let frame = |position| match reading::frame_at(tree, position)? {
+                Some(frame) => Ok(frame),
+                None => frames_of_archives.frame(tree, &archive, position),
+            };
+            let frames: Result<_, Fault> = positions.map(frame).collect();
             Ok(Some((header, frames?)))
         };
         self.look(read).await
@@ -191,7 +263,7 @@ impl Store {
         &self,
         look: impl FnOnce(&Tree) -> Result<T, Fault> + Send + 'static,
     ) -> Result<T, ReadError> {
-        let tree = self.handle.shared.tree()?;
+        let tree = self.handle.tree().await?;
         let done = tokio::task::spawn_blocking(move || guarded(|| look(&tree))).await;
         Ok(done.map_err(|error| ReadError::Unavailable { reason: error.to_string() })??)
     }

@@ -99,6 +99,7 @@ impl Setting {
                     groups: BTreeMap::from([("fulfilment-leads".to_owned(), vec!["lea".to_owned()])]),
                     delegations: Vec::new(),
                 },
+                ..Config::default()
             },
         })
     }

@@ -5,7 +5,7 @@ use axum::Json;
 use serde_json::Value;
 use utoipa::{OpenApi, ToSchema};
 
-use super::{approvals, audit, catalog, control, dead_letters, events, health, runs, traffic, webhooks};
+use super::{admin, approvals, audit, catalog, control, dead_letters, events, health, runs, traffic, webhooks};
 use crate::net::problem::Document;
 
 /// The description.
@@ -30,6 +30,7 @@ use crate::net::problem::Document;
         traffic::lanes,
         audit::list,
         audit::explain,
+        admin::backup,
         health::live,
         health::ready,
         health::metrics,
@@ -51,6 +52,7 @@ use crate::net::problem::Document;
         (name = "people", description = "What people decide and do with runs"),
         (name = "catalog", description = "What is installed"),
         (name = "traffic", description = "Who may go on, and who waits"),
+        (name = "admin", description = "What an operator has the hub do"),
         (name = "audit", description = "Who changed what runs"),
         (name = "health", description = "For whoever keeps the hub running"),
     )

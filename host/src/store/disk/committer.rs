@@ -1,8 +1,8 @@
 //! The one thread that writes. It groups whatever waits, commits the group, and only then answers; meanwhile the next
 //! group collects in the queue.
 //!
-//! A failed commit poisons the store: the group's waiters hear `Unknown`, later ones `Unavailable`, and the database is
-//! never written again through this handle.
+//! A failed commit ends this opening of the database: the group's waiters hear `Unknown`, later ones `Unavailable`, and
+//! it is never written again. `recovery.rs` opens it anew, through all the checks of a start.
 
 use std::{
     mem,
@@ -21,8 +21,9 @@ use super::{
     fault::{Fault, guarded},
     group::{Ends, Group, Sealed, Write},
     layout::{self, Hash},
-    opening::Lock,
+    opening::{Lock, Paths},
     shared::Shared,
+    space::Space,
 };
 use crate::{
     model::timestamp::Timestamp,
@@ -32,10 +33,15 @@ use crate::{
 /// How long the committer idles before it looks whether sled has shortened its file.
 const IDLE: Duration = Duration::from_millis(500);
 
+/// How often the committer looks at the room on the disk.
+const SPACE_LOOK: Duration = Duration::from_millis(250);
+
 /// A message to the committer.
 pub(super) enum Message {
     /// A write, with the room that it takes in the queue.
     Write(Write, OwnedSemaphorePermit),
+    /// Something to be done while nothing is being committed.
+    Work(Box<dyn FnOnce(&mut Committer) + Send>),
     /// Commit what was sent before this, close, and answer.
     Close(oneshot::Sender<Result<(), String>>),
 }
@@ -48,48 +54,74 @@ pub(super) struct Chain {
     pub(super) time: Timestamp,
 }
 
+/// The open database.
+pub(super) struct Engine {
+    pub(super) tree: Tree,
+    pub(super) durability: Durability,
+}
+
 /// The committer's state, owned by its thread.
 pub(super) struct Committer {
     pub(super) shared: Arc<Shared>,
     pub(super) queue: Receiver<Message>,
     pub(super) clock: Arc<dyn Clock>,
-    pub(super) tree: Tree,
-    pub(super) durability: Durability,
+    pub(super) paths: Paths,
+    /// Absent only while it is opened again.
+    pub(super) engine: Option<Engine>,
     pub(super) chain: Chain,
     pub(super) ends: Ends,
     pub(super) frame: Vec<u8>,
+    pub(super) space: Space,
+    /// When the room on the disk was looked at last.
+    pub(super) space_seen: Option<Instant>,
+    /// How often the database may be opened again without a commit that succeeds, and how often it was.
+    pub(super) reopenings_limit: u32,
+    pub(super) reopenings: u32,
+    /// Groups after which the database is opened anew when there is nothing to do, and how many there were when it was
+    /// opened last.
+    pub(super) refresh_groups: u64,
+    pub(super) opened_at_groups: u64,
     /// Held until the database is closed.
     pub(super) lock: Lock,
+    #[cfg(test)]
+    pub(super) fail_sync: super::durability::FailSync,
 }
 
 impl Committer {
     /// Commits until it is told to close or nobody is left to tell it.
     pub(super) fn run(mut self) {
+        let mut next = None;
         let closing = loop {
-            match self.queue.recv_timeout(IDLE) {
-                Ok(Message::Write(write, permit)) => {
-                    if let Some(reply) = self.group(write, permit) {
-                        break Some(reply);
-                    }
-                }
+            self.look_at_space();
+            let message = next.take().map_or_else(|| self.queue.recv_timeout(IDLE), Ok);
+            match message {
+                Ok(Message::Write(write, permit)) => next = self.group(write, permit),
+                Ok(Message::Work(work)) => work(&mut self),
                 Ok(Message::Close(reply)) => break Some(reply),
                 Err(RecvTimeoutError::Timeout) => self.idle(),
                 Err(RecvTimeoutError::Disconnected) => break None,
             }
+            if self.shared.usable().is_err() && self.shared.failed().is_none() {
+                next = self.recover(next);
+            }
         };
-        let Self { shared, queue, tree, durability, lock, .. } = self;
+        // So that the next start is quick too, however busy it was.
+        self.refresh();
+        let Self { shared, queue, engine, lock, .. } = self;
         let healthy = shared.usable();
         shared.let_go();
-        drop(tree);
-        // After a failure nothing is noted, and what sled still does as it goes vouches for nothing.
-        let closed = match healthy {
-            Ok(()) => durability.close().map_err(|fault| fault.to_string()),
-            Err(reason) => guarded(|| {
-                drop(durability);
+        let closed = match (healthy, engine) {
+            (Ok(()), Some(Engine { tree, durability })) => {
+                drop(tree);
+                durability.close().map_err(|fault| fault.to_string())
+            }
+            // After a failure nothing is noted, and what sled still does as it goes vouches for nothing.
+            (healthy, engine) => guarded(|| {
+                drop(engine);
                 Ok(())
             })
             .map_err(|fault| fault.to_string())
-            .and(Err(reason)),
+            .and(healthy),
         };
         drop(lock);
         if let Some(reply) = closing {
@@ -101,33 +133,59 @@ impl Committer {
     }
 
     fn idle(&mut self) {
-        if self.shared.usable().is_ok()
-            && let Err(error) = self.durability.note_length()
-        {
+        let Some(engine) = self.engine.as_mut().filter(|_| self.shared.usable().is_ok()) else { return };
+        if let Err(error) = engine.durability.note_length() {
             self.poison(&Fault::from(error));
+        }
+        self.refresh();
+    }
+
+    /// Opens the database anew if much was written since it was opened: sled notes only then where its pages are, and a
+    /// start after a crash need not read all of what was written before. Readers and writers wait meanwhile.
+    fn refresh(&mut self) {
+        let groups = self.shared.counters.snapshot().groups;
+        if groups.saturating_sub(self.opened_at_groups) < self.refresh_groups || self.shared.usable().is_err() {
+            return;
+        }
+        self.shared.suspend();
+        let closed = self.engine.take().map_or(Ok(()), |Engine { tree, durability }| {
+            drop(tree);
+            durability.close()
+        });
+        if let Err(fault) = closed.and_then(|()| self.open_again().map_err(Fault::from)) {
+            self.poison(&fault);
         }
     }
 
-    /// Collects a group, commits it and answers. A close that was met on the way.
-    fn group(&mut self, first: Write, permit: OwnedSemaphorePermit) -> Option<oneshot::Sender<Result<(), String>>> {
-        if let Err(reason) = self.shared.usable() {
-            refuse(first, reason);
-            return None;
+    fn look_at_space(&mut self) {
+        if self.space_seen.is_none_or(|seen| seen.elapsed() >= SPACE_LOOK) {
+            self.space_seen = Some(Instant::now());
+            self.shared.set_short(self.space.look());
         }
+    }
+
+    /// Collects a group, commits it and answers. What was met on the way and is no write.
+    fn group(&mut self, first: Write, permit: OwnedSemaphorePermit) -> Option<Message> {
+        let tree = match (self.shared.usable(), &self.engine) {
+            (Ok(()), Some(engine)) => engine.tree.clone(),
+            (healthy, _) => {
+                refuse(first, healthy.err().unwrap_or_else(|| "it is being opened again".to_owned()));
+                return None;
+            }
+        };
         let number = self.chain.group + 1;
         let time = self.chain.time.max(self.clock.now());
-        let tree = self.tree.clone();
         let mut ends = mem::take(&mut self.ends);
         let mut frame = mem::take(&mut self.frame);
         let mut group = Group::new(&tree, &mut ends, &mut frame, number, time);
-        let mut closing = None;
+        let mut met = None;
         let collected = guarded(|| {
             group.add(first, permit);
             while !group.is_full() {
                 match self.queue.try_recv() {
                     Ok(Message::Write(write, permit)) => group.add(write, permit),
-                    Ok(Message::Close(reply)) => {
-                        closing = Some(reply);
+                    Ok(other) => {
+                        met = Some(other);
                         break;
                     }
                     Err(_) => break,
@@ -157,13 +215,15 @@ impl Committer {
                 waiters.into_iter().for_each(|waiter| waiter.doubt(&reason));
             }
         }
-        closing
+        met
     }
 
     fn commit(&mut self, sealed: Sealed, size: u64) -> Result<(), Fault> {
         let Sealed { header, batch, appends, bytes, record_writes } = sealed;
         let begun = Instant::now();
-        let spilled = guarded(|| self.durability.commit(batch, &header))?;
+        let engine = self.engine.as_mut().ok_or_else(|| Fault::failed("it is being opened again"))?;
+        let spilled = guarded(|| engine.durability.commit(batch, &header))?;
+        self.reopenings = 0;
         metrics::histogram!("crossdock_journal_flush_seconds").record(begun.elapsed().as_secs_f64());
         metrics::counter!("crossdock_journal_flushes_total").increment(1);
         self.chain = Chain { group: header.group, hash: header.hash(), time: header.time };
@@ -179,18 +239,16 @@ impl Committer {
         Ok(())
     }
 
-    fn poison(&self, fault: &Fault) -> String {
-        let reason = format!(
-            "a commit failed ({fault}); see that the disk is healthy and has room, then restart the hub: everything \
-             acknowledged before is checked at the start"
-        );
-        tracing::error!(%fault, "the store takes no more writes until the hub is restarted");
+    /// Ends this opening of the database; why, for whoever waits.
+    pub(super) fn poison(&self, fault: &Fault) -> String {
+        let reason = format!("a commit failed ({fault}); the store is opened again and checked before it goes on");
+        tracing::error!(%fault, "a commit failed: nothing is acknowledged until the store has been opened again");
         self.shared.refuse(reason.clone());
         reason
     }
 }
 
-fn refuse(write: Write, reason: String) {
+pub(super) fn refuse(write: Write, reason: String) {
     match write {
         Write::Append { reply, .. } => drop(reply.send(Err(AppendError::Unavailable { reason }))),
         Write::Record { reply, .. } => drop(reply.send(Err(RecordError::Unavailable { reason }))),

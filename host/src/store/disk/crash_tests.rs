@@ -24,13 +24,13 @@ use bytes::Bytes;
 use futures::future::join_all;
 use tempfile::TempDir;
 
-use super::Store;
+use super::{Options, SpaceLimits, Store};
 use crate::{
-    ports::journal::Version,
+    ports::journal::{StreamId, Version},
     store::conformance::{StillClock, append, run_stream},
 };
 
-/// Tells a child what to do: `hub` or `bare`, a colon, the directory.
+/// Tells a child what to do: `hub`, `archive` (as `hub`, and archives all the time) or `bare`, a colon, the directory.
 const CHILD: &str = "CROSSDOCK_CRASH_TEST_CHILD";
 /// Set to `required` where a machine on which no loop device can be mounted is an error.
 const POWER_CUT: &str = "CROSSDOCK_POWER_CUT_TEST";
@@ -41,7 +41,7 @@ const WRITERS: u64 = 16;
 fn child_that_writes_until_it_is_killed() {
     let Ok(task) = env::var(CHILD) else { return };
     let (kind, dir) = task.split_once(':').unwrap();
-    if kind == "bare" { write_bare(Path::new(dir)) } else { write_hub(Path::new(dir)) }
+    if kind == "bare" { write_bare(Path::new(dir)) } else { write_hub(Path::new(dir), kind == "archive") }
 }
 
 fn tell(writer: u64, version: u64) {
@@ -58,10 +58,43 @@ fn entry(writer: u64, version: u64) -> Vec<u8> {
     entry
 }
 
-fn write_hub(dir: &Path) {
+/// Streams that end, by number.
+fn ended_stream(number: u64) -> StreamId {
+    run_stream(1_000_000 + number)
+}
+
+/// Begins and ends streams, tells each, and archives them; goes on after those of an earlier life.
+async fn archive_all_the_time(store: Store) {
+    let journal = store.journal();
+    let mut number = 0;
+    while journal.read(ended_stream(number), Version(0)).await.unwrap().len() == 2 {
+        number += 1;
+    }
+    let mut first = number.saturating_sub(40);
+    loop {
+        for _ in 0..40 {
+            for version in 0..2 {
+                let next = append(ended_stream(number), version, &entry(number % 200, version));
+                // The last one of an earlier life may have begun: a repetition finds itself.
+                journal.append(next).await.unwrap();
+            }
+            assert_eq!(journal.read(ended_stream(number), Version(0)).await.unwrap().len(), 2);
+            number += 1;
+            tell(WRITERS, number);
+        }
+        let bundles = (first..number).map(|number| vec![ended_stream(number)]).collect();
+        let done = store.archive(bundles, Vec::new()).await.unwrap();
+        first = number.saturating_sub(done.left);
+    }
+}
+
+fn write_hub(dir: &Path, archives: bool) {
     let store = Store::open(dir, StillClock::shared()).unwrap();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     runtime.block_on(async {
+        if archives {
+            tokio::spawn(archive_all_the_time(store.clone()));
+        }
         let writers: Vec<_> = (0..WRITERS)
             .map(|writer| {
                 let (journal, records) = (store.journal(), store.records());
@@ -114,7 +147,7 @@ impl Load {
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
-        let told = Arc::new(Mutex::new(vec![0; usize::try_from(WRITERS).unwrap()]));
+        let told = Arc::new(Mutex::new(vec![0; usize::try_from(WRITERS).unwrap() + 1]));
         let lines = Arc::new(AtomicUsize::new(0));
         let output = BufReader::new(child.stdout.take().unwrap());
         let (all, count) = (told.clone(), lines.clone());
@@ -173,6 +206,12 @@ fn check(dir: &Path, told: &[u64]) -> u64 {
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     runtime.block_on(async {
         let store = Store::open(dir, StillClock::shared()).unwrap();
+        let (told, ended) = told.split_at(usize::try_from(WRITERS).unwrap());
+        for number in 0..ended[0] {
+            let records = store.journal().read(ended_stream(number), Version(0)).await.unwrap();
+            assert_eq!(records.len(), 2, "stream {number} of {}", ended[0]);
+            assert_eq!(records[1].entries, [Bytes::from(entry(number % 200, 1))]);
+        }
         for (writer, acknowledged) in (0..).zip(told) {
             let records = store.journal().read(run_stream(writer), Version(0)).await.unwrap();
             assert!(records.len() as u64 >= *acknowledged, "writer {writer}: {} of {acknowledged}", records.len());
@@ -201,6 +240,23 @@ fn a_killed_process_loses_nothing_that_it_acknowledged() {
         assert!(now > before, "round {round} got nowhere");
         before = now;
     }
+}
+
+#[test]
+fn a_process_that_is_killed_while_it_archives_loses_nothing_and_goes_on_archiving() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut before, mut ended) = (0, 0);
+    for round in 0..6 {
+        let mut load = Load::start("archive", dir.path());
+        load.wait(300 + 130 * round);
+        let told = load.kill();
+        let now = check(dir.path(), &told);
+        assert!(now > before, "round {round} got nowhere");
+        before = now;
+        ended = ended.max(told.last().copied().unwrap());
+    }
+    assert!(ended > 40, "{ended} streams ended");
+    assert!(dir.path().join("archive/00000001.jsonl.zst").exists());
 }
 
 /// An ext4 file system in a file, mounted; or a copy of one.
@@ -288,6 +344,18 @@ fn a_power_cut_loses_nothing_that_was_acknowledged() {
 }
 
 #[test]
+fn a_power_cut_while_archiving_loses_nothing_that_was_acknowledged() {
+    let dir = tempfile::tempdir().unwrap();
+    let Some(disk) = disk(dir.path()) else { return };
+    let mut acknowledged = 0;
+    cuts("archive", &disk, 8, |left, told| {
+        let now = check(left, told);
+        assert!(now > acknowledged);
+        acknowledged = now;
+    });
+}
+
+#[test]
 fn the_same_power_cut_on_bare_sled_loses_data() {
     let dir = tempfile::tempdir().unwrap();
     let Some(disk) = disk(dir.path()) else { return };
@@ -295,7 +363,7 @@ fn the_same_power_cut_on_bare_sled_loses_data() {
     cuts("bare", &disk, 4, |left, told| {
         let found = super::fault::guarded(|| {
             let db = sled::Config::new().path(left).open()?;
-            Ok((0..).zip(told).all(|(writer, version): (u64, _)| {
+            Ok((0..).zip(told.iter().take(usize::try_from(WRITERS).unwrap())).all(|(writer, version): (u64, _)| {
                 db.contains_key([writer.to_be_bytes(), version.to_be_bytes()].concat()).is_ok_and(|found| found)
             }))
         });
@@ -305,41 +373,62 @@ fn the_same_power_cut_on_bare_sled_loses_data() {
 }
 
 #[test]
-fn a_full_disk_is_told_and_loses_nothing_that_was_acknowledged() {
+fn a_full_disk_is_told_and_loses_nothing_and_the_store_goes_on_once_there_is_room() {
     let dir = tempfile::tempdir().unwrap();
     let Some(disk) = disk(dir.path()) else { return };
     let filler = disk.mount.path().join("filler");
-    let told = {
-        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        runtime.block_on(async {
-            let store = Store::open(&disk.store(), StillClock::shared()).unwrap();
-            let journal = store.journal();
-            let mut file = fs::File::create(&filler).unwrap();
-            let mut version = 0;
-            let refusal = loop {
-                // Leave it less and less room.
-                let _ = file.write_all(&vec![1; 4 << 20]);
-                match journal.append(append(run_stream(0), version, &entry(0, version))).await {
-                    Ok(done) => version = done.0,
-                    Err(error) => break error,
-                }
-                assert!(version < 5_000, "the disk does not get full");
-            };
-            assert!(refusal.to_string().contains("has room"), "{refusal}");
-            assert!(journal.health().is_err());
-            drop(file);
-            fs::remove_file(&filler).unwrap();
-            // What is freed can be used again only once the file system has committed it.
-            fs::File::open(disk.mount.path()).unwrap().sync_all().unwrap();
-            assert!(store.close().await.is_err());
-            version
-        })
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    let until = async |mut holds: Box<dyn FnMut() -> bool>| {
+        for _ in 0..3_000 {
+            if holds() {
+                return;
+            }
+            let _ = tokio::time::timeout(Duration::from_millis(10), std::future::pending::<()>()).await;
+        }
+        panic!("it never came true");
     };
-    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let told = runtime.block_on(async {
+        let space = SpaceLimits { intake_free_bytes_min: 32 << 20, reserve_bytes: 8 << 20 };
+        let options = Options { space, reopenings_limit: 1_000, ..Options::default() };
+        let store = Store::open_with(&disk.store(), StillClock::shared(), options).unwrap();
+        let journal = store.journal();
+        assert_eq!(journal.append(append(run_stream(9), 0, b"first")).await, Ok(Version(1)));
+        let reserve = disk.store().join("reserve");
+        let there = reserve.clone();
+        until(Box::new(move || there.exists())).await;
+        let mut file = fs::File::create(&filler).unwrap();
+        let (mut version, mut refused_intake) = (0, false);
+        let refusal = loop {
+            // Leave it less and less room.
+            let _ = file.write_all(&vec![1; 4 << 20]);
+            match journal.append(append(run_stream(0), version, &entry(0, version))).await {
+                Ok(done) => version = done.0,
+                Err(error) => break error,
+            }
+            refused_intake |= journal.room().is_err();
+            assert!(version < 20_000, "the disk does not get full");
+        };
+        assert!(refused_intake, "intake was refused before");
+        assert!(!reserve.exists(), "the reserve was given up");
+        assert!(journal.health().is_err() || version > 0, "{refusal}");
+        drop(file);
+        fs::remove_file(&filler).unwrap();
+        // What is freed can be used again only once the file system has committed it.
+        fs::File::open(disk.mount.path()).unwrap().sync_all().unwrap();
+        let (healthy, ready) = (store.journal(), store.journal());
+        until(Box::new(move || healthy.health().is_ok())).await;
+        until(Box::new(move || ready.room().is_ok())).await;
+        // The same store goes on, and a repetition finds out whether the refused append was stored.
+        let next = append(run_stream(0), version, &entry(0, version));
+        assert_eq!(journal.append(next).await, Ok(Version(version + 1)));
+        store.verify().await.unwrap();
+        store.close().await.unwrap();
+        version + 1
+    });
     runtime.block_on(async {
         let store = Store::open(&disk.store(), StillClock::shared()).unwrap();
         let journal = store.journal();
-        assert!(journal.read(run_stream(0), Version(0)).await.unwrap().len() as u64 >= told);
+        assert_eq!(journal.read(run_stream(0), Version(0)).await.unwrap().len() as u64, told);
         let next = append(run_stream(0), told, &entry(0, told));
         assert_eq!(journal.append(next).await, Ok(Version(told + 1)));
         store.close().await.unwrap();

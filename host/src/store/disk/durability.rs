@@ -24,8 +24,12 @@ pub(super) struct Durability {
     head: HeadFile,
     /// Makes the next sync fail, for tests.
     #[cfg(test)]
-    pub(super) fail_sync: std::sync::Arc<std::sync::atomic::AtomicBool>,
+    pub(super) fail_sync: FailSync,
 }
+
+/// Whether syncs are to fail.
+#[cfg(test)]
+pub(super) type FailSync = std::sync::Arc<std::sync::atomic::AtomicBool>;
 
 impl Durability {
     pub(super) fn new(db: Db, journal_dir: &Path, head: HeadFile) -> io::Result<Self> {
@@ -85,10 +89,9 @@ impl Durability {
         if length < head.length { self.head.write(Head { length, ..head }) } else { Ok(()) }
     }
 
-    /// Closes the database, then notes how long its file is in the end.
-    pub(super) fn close(self) -> Result<(), Fault> {
+    /// Closes the database; its head, for the one that takes its place.
+    pub(super) fn into_head(self) -> Result<HeadFile, Fault> {
         let Self { db, file, mut head, .. } = self;
-        // sled syncs once more as the last handle goes, and panics if it cannot.
         guarded(move || {
             drop(db);
             Ok(())
@@ -98,6 +101,11 @@ impl Durability {
         if length < last.length {
             head.write(Head { length, ..last })?;
         }
-        Ok(())
+        Ok(head)
+    }
+
+    /// Closes the database, then notes how long its file is in the end.
+    pub(super) fn close(self) -> Result<(), Fault> {
+        self.into_head().map(drop)
     }
 }

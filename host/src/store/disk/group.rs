@@ -193,10 +193,12 @@ impl<'a> Group<'a> {
         match found {
             Some(id) if id == append.id => Ok(Ok(Place::Repeated(next))),
             Some(_) => conflict,
-            None if expected == 0 || reading::index_entry(self.tree, append.stream, expected)?.is_some() => {
-                Ok(Ok(Place::Next(next)))
-            }
-            None => conflict,
+            None if expected == 0 => Ok(Ok(Place::Next(next))),
+            // An archived stream takes no more.
+            None => match reading::index_entry(self.tree, append.stream, expected)? {
+                Some(entry) if entry.archived.is_none() => Ok(Ok(Place::Next(next))),
+                _ => conflict,
+            },
         }
     }
 
@@ -219,7 +221,7 @@ impl<'a> Group<'a> {
         self.leaves.push(leaf);
         self.bytes += self.frame.len() as u64;
         self.insert_frame(&layout::append_key(position), position.0);
-        let entry = IndexEntry { position, id: append.id };
+        let entry = IndexEntry { position, id: append.id, archived: None };
         self.insert(&layout::stream_key(append.stream, version), &entry.encode());
         self.ends.insert(append.stream, version, append.id);
         self.appended.push((append.stream, version, append.id));

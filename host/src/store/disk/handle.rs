@@ -8,6 +8,7 @@ use sled::Tree;
 use tokio::sync::{Semaphore, oneshot};
 
 use super::{
+    archive::Folder,
     committer::Message,
     fault::{Fault, guarded},
     group::{RecordWrite, Write},
@@ -37,9 +38,21 @@ pub(super) struct Handle {
     pub(super) shared: Arc<Shared>,
     pub(super) queue: Sender<Message>,
     pub(super) room: Arc<Semaphore>,
+    pub(super) archive: Folder,
 }
 
 impl Handle {
+    /// The tree, for reading; while it is being opened again, that is waited for.
+    pub(super) async fn tree(&self) -> Result<Tree, Fault> {
+        loop {
+            let changed = self.shared.changed();
+            match self.shared.tree() {
+                Err(_) if self.shared.failed().is_none() => changed.await,
+                found => return found,
+            }
+        }
+    }
+
     /// Sends a write once there is room for it; the reason if there is nobody to send it to.
     async fn send(&self, write: Write, bytes: usize) -> Result<(), String> {
         let kib = u32::try_from(1 + (bytes >> 10)).unwrap_or(u32::MAX);
@@ -85,11 +98,17 @@ impl Journal for Handle {
     fn read(&self, stream: StreamId, after: Version) -> BoxFuture<'_, Result<Vec<Record>, ReadError>> {
         Box::pin(async move {
             let Ok(after) = u32::try_from(after.0) else { return Ok(Vec::new()) };
-            let (tree, durable) = (self.shared.tree()?, self.shared.durable());
-            let mut records = guarded(|| reading::stream(&tree, stream, after, durable, INLINE_RECORDS))?;
-            if records.len() == INLINE_RECORDS {
+            let (tree, durable) = (self.tree().await?, self.shared.durable());
+            let mut records =
+                guarded(|| reading::stream(&tree, &self.archive, stream, after, durable, INLINE_RECORDS))?;
+            // A stream is archived whole, and comes whole.
+            let last = records.last().map_or(after, |record| u32::try_from(record.version.0).unwrap_or(u32::MAX));
+            if records.len() == INLINE_RECORDS
+                && last == after.saturating_add(u32::try_from(INLINE_RECORDS).unwrap_or(u32::MAX))
+            {
                 let after = after.saturating_add(u32::try_from(INLINE_RECORDS).unwrap_or(u32::MAX));
-                let rest = move |tree: &Tree| reading::stream(tree, stream, after, durable, usize::MAX);
+                let archive = self.archive.clone();
+                let rest = move |tree: &Tree| reading::stream(tree, &archive, stream, after, durable, usize::MAX);
                 records.append(&mut blocking(tree, rest).await?);
             }
             Ok(records)
@@ -98,7 +117,7 @@ impl Journal for Handle {
 
     fn tail(&self, after: Position, limit: usize) -> BoxFuture<'_, Result<Vec<Record>, ReadError>> {
         Box::pin(async move {
-            let (tree, durable) = (self.shared.tree()?, self.shared.durable());
+            let (tree, durable) = (self.tree().await?, self.shared.durable());
             let limit = limit.min(PAGE_RECORDS_LIMIT);
             let page = move |tree: &Tree| reading::tail(tree, after, durable, limit, PAGE_BYTES_LIMIT);
             let records = if limit <= INLINE_RECORDS { guarded(|| page(&tree)) } else { blocking(tree, page).await };
@@ -109,13 +128,17 @@ impl Journal for Handle {
     fn health(&self) -> Result<(), String> {
         self.shared.usable()
     }
+
+    fn room(&self) -> Result<(), String> {
+        self.shared.room()
+    }
 }
 
 impl Records for Handle {
     fn get(&self, key: &str) -> BoxFuture<'_, Result<Option<Stored>, RecordError>> {
         let key = key.to_owned();
         Box::pin(async move {
-            let tree = self.shared.tree()?;
+            let tree = self.tree().await?;
             let stored = self.shared.with_shadow(|shadow| match shadow.get(&key) {
                 Some(before) => Ok(before.clone()),
                 None => guarded(|| Ok(reading::record(&tree, &key)?.map(|current| current.stored))),
@@ -152,7 +175,7 @@ impl Records for Handle {
             let mut listed = Vec::new();
             let mut more = true;
             while more && listed.len() < limit {
-                let (tree, shared) = (self.shared.tree()?, self.shared.clone());
+                let (tree, shared) = (self.tree().await?, self.shared.clone());
                 let (prefix, start) = (prefix.clone(), after.clone());
                 // Pages are small, because the committer waits for a look at the records to end.
                 let room = INLINE_RECORDS.min(limit - listed.len());

@@ -8,7 +8,8 @@
 //! 'h' group:8                             a group's header, kept for ever
 //! 'j' position:8                          the first 4 KiB of an append's frame
 //! 'p' owner:8 piece:2                     the next 4 KiB pieces of a longer frame; its owner is a position or revision
-//! 's' stream:17 version:4                 position:8 append id:16
+//! 's' stream:17 version:4                 position:8 append id:16; of an archived stream only the first version, and
+//!                                         after it where it lies: file:4 offset:4 (see `archive.rs`)
 //! 'v' the record's key                    the first 4 KiB of a record's frame
 //!
 //! position = group << 20 | index of the append in its group (from 0)
@@ -27,6 +28,7 @@
 
 use bytes::{Buf, Bytes};
 
+use super::archive::Location;
 pub(super) use crate::policy::chain::{
     Framed, Hash, Header, INDEX_BITS, frame_append, frame_length, merkle_root, position, unframe_append,
 };
@@ -98,21 +100,40 @@ fn fill(into: &mut [u8], from: usize, bytes: &[u8]) {
 pub(super) struct IndexEntry {
     pub(super) position: Position,
     pub(super) id: AppendId,
+    /// If the stream is archived: where.
+    pub(super) archived: Option<Location>,
 }
 
 impl IndexEntry {
-    pub(super) fn encode(self) -> [u8; 24] {
-        let mut bytes = [0; 24];
-        fill(&mut bytes, 0, &self.position.0.to_le_bytes());
-        fill(&mut bytes, 8, self.id.as_bytes());
+    pub(super) fn encode(self) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(32);
+        bytes.extend_from_slice(&self.position.0.to_le_bytes());
+        bytes.extend_from_slice(self.id.as_bytes());
+        if let Some(Location { file, offset }) = self.archived {
+            bytes.extend_from_slice(&file.to_le_bytes());
+            bytes.extend_from_slice(&offset.to_le_bytes());
+        }
         bytes
     }
 
-    pub(super) fn decode(bytes: &[u8]) -> Option<Self> {
-        let (position, id) = bytes.split_first_chunk::<8>()?;
-        let position = Position(u64::from_le_bytes(*position));
-        Some(Self { position, id: AppendId::from_bytes(id.try_into().ok()?) })
+    pub(super) fn decode(mut bytes: &[u8]) -> Option<Self> {
+        let position = Position(bytes.try_get_u64_le().ok()?);
+        let mut id = [0; 16];
+        bytes.try_copy_to_slice(&mut id).ok()?;
+        let archived = if bytes.is_empty() {
+            None
+        } else {
+            Some(Location { file: bytes.try_get_u32_le().ok()?, offset: bytes.try_get_u32_le().ok()? })
+        };
+        bytes.is_empty().then_some(Self { position, id: AppendId::from_bytes(id), archived })
     }
+}
+
+/// The stream and version in the first piece of an append's frame, unchecked.
+pub(super) fn peek_append(first: &[u8]) -> Option<(StreamId, u32)> {
+    let stream = StreamId::from_key(first.get(5..22)?)?;
+    let version = u64::from_le_bytes(first.get(22..30)?.try_into().ok()?);
+    Some((stream, u32::try_from(version).ok()?))
 }
 
 /// Writes a record's frame, replacing what is in `frame`.

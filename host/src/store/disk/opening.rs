@@ -19,6 +19,7 @@ use std::{
 use sled::{Db, Mode};
 
 use super::{
+    archive::Folder,
     committer::Chain,
     fault::{Fault, guarded},
     head::{Head, HeadFile},
@@ -39,10 +40,15 @@ const BUSY_ATTEMPTS: u32 = 100;
 const BUSY_PAUSE: Duration = Duration::from_millis(20);
 
 /// The files of a store.
+#[derive(Clone, Debug)]
 pub(super) struct Paths {
     pub(super) dir: PathBuf,
     pub(super) journal: PathBuf,
     pub(super) blobs: PathBuf,
+    pub(super) archive: PathBuf,
+    /// Where the database of the next period is made, and where the last one goes before it is dropped.
+    pub(super) next: PathBuf,
+    pub(super) old: PathBuf,
     head: PathBuf,
     lock: PathBuf,
     /// Where the copy that is proven lives meanwhile.
@@ -57,6 +63,9 @@ impl Paths {
             dir: dir.to_owned(),
             journal: dir.join("journal"),
             blobs: dir.join("blobs"),
+            archive: dir.join("archive"),
+            next: dir.join("journal.next"),
+            old: dir.join("journal.old"),
             head: dir.join("head"),
             lock: dir.join("lock"),
             proof: dir.join("proof"),
@@ -69,12 +78,11 @@ impl Paths {
     }
 }
 
-/// What an opened store consists of.
+/// What an opened store consists of, apart from its lock.
 pub(super) struct Opened {
     pub(super) db: Db,
     pub(super) head: HeadFile,
     pub(super) chain: Chain,
-    pub(super) lock: Lock,
 }
 
 /// Held while a store is open. Unlocks explicitly: a process that is just being forked holds the file open too.
@@ -88,12 +96,67 @@ impl Drop for Lock {
     }
 }
 
-/// Opens a store, making it if there is none.
-pub(super) fn open(paths: &Paths) -> Result<Opened, OpenError> {
+/// Locks a store's directory, making it if there is none.
+pub(super) fn take(paths: &Paths) -> Result<Lock, OpenError> {
     make_dir(&paths.dir)?;
-    let lock = lock(paths)?;
+    lock(paths)
+}
+
+/// Forgets what the kernel holds of the database file: after a failed sync it may show bytes that the disk never got,
+/// and says that they are clean.
+pub(super) fn distrust_cache(paths: &Paths) -> Result<(), OpenError> {
+    let path = paths.db();
+    File::open(&path)
+        .and_then(|file| Ok(rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed)?))
+        .map_err(io_error(&path))
+}
+
+/// Ends or takes back a turnover that a crash cut short. The next database is whole before the old one is put aside.
+fn end_turnover(paths: &Paths) -> Result<(), OpenError> {
+    if paths.old.exists() && !paths.journal.exists() {
+        fs::rename(&paths.old, &paths.journal).map_err(io_error(&paths.journal))?;
+        sync_dir(&paths.dir).map_err(io_error(&paths.dir))?;
+    }
+    for left in [&paths.next, &paths.old] {
+        match fs::remove_dir_all(left) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(io_error(left)(error)),
+        }
+    }
+    Ok(())
+}
+
+/// Puts the next database, which is closed and durable, in the place of the one in use, and drops that one whole. The
+/// head then asks for no length: the next database is as long as it is.
+pub(super) fn switch(paths: &Paths, head: &mut HeadFile) -> Result<(), OpenError> {
+    let last = head.head();
+    head.write(Head { length: 0, ..last }).map_err(io_error(&paths.head))?;
+    fs::rename(&paths.journal, &paths.old).map_err(io_error(&paths.journal))?;
+    fs::rename(&paths.next, &paths.journal).map_err(io_error(&paths.next))?;
+    sync_dir(&paths.dir).map_err(io_error(&paths.dir))
+}
+
+/// Opens an empty database for the next period.
+pub(super) fn open_next(paths: &Paths) -> Result<Db, Fault> {
+    let _ = fs::remove_dir_all(&paths.next); // left by an attempt that failed; absent otherwise
+    guarded(|| Ok(configuration(&paths.next).open()?))
+}
+
+/// Makes a database that was written and flushed survive a power cut.
+pub(super) fn sync_next(paths: &Paths) -> io::Result<()> {
+    for file in ["db", "conf", "blobs"] {
+        File::open(paths.next.join(file))?.sync_all()?;
+    }
+    sync_dir(&paths.next)?;
+    sync_dir(&paths.dir)
+}
+
+/// Opens a locked store, making it if there is none.
+pub(super) fn open(paths: &Paths) -> Result<Opened, OpenError> {
     let _ = fs::remove_dir_all(&paths.proof); // left by a crash during a proof; absent otherwise
     make_dir(&paths.blobs)?;
+    end_turnover(paths)?;
     let mut head = open_head(paths)?;
     let length = match fs::metadata(paths.db()) {
         Ok(file) => file.len(),
@@ -110,7 +173,7 @@ pub(super) fn open(paths: &Paths) -> Result<Opened, OpenError> {
     let length = fs::metadata(paths.db()).map_err(io_error(&paths.db()))?.len();
     // A group may have become durable without being acknowledged. From here on it must stay.
     head.write(Head { group: chain.group, hash: chain.hash, length }).map_err(io_error(&paths.head))?;
-    Ok(Opened { db, head, chain, lock })
+    Ok(Opened { db, head, chain })
 }
 
 fn io_error(path: &Path) -> impl FnOnce(io::Error) -> OpenError {
@@ -196,7 +259,7 @@ fn prove_copy(paths: &Paths, head: Head) -> Result<verify::Verified, Fault> {
     remove_litter(&paths.proof).map_err(Fault::failed)?;
     guarded(|| {
         let db = configuration(&paths.proof).open()?;
-        verify::everything(&db, head, None)
+        verify::everything(&db, &Folder::new(paths.archive.clone()), head, None)
     })
 }
 
@@ -221,6 +284,36 @@ pub(super) fn copy(from: &Paths, to: &Paths) -> Result<(), OpenError> {
     copy_dir(&from.journal, &to.journal).map_err(io_error(&from.journal))?;
     fs::copy(&from.head, &to.head).map_err(io_error(&from.head))?;
     Ok(())
+}
+
+/// Copies a store whose committer stands still, durably: first what changes with every commit, then what never changes
+/// once it is there. Its lock and its reserve are its own.
+pub(super) fn copy_still(from: &Paths, to: &Paths) -> Result<(), OpenError> {
+    copy_dir(&from.journal, &to.journal).map_err(io_error(&from.journal))?;
+    fs::copy(&from.head, &to.head).map_err(io_error(&from.head))?;
+    Ok(())
+}
+
+/// Copies what never changes once it is there, and makes the whole copy durable.
+pub(super) fn copy_constant(from: &Paths, to: &Paths) -> Result<(), OpenError> {
+    for (from, to) in [(&from.blobs, &to.blobs), (&from.archive, &to.archive)] {
+        if from.is_dir() {
+            copy_dir(from, to).map_err(io_error(from))?;
+        }
+    }
+    sync_all(&to.dir).map_err(io_error(&to.dir))
+}
+
+fn sync_all(dir: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(dir)? {
+        let path = entry?.path();
+        if path.is_dir() {
+            sync_all(&path)?;
+        } else {
+            File::open(path)?.sync_all()?;
+        }
+    }
+    sync_dir(dir)
 }
 
 fn snapshots(journal: &Path) -> io::Result<Vec<PathBuf>> {
@@ -341,6 +434,6 @@ fn check_head(paths: &Paths, db: &Db, head: Head) -> Result<Chain, OpenError> {
         hash = next.hash();
     }
     let Some(last) = last else { return Ok(Chain::default()) };
-    verify::group(db, &last).map_err(damaged)?;
+    verify::group(db, &last, &verify::Leaves::default()).map_err(damaged)?;
     Ok(Chain { group: last.group, hash, time: last.time })
 }

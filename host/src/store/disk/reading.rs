@@ -4,6 +4,7 @@ use bytes::Bytes;
 use sled::Tree;
 
 use super::{
+    archive::Folder,
     fault::Fault,
     layout::{self, Framed, Header, IndexEntry},
 };
@@ -43,19 +44,22 @@ fn unframe(tree: &Tree, position: Position, first: &[u8]) -> Result<Framed, Faul
     Ok(framed)
 }
 
-/// The frame at a position, as it is stored.
-pub(super) fn frame_at(tree: &Tree, position: Position) -> Result<Bytes, Fault> {
-    let place = || format!("position {}", position.0);
-    let first = tree.get(layout::append_key(position))?;
-    let first = first.ok_or_else(|| Fault::damaged(place(), "the append is missing"))?;
-    assemble(tree, &first, position.0, place)
+/// The frame at a position, as it is stored, unless it is missing.
+pub(super) fn frame_at(tree: &Tree, position: Position) -> Result<Option<Bytes>, Fault> {
+    let Some(first) = tree.get(layout::append_key(position))? else { return Ok(None) };
+    assemble(tree, &first, position.0, || format!("position {}", position.0)).map(Some)
 }
 
 /// The append at a position.
 pub(super) fn append_at(tree: &Tree, position: Position) -> Result<Framed, Fault> {
-    let first = tree.get(layout::append_key(position))?;
-    let first = first.ok_or_else(|| Fault::damaged(format!("position {}", position.0), "the append is missing"))?;
-    unframe(tree, position, &first)
+    let found = append_if_there(tree, position)?;
+    found.ok_or_else(|| Fault::damaged(format!("position {}", position.0), "the append is missing"))
+}
+
+/// The append at a position, unless it is missing.
+pub(super) fn append_if_there(tree: &Tree, position: Position) -> Result<Option<Framed>, Fault> {
+    let Some(first) = tree.get(layout::append_key(position))? else { return Ok(None) };
+    unframe(tree, position, &first).map(Some)
 }
 
 /// A stream's index entry at a version.
@@ -68,6 +72,7 @@ pub(super) fn index_entry(tree: &Tree, stream: StreamId, version: u32) -> Result
 /// At most `limit` records of a stream after a version, none of them after a position.
 pub(super) fn stream(
     tree: &Tree,
+    archive: &Folder,
     stream: StreamId,
     after: u32,
     durable: Position,
@@ -75,7 +80,15 @@ pub(super) fn stream(
 ) -> Result<Vec<Record>, Fault> {
     let mut records = Vec::new();
     for version in (after..u32::MAX).map(|version| version + 1).take(limit) {
-        let Some(entry) = index_entry(tree, stream, version)? else { break };
+        let Some(entry) = index_entry(tree, stream, version)? else {
+            if version > 1 && records.is_empty() {
+                return archived(tree, archive, stream, after);
+            }
+            break;
+        };
+        if entry.archived.is_some() {
+            return archived(tree, archive, stream, after);
+        }
         if entry.position > durable {
             break;
         }
@@ -89,6 +102,15 @@ pub(super) fn stream(
         records.push(record);
     }
     Ok(records)
+}
+
+/// What an archived stream has after a version, however much; nothing if it is not archived.
+fn archived(tree: &Tree, archive: &Folder, stream: StreamId, after: u32) -> Result<Vec<Record>, Fault> {
+    let Some(IndexEntry { archived: Some(location), .. }) = index_entry(tree, stream, 1)? else {
+        return Ok(Vec::new());
+    };
+    let appends = archive.stream(location, stream)?.appends.into_iter().map(|(record, _)| record);
+    Ok(appends.filter(|record| record.version.0 > u64::from(after)).collect())
 }
 
 /// At most `limit` records after a position up to another, and at most about `bytes_limit` bytes of them.

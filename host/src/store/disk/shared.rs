@@ -9,7 +9,7 @@ use std::{
 };
 
 use sled::Tree;
-use tokio::sync::broadcast;
+use tokio::sync::{Notify, broadcast, futures::Notified};
 
 use super::fault::Fault;
 use crate::{
@@ -20,11 +20,14 @@ use crate::{
     store::watch::WATCH_CHANGES_LIMIT,
 };
 
-/// Why nothing more is taken.
+/// Whether writes are taken; if not, why.
 #[derive(Clone, Debug)]
 enum Usable {
     Yes,
-    No(String),
+    /// Not now: a commit failed, and the store is being opened again.
+    NotNow(String),
+    /// Never again through this handle.
+    Never(String),
 }
 
 /// A snapshot of the store's counters since it was opened.
@@ -65,12 +68,16 @@ pub(super) type Shadow = BTreeMap<String, Option<Stored>>;
 #[derive(Debug)]
 pub(super) struct Shared {
     usable: RwLock<Usable>,
+    /// Why no new work is to be taken in, if so: room is short.
+    short: RwLock<Option<String>>,
     tree: RwLock<Option<Tree>>,
     durable: AtomicU64,
     // INVARIANT: while the tree holds a record's value that is not durable, this holds the one before it. The
     // committer writes here before it applies a group; readers hold the lock over their look at the tree.
     shadow: RwLock<Shadow>,
     changes: Mutex<Option<broadcast::Sender<Change>>>,
+    /// Told when the tree was opened again, or never will be.
+    reopened: Notify,
     pub(super) counters: Counters,
 }
 
@@ -78,10 +85,12 @@ impl Shared {
     pub(super) fn new(tree: Tree, durable: Position) -> Self {
         Self {
             usable: RwLock::new(Usable::Yes),
+            short: RwLock::default(),
             tree: RwLock::new(Some(tree)),
             durable: AtomicU64::new(durable.0),
             shadow: RwLock::default(),
             changes: Mutex::new(Some(broadcast::channel(WATCH_CHANGES_LIMIT).0)),
+            reopened: Notify::new(),
             counters: Counters::default(),
         }
     }
@@ -90,27 +99,90 @@ impl Shared {
     pub(super) fn usable(&self) -> Result<(), String> {
         match &*self.usable.read().unwrap_or_else(PoisonError::into_inner) {
             Usable::Yes => Ok(()),
-            Usable::No(reason) => Err(reason.clone()),
+            Usable::NotNow(reason) | Usable::Never(reason) => Err(reason.clone()),
         }
     }
 
-    /// Takes no more writes. The first reason stays.
+    /// Why writes will never be taken again, if so.
+    pub(super) fn failed(&self) -> Option<String> {
+        match &*self.usable.read().unwrap_or_else(PoisonError::into_inner) {
+            Usable::Never(reason) => Some(reason.clone()),
+            Usable::Yes | Usable::NotNow(_) => None,
+        }
+    }
+
+    /// Takes no writes until [`Shared::resume`].
     pub(super) fn refuse(&self, reason: String) {
         let mut usable = self.usable.write().unwrap_or_else(PoisonError::into_inner);
         if matches!(*usable, Usable::Yes) {
-            *usable = Usable::No(reason);
+            *usable = Usable::NotNow(reason);
         }
+    }
+
+    /// Takes no more writes, for good. The first reason stays.
+    pub(super) fn give_up(&self, reason: String) {
+        let mut usable = self.usable.write().unwrap_or_else(PoisonError::into_inner);
+        if !matches!(*usable, Usable::Never(_)) {
+            *usable = Usable::Never(reason);
+        }
+        drop(usable);
+        self.reopened.notify_waiters();
+    }
+
+    /// Lets go of the tree while it is opened again; readers are told to come back.
+    pub(super) fn suspend(&self) {
+        *self.tree.write().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    /// Goes on with a tree that was opened again. Watches end, because a group may have become durable that nobody was
+    /// told of: whoever watches lists anew.
+    pub(super) fn resume(&self, tree: Tree, durable: Position) {
+        self.cast_shadow(Shadow::new());
+        self.durable.store(durable.0, Ordering::Release);
+        *self.tree.write().unwrap_or_else(PoisonError::into_inner) = Some(tree);
+        *self.changes.lock().unwrap_or_else(PoisonError::into_inner) = Some(broadcast::channel(WATCH_CHANGES_LIMIT).0);
+        let mut usable = self.usable.write().unwrap_or_else(PoisonError::into_inner);
+        if matches!(*usable, Usable::NotNow(_)) {
+            *usable = Usable::Yes;
+        }
+        drop(usable);
+        self.reopened.notify_waiters();
+    }
+
+    /// Resolves when the tree was opened again, or never will be. Ask for it before looking at the tree.
+    pub(super) fn changed(&self) -> Notified<'_> {
+        self.reopened.notified()
+    }
+
+    /// Whether there is room for new work; if not, what to do about it.
+    pub(super) fn room(&self) -> Result<(), String> {
+        let short = self.short.read().unwrap_or_else(PoisonError::into_inner).clone();
+        short.map_or(Ok(()), Err)
+    }
+
+    /// Says whether room is short.
+    pub(super) fn set_short(&self, short: Option<String>) {
+        let mut now = self.short.write().unwrap_or_else(PoisonError::into_inner);
+        if now.is_some() != short.is_some() {
+            match &short {
+                Some(reason) => tracing::error!(reason, "no new work is taken in"),
+                None => tracing::info!("there is room again: new work is taken in"),
+            }
+        }
+        *now = short;
     }
 
     /// The tree, for reading.
     pub(super) fn tree(&self) -> Result<Tree, Fault> {
         let tree = self.tree.read().unwrap_or_else(PoisonError::into_inner).clone();
-        tree.ok_or_else(|| Fault::failed("the store is closed; the hub is stopping"))
+        tree.ok_or_else(|| {
+            Fault::failed(self.usable().err().unwrap_or_else(|| "the store is closed; the hub is stopping".to_owned()))
+        })
     }
 
     /// Lets go of the tree and ends all watches.
     pub(super) fn let_go(&self) {
-        self.refuse("it was closed; the hub is stopping".to_owned());
+        self.give_up("it was closed; the hub is stopping".to_owned());
         *self.tree.write().unwrap_or_else(PoisonError::into_inner) = None;
         *self.changes.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }

@@ -9,11 +9,11 @@ use std::{
 };
 
 use bytes::Bytes;
-use futures::future::join_all;
+use futures::{StreamExt as _, future::join_all};
 use tempfile::TempDir;
 
 use super::{
-    OpenError, Store,
+    OpenError, Options, SpaceLimits, Store,
     head::{Head, HeadFile},
     layout,
 };
@@ -371,7 +371,8 @@ async fn a_changed_record_is_found_by_reading() {
 #[tokio::test]
 async fn a_failed_sync_poisons_the_store_and_shows_nothing_of_the_group() {
     let dir = tempfile::tempdir().unwrap();
-    let store = open(dir.path()).unwrap();
+    let options = Options { reopenings_limit: 0, ..Options::default() };
+    let store = Store::open_with(dir.path(), StillClock::shared(), options).unwrap();
     let (journal, records) = (store.journal(), store.records());
     fill(&store, 3, 10).await;
     let revision = records.put_if("key", Bytes::from_static(b"old"), None).await.unwrap();
@@ -384,7 +385,8 @@ async fn a_failed_sync_poisons_the_store_and_shows_nothing_of_the_group() {
     store.fail_sync.store(false, Ordering::SeqCst);
     let refused = journal.append(doomed.clone()).await;
     assert!(matches!(refused, Err(AppendError::Unavailable { .. })), "{refused:?}");
-    assert!(journal.health().unwrap_err().contains("restart the hub"));
+    until(|| store.failed().is_some()).await;
+    assert!(journal.health().unwrap_err().contains("start the hub again"));
     // Nothing that may not be durable is shown.
     assert_eq!(journal.read(run_stream(77), Version(0)).await, Ok(vec![]));
     assert_eq!(whole_tail(&*journal).await.len(), 3);
@@ -397,6 +399,108 @@ async fn a_failed_sync_poisons_the_store_and_shows_nothing_of_the_group() {
         assert_eq!(store.journal().read(run_stream(77), Version(0)).await.unwrap().len(), 1);
     })
     .await;
+}
+
+/// Waits until something holds, at most half a minute.
+async fn until(mut holds: impl FnMut() -> bool) {
+    for _ in 0..3_000 {
+        if holds() {
+            return;
+        }
+        let _ = tokio::time::timeout(Duration::from_millis(10), std::future::pending::<()>()).await;
+    }
+    panic!("it never came true");
+}
+
+#[tokio::test]
+async fn after_a_failed_sync_the_store_is_opened_again_and_a_repetition_finds_out_what_happened() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path()).unwrap();
+    let (journal, records) = (store.journal(), store.records());
+    fill(&store, 3, 10).await;
+    let revision = records.put_if("key", Bytes::from_static(b"old"), None).await.unwrap();
+    let mut watch = records.watch("");
+    for round in 0..3 {
+        store.fail_sync.store(true, Ordering::SeqCst);
+        let doomed = append(run_stream(77), round, b"doomed");
+        assert!(matches!(journal.append(doomed.clone()).await, Err(AppendError::Unknown { .. })));
+        assert!(journal.health().is_err() || round > 0, "readiness says so");
+        store.fail_sync.store(false, Ordering::SeqCst);
+        until(|| journal.health().is_ok()).await;
+        assert_eq!(journal.append(doomed).await, Ok(Version(round + 1)));
+        assert_eq!(store.failed(), None);
+    }
+    assert_eq!(journal.read(run_stream(77), Version(0)).await.unwrap().len(), 3);
+    assert_eq!(whole_tail(&*journal).await.len(), 6);
+    assert_eq!(records.get("key").await.unwrap().unwrap().revision, revision);
+    assert_eq!(watch.next().await, None, "whoever watched lists anew");
+    store.verify().await.unwrap();
+    store.close().await.unwrap();
+    open_and(dir.path(), async |store| assert_eq!(store.verify().await.unwrap().appends, 6)).await;
+}
+
+#[tokio::test]
+async fn a_store_with_nothing_to_do_is_opened_anew_so_that_the_next_start_is_quick() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = Options { refresh_groups: 20, ..Options::default() };
+    let store = Store::open_with(dir.path(), StillClock::shared(), options).unwrap();
+    let snapshots = || {
+        let files = fs::read_dir(dir.path().join("journal")).unwrap();
+        let mut names: Vec<_> = files.map(|file| file.unwrap().file_name().into_string().unwrap()).collect();
+        names.retain(|name| name.starts_with("snap."));
+        names
+    };
+    let before = snapshots();
+    for version in 0..30 {
+        store.journal().append(append(run_stream(5), version, b"entry")).await.unwrap();
+    }
+    until(|| snapshots() != before).await;
+    assert_eq!(store.journal().read(run_stream(5), Version(0)).await.unwrap().len(), 30);
+    assert_eq!(store.journal().append(append(run_stream(5), 30, b"entry")).await, Ok(Version(31)));
+    assert_eq!(store.verify().await.unwrap().appends, 31);
+    store.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_disk_that_stays_broken_ends_the_store_with_advice() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = Options { reopenings_limit: 2, ..Options::default() };
+    let store = Store::open_with(dir.path(), StillClock::shared(), options).unwrap();
+    store.fail_sync.store(true, Ordering::SeqCst);
+    for version in 0..9 {
+        let _ = store.journal().append(append(run_stream(1), version, b"entry")).await;
+        until(|| store.failed().is_some() || store.journal().health().is_ok()).await;
+    }
+    assert!(store.failed().unwrap().contains("start the hub again"));
+    assert!(store.close().await.is_err());
+}
+
+#[tokio::test]
+async fn a_store_that_lost_what_it_acknowledged_is_not_opened_again_in_place() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path()).unwrap();
+    fill(&store, 300, 4_000).await;
+    // As if the disk had lost it all, and then said so.
+    let mut head = HeadFile::open(&dir.path().join("head")).unwrap().unwrap();
+    store.fail_sync.store(true, Ordering::SeqCst);
+    head.write(Head { group: 9_999, ..head.head() }).unwrap();
+    let answer = store.journal().append(append(run_stream(9_999), 0, b"entry")).await;
+    assert!(matches!(answer, Err(AppendError::Unknown { .. })), "{answer:?}");
+    until(|| store.failed().is_some()).await;
+    assert!(store.failed().unwrap().contains("restore a backup"), "{:?}", store.failed());
+    assert!(store.journal().read(run_stream(9_999), Version(0)).await.is_err());
+}
+
+#[tokio::test]
+async fn with_too_little_room_new_work_is_refused_and_appends_go_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let space = SpaceLimits { intake_free_bytes_min: 1 << 60, reserve_bytes: 1 << 20 };
+    let store = Store::open_with(dir.path(), StillClock::shared(), Options { space, ..Options::default() }).unwrap();
+    until(|| store.journal().room().is_err()).await;
+    assert!(store.journal().room().unwrap_err().contains("free some space"));
+    assert_eq!(store.journal().health(), Ok(()));
+    fill(&store, 10, 100).await;
+    store.close().await.unwrap();
 }
 
 #[tokio::test]

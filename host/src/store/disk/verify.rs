@@ -1,16 +1,20 @@
 //! Proves a whole store: every header continues the one before it, and every group's appends are there, unchanged and
 //! indexed; and that every record matches its checksum. Reads everything, so it takes long.
 
+use std::collections::HashMap;
+
 use sled::Tree;
 
 use super::{
+    archive::{self, Folder},
     fault::Fault,
     head::Head,
     layout::{self, Hash, Header, IndexEntry},
     reading,
     shared::Shared,
+    turnover,
 };
-use crate::ports::journal::{Record, StreamId};
+use crate::ports::journal::{Position, Record, StreamId};
 
 /// What a proof covered.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -21,19 +25,30 @@ pub struct Verified {
     pub appends: u64,
     /// Records, with matching checksums.
     pub records: u64,
+    /// Those of the appends that lie in archives.
+    pub archived: u64,
+    /// Groups that hold appends whose archives were dropped after their time: their headers are proven, they are not.
+    pub dropped: u64,
 }
 
 /// Reads and checks everything up to now; `shared` is that of a store in use.
 ///
 /// # Errors
 /// What is missing or damaged first.
-pub(super) fn everything(tree: &Tree, head: Head, shared: Option<&Shared>) -> Result<Verified, Fault> {
+pub(super) fn everything(
+    tree: &Tree,
+    archive: &Folder,
+    head: Head,
+    shared: Option<&Shared>,
+) -> Result<Verified, Fault> {
+    let leaves = Leaves::read(tree, archive)?;
     let groups = reading::last_header(tree)?.map_or(0, |header| header.group);
     if groups < head.group {
         let problem = format!("it is the last one, but {} was acknowledged", head.group);
         return Err(Fault::damaged(format!("group {groups}"), problem));
     }
-    let mut verified = Verified { groups, ..Verified::default() };
+    let archived = leaves.archived.len() as u64;
+    let mut verified = Verified { groups, archived, ..Verified::default() };
     let mut previous = Hash::default();
     for number in 1..=groups {
         let missing = || Fault::damaged(format!("group {number}"), "its header is missing");
@@ -41,7 +56,7 @@ pub(super) fn everything(tree: &Tree, head: Head, shared: Option<&Shared>) -> Re
         if header.previous != previous {
             return Err(Fault::damaged(group_name(&header), "its header does not continue the one before it"));
         }
-        group(tree, &header)?;
+        verified.dropped += group(tree, &header, &leaves)?;
         previous = header.hash();
         verified.appends += u64::from(header.appends);
         if number == head.group && previous != head.hash {
@@ -65,16 +80,56 @@ fn record(tree: &Tree, key: &str, shared: Option<&Shared>) -> Result<(), Fault> 
     }
 }
 
-/// Checks one group against its header.
-pub(super) fn group(tree: &Tree, header: &Header) -> Result<(), Fault> {
+/// What archives hold of groups.
+#[derive(Debug, Default)]
+pub(super) struct Leaves {
+    archived: HashMap<Position, Hash>,
+    /// Positions in archives that were dropped lie between these.
+    dropped: Vec<(u64, u64)>,
+}
+
+impl Leaves {
+    /// Reads every archive, and holds it to its digest.
+    fn read(tree: &Tree, archive: &Folder) -> Result<Self, Fault> {
+        let mut leaves = Self::default();
+        for file in turnover::files(tree)? {
+            if file.dropped {
+                leaves.dropped.push((file.first, file.last));
+                continue;
+            }
+            if archive.digest(file.file)? != file.digest {
+                return Err(Fault::damaged(format!("archive {}", file.file), "its digest is not the recorded one"));
+            }
+            archive.each(file.file, |bundle| {
+                let appends = bundle.iter().flat_map(|archived| &archived.appends);
+                leaves.archived.extend(appends.map(|(record, id)| (record.position, archive::leaf(record, *id))));
+            })?;
+        }
+        Ok(leaves)
+    }
+}
+
+/// Checks one group against its header: 1 if it cannot be proven because of archives that were dropped.
+pub(super) fn group(tree: &Tree, header: &Header, known: &Leaves) -> Result<u64, Fault> {
     let mut leaves = Vec::new();
     for index in 0..header.appends {
-        let framed = reading::append_at(tree, layout::position(header.group, index))?;
-        indexed(tree, &framed.record)?;
-        leaves.push(framed.leaf);
+        let position = layout::position(header.group, index);
+        match reading::append_if_there(tree, position)? {
+            Some(framed) => {
+                indexed(tree, &framed.record)?;
+                leaves.push(framed.leaf);
+            }
+            None => match known.archived.get(&position) {
+                Some(leaf) => leaves.push(*leaf),
+                None if known.dropped.iter().any(|(first, last)| (*first..=*last).contains(&position.0)) => {
+                    return Ok(1);
+                }
+                None => return Err(Fault::damaged(format!("position {}", position.0), "the append is missing")),
+            },
+        }
     }
     if layout::merkle_root(leaves) == header.root {
-        Ok(())
+        Ok(0)
     } else {
         Err(Fault::damaged(group_name(header), "its appends are not those of its header"))
     }
