@@ -7,6 +7,7 @@ pub mod egress;
 pub mod hub;
 pub mod invoker;
 pub mod journal;
+pub mod promises;
 pub mod records;
 pub mod secrets;
 pub mod state;

@@ -92,6 +92,7 @@ config = {{ {config} }}
 auth = {{ scheme = "basic", user = "{user}", password = "{password}" }}
 allow_addresses = ["127.0.0.1/32"]
 timeout_ms = 5000
+limits = {{ breaker = {{ open_ms = 100, open_ms_max = 200 }} }}
 
 [connections.wms]
 plugin = "crossdock/sandbox-warehouse"

@@ -8,7 +8,12 @@
     reason = "a test says what went wrong by panicking"
 )]
 
-use std::{fs, path::Path, process::Command};
+use std::{
+    fs,
+    path::Path,
+    process::Command,
+    time::{Duration, Instant},
+};
 
 use crossdock::sandbox::{
     erp::{Disturbance, Fault},
@@ -538,4 +543,27 @@ fn the_pipeline_of_these_tests_is_one() {
         .output()
         .expect("runs");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_that_people_leave_lying_is_listed_as_late() {
+    let retail = setting(|text| text.replacen("\nkey:", "\nsla: { finish_within: 1s, warn_at: 1% }\nkey:", 1)).await;
+    let hub = retail.hub();
+    let (webhook, run) = asked(&retail, &hub).await;
+    let begun = Instant::now();
+    let promise = loop {
+        let (_, listed) = hub.get("/v1/promises?standing=late").await;
+        if let Some(promise) = listed["promises"].as_array().and_then(|promises| promises.first()) {
+            break promise.clone();
+        }
+        assert!(begun.elapsed() < Duration::from_secs(60), "the run is never late");
+        tokio::task::yield_now().await;
+    };
+    assert_eq!((&promise["run"], &promise["key"]), (&run["id"], &json!(key(&webhook))));
+    let said = cli(&hub, "ops", &["run", "late"]);
+    good(&said);
+    says(&said.out, &["approved-fulfilment", "late", "waiting"]);
+    let metrics = hub.get("/metrics").await.1.as_str().unwrap_or_default().to_owned();
+    let gauge = metrics.lines().find(|line| line.contains("crossdock_runs_not_in_time") && line.contains("\"late\""));
+    assert!(gauge.is_some_and(|line| line.ends_with(" 1")), "{gauge:?}");
 }

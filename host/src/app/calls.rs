@@ -4,6 +4,7 @@
 use std::{cell::OnceCell, sync::Arc};
 
 use jsonschema::Validator;
+use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -18,7 +19,7 @@ use crate::{
         expression::{EvaluateError, Scope},
         machine::{
             InstanceId,
-            effect::{Answer, Call, Invoke},
+            effect::{Answer, Call, Invoke, Page},
         },
         plan::{Plan, PureKind},
     },
@@ -33,7 +34,7 @@ use crate::{
         log::LogLine,
     },
     ports::{
-        invoker::{self, Authority, CallError, Completed, Invocation, StepContext, Work},
+        invoker::{self, Authority, CallError, Completed, Invocation, Portion, StepContext, Work},
         state::PluginState,
     },
 };
@@ -119,14 +120,7 @@ pub(super) async fn call(
         .invoker
         .invoke(Invocation {
             component: open.plugin.inspection.digest,
-            work: Work::Invoke {
-                operation: call.operation.clone(),
-                input: call.input.json().clone(),
-                idempotency_key: call.key.to_string(),
-                attempt: call.attempt,
-                read_only: call.read_only,
-                step: context(run, &call.step, connection_config(&open)),
-            },
+            work: work(&call, context(run, &call.step, connection_config(&open))),
             limits: bounded(&open.plugin, call.timeout_ms),
             now: shared.clock.now(),
             seed: crate::model::id::seed(run.id, &format!("{}#{}", call.step, call.attempt)),
@@ -148,10 +142,33 @@ pub(super) async fn call(
                 }
             }
         }
+        Ok(invoker::Answer::Portion(portion)) => page(documents.map(|(_, output)| output), &portion),
         Ok(_) => Err(Failure::new(FailureKind::Permanent, "plugin.contract", "a connector answered with no document")),
     };
     admitted.settle(result.as_ref().err());
     Some(Answer { instance: call.instance, result, usage, log, annotations })
+}
+
+/// What the plugin is asked: the operation, or one page of its result.
+fn work(call: &Call, step: StepContext) -> Work {
+    let (operation, input) = (call.operation.clone(), call.input.json().clone());
+    let (idempotency_key, attempt) = (call.key.to_string(), call.attempt);
+    match &call.page {
+        Some(Page { after }) => Work::Fetch { operation, input, idempotency_key, attempt, cursor: after.clone(), step },
+        None => Work::Invoke { operation, input, idempotency_key, attempt, read_only: call.read_only, step },
+    }
+}
+
+/// A page, held against the operation's schema, which describes an object with the `rows` of one page.
+fn page(schema: Option<&Validator>, portion: &Portion) -> Result<Output, Failure> {
+    let mut page = serde_json::Map::new();
+    page.insert("rows".to_owned(), portion.rows.to_value());
+    let document = Document::from(Value::Object(page.clone()));
+    fits(schema, &document, "page", "contract.output")?;
+    if let Some(next) = &portion.next {
+        page.insert("next".to_owned(), Value::from(next.as_str()));
+    }
+    Ok(Output::Json(Json::from(Value::Object(page))))
 }
 
 /// The key that an event gives a pipeline's run.

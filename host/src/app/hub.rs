@@ -33,6 +33,7 @@ use super::{
     package::{Package, PackageError},
     people,
     permits::Permits,
+    promises,
     queues::Queues,
     retention::Retention,
     runner::{self, Shared},
@@ -63,6 +64,7 @@ use crate::{
         },
         invoker::{Delivery, Invoker},
         journal::StreamId,
+        promises::{Promise, PromiseFilter},
         records::RecordError,
         traffic::{ConnectionView, LanesView},
     },
@@ -607,8 +609,13 @@ impl HubPort for Hub {
         traffic::lanes(&self.shared)
     }
 
+    fn promises(&self, filter: &PromiseFilter) -> Vec<Promise> {
+        promises::list(&self.shared, filter)
+    }
+
     fn gauge(&self) {
         traffic::gauge(&self.shared);
+        promises::gauge(&self.shared);
     }
 }
 

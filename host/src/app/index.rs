@@ -40,6 +40,25 @@ struct Inner {
     queued: HashSet<RunId>,
 }
 
+/// What can be seen of a run without copying it.
+#[derive(Clone, Copy, Debug)]
+pub struct Unfinished<'a> {
+    /// The run.
+    pub id: RunId,
+    /// Its pipeline.
+    pub pipeline: &'a str,
+    /// The pipeline's version.
+    pub version: &'a str,
+    /// What it is about.
+    pub key: &'a str,
+    /// Where it stands.
+    pub state: RunState,
+    /// The step that it is at.
+    pub step: Option<&'a str>,
+    /// When it began.
+    pub started: Timestamp,
+}
+
 /// A change of state that is worth counting.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settled {
@@ -142,6 +161,13 @@ impl Index {
     /// Runs that are not settled.
     pub fn unsettled(&self) -> Vec<RunId> {
         self.lock().summaries.iter().filter(|(_, run)| !run.state.is_settled()).map(|(id, _)| *id).collect()
+    }
+
+    /// What a look at each run that has not ended, parked ones included, gives; in no order.
+    pub fn unfinished<T>(&self, look: impl Fn(Unfinished<'_>) -> Option<T>) -> Vec<T> {
+        let inner = self.lock();
+        let open = inner.summaries.iter().filter(|(_, run)| !run.state.is_ended());
+        open.filter_map(|(id, run)| look(run.unfinished(*id))).collect()
     }
 
     /// Runs that have not ended, parked ones included, in the order in which they began.

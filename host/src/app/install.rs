@@ -343,8 +343,7 @@ impl Installer {
         let plugins = now.plugin_facts();
         let pipelines = now.pipeline_facts();
         let environment = Environment { contracts: &self.library.contracts, plugins: &plugins, pipelines: &pipelines };
-        let mut diagnostics = language::check(&definition, &environment);
-        diagnostics.extend(language::unsupported(&definition));
+        let diagnostics = language::check(&definition, &environment);
         if !diagnostics.is_empty() {
             return Err(refused(diagnostics));
         }

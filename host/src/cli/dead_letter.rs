@@ -218,17 +218,18 @@ impl Replay {
         });
         let answer: Value = client.post("/v1/runs/control", "application/json", serde_json::to_vec(&many)?).await?;
         let parked_again = answer.pointer("/canary/parked").and_then(Value::as_array).map_or(0, Vec::len);
-        let good = number(&answer, "/refused") == 0 && parked_again == 0;
+        let under_way = answer.pointer("/canary/under_way").and_then(Value::as_array).map_or(0, Vec::len);
+        let good = number(&answer, "/refused") == 0 && parked_again == 0 && under_way == 0;
         if out.is_json() {
             out.value(&answer);
         } else {
-            tell(out, &answer, parked_again);
+            tell(out, &answer, parked_again, under_way);
         }
         Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
 }
 
-fn tell(out: &Out, answer: &Value, parked_again: usize) {
+fn tell(out: &Out, answer: &Value, parked_again: usize, under_way: usize) {
     let runs = answer.get("runs").and_then(Value::as_array).cloned().unwrap_or_default();
     for run in runs.iter().filter(|run| run.get("problem").is_some()) {
         out.say(format!("{} {} refused: {}", out.yellow("!"), field(run, "/run"), field(run, "/problem/detail")));
@@ -241,7 +242,13 @@ fn tell(out: &Out, answer: &Value, parked_again: usize) {
         number(answer, "/left")
     ));
     if answer.get("canary").is_some() {
-        out.say(format!("  {} went first, {parked_again} of them parked again", number(answer, "/canary/runs")));
+        let runs = number(answer, "/canary/runs");
+        out.say(format!("  {runs} went first, {parked_again} of them parked again"));
+        if under_way > 0 {
+            out.say(format!(
+                "  {under_way} had not ended after 30 s: `crossdock run show RUN` says what they wait for"
+            ));
+        }
     }
     match field(answer, "/stopped") {
         "canary" => {

@@ -84,7 +84,6 @@ impl Check {
                 Err(found) => diagnostics = found,
                 Ok(definition) => {
                     diagnostics.extend(language::check(&definition, &environment));
-                    diagnostics.extend(language::unsupported(&definition));
                     advice = language::advise(&definition, &environment);
                 }
             }

@@ -14,8 +14,12 @@ use super::{
     story::{self, duration},
 };
 use crate::{
-    model::run::{RunState, RunSummary, RunView},
+    model::{
+        pipeline::Standing,
+        run::{RunState, RunSummary, RunView},
+    },
     net::client::Client,
+    ports::promises::Promise,
 };
 
 /// Runs.
@@ -23,6 +27,8 @@ use crate::{
 pub(super) enum Run {
     /// List runs, latest first.
     List(List),
+    /// List the runs that are late, or at risk of it, by what their pipelines promise in `sla`; the most urgent first.
+    Late(Late),
     /// Tell the whole story of a run.
     Show(Show),
     /// Follow a run until it is settled. Exits with 1 if it ends parked or rejected.
@@ -65,6 +71,22 @@ pub(super) struct List {
     address: HubAddress,
 }
 
+/// Which late runs.
+#[derive(Args, Debug)]
+pub(super) struct Late {
+    /// Only of this pipeline.
+    #[arg(long)]
+    pipeline: Option<String>,
+    /// Leave out those that are only at risk.
+    #[arg(long)]
+    over: bool,
+    /// At most so many.
+    #[arg(long, default_value_t = 50)]
+    limit: usize,
+    #[command(flatten)]
+    address: HubAddress,
+}
+
 /// Which run.
 #[derive(Args, Debug)]
 pub(super) struct Show {
@@ -72,6 +94,11 @@ pub(super) struct Show {
     id: String,
     #[command(flatten)]
     address: HubAddress,
+}
+
+#[derive(Deserialize)]
+struct Promises {
+    promises: Vec<Promise>,
 }
 
 #[derive(Deserialize)]
@@ -83,6 +110,7 @@ impl Run {
     pub(super) async fn run(self, out: &Out) -> Result<ExitCode, Failed> {
         match self {
             Self::List(list) => list.run(out).await,
+            Self::Late(late) => late.run(out).await,
             Self::Show(show) => {
                 let client = Client::new(&show.address.hub)?;
                 let run: RunView = client.get(&format!("/v1/runs/{}", show.id)).await?;
@@ -141,6 +169,41 @@ impl List {
             })
             .collect();
         out.table(&["run", "pipeline", "about", "state", "took", "cause"], rows, "no runs");
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+impl Late {
+    async fn run(self, out: &Out) -> Result<ExitCode, Failed> {
+        let client = Client::new(&self.address.hub)?;
+        let mut query = vec![("limit", self.limit.to_string())];
+        query.extend(self.pipeline.map(|pipeline| ("pipeline", pipeline)));
+        query.extend(self.over.then(|| ("standing", "late".to_owned())));
+        let Promises { promises } = client.get_with("/v1/promises", &query).await?;
+        if out.is_json() {
+            out.value(&serde_json::json!({ "promises": promises }));
+            return Ok(ExitCode::SUCCESS);
+        }
+        let rows = promises
+            .into_iter()
+            .map(|late| {
+                let standing = match late.standing {
+                    Standing::Late => out.red("late"),
+                    Standing::AtRisk => out.yellow("at risk"),
+                };
+                let state = late.state.as_str().to_owned();
+                vec![
+                    late.run.to_string(),
+                    late.pipeline,
+                    late.key,
+                    state,
+                    late.step.unwrap_or_default(),
+                    late.due.to_string(),
+                    standing,
+                ]
+            })
+            .collect();
+        out.table(&["run", "pipeline", "about", "state", "at", "due", "stands"], rows, "every run is in time");
         Ok(ExitCode::SUCCESS)
     }
 }

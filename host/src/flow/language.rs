@@ -1,9 +1,9 @@
 //! The pipeline language: YAML text to a [`Definition`], and everything that can be found wrong with one before it
 //! runs.
 //!
-//! [`parse()`] needs only the text, [`check()`] also what the hub knows; [`unsupported`] says what this release accepts but
-//! does not run yet, [`advise`] what would be better otherwise. All report every problem they find, each with its
-//! place, a stable code and what to write instead. What expressions evaluate to is not decided here.
+//! [`parse()`] needs only the text, [`check()`] also what the hub knows, and [`advise`] says what would be better
+//! otherwise. All report every problem they find, each with its place, a stable code and what to write instead. What
+//! expressions evaluate to is not decided here.
 
 pub mod check;
 pub mod diagnostic;
@@ -13,7 +13,6 @@ pub mod schema;
 
 mod cel;
 mod near;
-mod unsupported;
 mod yaml;
 
 #[cfg(test)]
@@ -24,7 +23,6 @@ pub use diagnostic::Diagnostic;
 pub use graph::{Graph, graph};
 pub use parse::parse;
 pub use schema::schema;
-pub use unsupported::unsupported;
 
 #[cfg(doc)]
 use crate::model::pipeline::Definition;

@@ -313,8 +313,9 @@ impl Run {
         self.instances.push(Instance::new(node, frame, facet, Some(main)));
         if let Some(instance) = self.instances.get_mut(main.0) {
             match facet {
-                // INVARIANT: folds are made in the order of the items.
+                // INVARIANT: folds and pages are made in order.
                 Facet::Reduce(_) => instance.more().folds.push(id),
+                Facet::Page(_) => instance.more().pages.push(id),
                 _ => instance.more().facets.push((facet, id)),
             }
         }

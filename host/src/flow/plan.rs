@@ -10,7 +10,7 @@ use crate::model::{
     id::PluginId,
     manifest::Effect,
     pipeline::{
-        Order,
+        Order, Sla,
         action::{Join, Mode},
     },
 };
@@ -37,6 +37,8 @@ pub struct Plan {
     pub triggers: Vec<Trigger>,
     /// What a run is about.
     pub key: Expression,
+    /// What was promised about a run's duration.
+    pub sla: Option<Sla>,
     /// Its priority; absent: standard.
     pub lane: Option<Template>,
     /// Its constants.
@@ -168,8 +170,8 @@ pub enum Action {
     },
     /// The same steps for each of a list.
     For {
-        /// The list.
-        each: Expression,
+        /// What it goes over.
+        over: Over,
         /// How many at a time.
         at_once: usize,
         /// The steps.
@@ -221,6 +223,15 @@ pub enum Action {
         /// Variables and their new values.
         set: Vec<(String, Template)>,
     },
+}
+
+/// What a `for` goes over.
+#[derive(Debug)]
+pub enum Over {
+    /// A list.
+    Each(Expression),
+    /// The pages of a read.
+    Pages(Operation),
 }
 
 /// A connector's operation and its input.

@@ -10,11 +10,12 @@ pub mod template;
 use std::collections::BTreeMap;
 
 use semver::{Version, VersionReq};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::{
     id::{ContractId, PluginId},
     json::Json,
+    timestamp::Timestamp,
 };
 use step::Step;
 use template::{Expression, Template};
@@ -156,6 +157,36 @@ pub struct Sla {
     pub warn_at_percent: Option<u8>,
 }
 
+impl Sla {
+    /// When a run that began then has to be finished.
+    #[must_use]
+    pub fn due(&self, started: Timestamp) -> Timestamp {
+        started.plus_millis(self.finish_within_ms)
+    }
+
+    /// How a run that began then and has not ended stands now; absent: it is in time.
+    #[must_use]
+    pub fn standing(&self, started: Timestamp, now: Timestamp) -> Option<Standing> {
+        if now > self.due(started) {
+            return Some(Standing::Late);
+        }
+        // In this order, so that long promises do not overflow.
+        let warn_ms = self.finish_within_ms / 100 * u64::from(self.warn_at_percent?)
+            + self.finish_within_ms % 100 * u64::from(self.warn_at_percent?) / 100;
+        (now >= started.plus_millis(warn_ms)).then_some(Standing::AtRisk)
+    }
+}
+
+/// How a run that is not in time stands to what was promised.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Standing {
+    /// So much of the time has passed that people are warned.
+    AtRisk,
+    /// The promised time is over.
+    Late,
+}
+
 /// What happens when a step fails for good. In its expressions, `error` is the failure.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct OnError {
@@ -178,4 +209,31 @@ pub struct PluginRef {
     /// Where it is written.
     #[serde(skip)]
     pub at: Place,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Sla, Standing};
+    use crate::model::timestamp::Timestamp;
+
+    #[test]
+    fn a_run_is_in_time_then_at_risk_then_late() {
+        let sla = Sla { finish_within_ms: 1_000, warn_at_percent: Some(75) };
+        let started = Timestamp::from_millis(500);
+        let cases = [
+            (500, None),
+            (1_249, None),
+            (1_250, Some(Standing::AtRisk)),
+            (1_500, Some(Standing::AtRisk)),
+            (1_501, Some(Standing::Late)),
+        ];
+        for (now, standing) in cases {
+            assert_eq!(sla.standing(started, Timestamp::from_millis(now)), standing, "{now}");
+        }
+        let silent = Sla { warn_at_percent: None, ..sla };
+        assert_eq!(silent.standing(started, Timestamp::from_millis(1_400)), None);
+        assert_eq!(silent.standing(started, Timestamp::from_millis(1_600)), Some(Standing::Late));
+        let long = Sla { finish_within_ms: u64::MAX, warn_at_percent: Some(100) };
+        assert_eq!(long.standing(started, Timestamp::from_millis(1_600)), None);
+    }
 }

@@ -34,6 +34,7 @@ mod events;
 mod guard;
 mod health;
 mod openapi;
+mod promises;
 mod runs;
 mod traffic;
 mod webhooks;
@@ -177,6 +178,7 @@ fn routes() -> Vec<Route> {
         ("/v1/pipelines", &["get"], get(catalog::pipelines)),
         ("/v1/connections", &["get"], get(traffic::connections)),
         ("/v1/connections/{name}", &["get"], get(traffic::connection)),
+        ("/v1/promises", &["get"], get(promises::list)),
         ("/v1/lanes", &["get"], get(traffic::lanes)),
         ("/v1/audit", &["get"], get(audit::list)),
         ("/v1/audit/explain", &["get"], get(audit::explain)),

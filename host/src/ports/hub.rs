@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     invoker::{Delivery, WebhookReply},
+    promises::{Promise, PromiseFilter},
     traffic::{ConnectionView, LanesView},
 };
 use crate::model::{
@@ -428,10 +429,13 @@ pub trait Hub: Send + Sync {
     /// Connections, by name.
     fn connections(&self) -> Vec<ConnectionView>;
 
+    /// Runs that are late or at risk, the most urgent first.
+    fn promises(&self, filter: &PromiseFilter) -> Vec<Promise>;
+
     /// The priority lanes, the first to go first.
     fn lanes(&self) -> LanesView;
 
-    /// Brings the gauges of [`Hub::connections`] and [`Hub::lanes`] up to date, before metrics are shown.
+    /// Brings the gauges of [`Hub::connections`], [`Hub::lanes`] and [`Hub::promises`] up to date, before metrics are shown.
     fn gauge(&self);
     /// Audit records, newest first.
     ///

@@ -10,7 +10,7 @@ use crate::{
     app::{
         accept,
         actors::Command,
-        polls,
+        polls, promises,
         queues::Queue,
         runner, schedules,
         snapshot::{self, Derived, EVERY_APPENDS, Progress},
@@ -73,6 +73,7 @@ impl Hub {
         }
         shared.tasks.spawn(schedules::run(Arc::clone(shared), Arc::clone(&self.triggers)));
         shared.tasks.spawn(polls::run(Arc::clone(shared), Arc::clone(&self.triggers)));
+        shared.tasks.spawn(promises::watch(Arc::clone(shared)));
         shared.tasks.spawn(self.clone().keep_signing());
         shared.tasks.spawn(self.clone().keep_archiving());
         shared.tasks.spawn(self.clone().keep_snapshots());

@@ -2,6 +2,7 @@
 
 use std::{collections::HashSet, sync::Arc};
 
+use super::Unfinished;
 use crate::model::{
     id::{AcceptanceId, RunId},
     run::{Aside, RunState, RunSummary},
@@ -90,6 +91,18 @@ impl Compact {
             wide,
             halted,
             aside,
+        }
+    }
+
+    pub(super) fn unfinished(&self, id: RunId) -> Unfinished<'_> {
+        Unfinished {
+            id,
+            pipeline: &self.pipeline,
+            version: &self.pipeline_version,
+            key: &self.key,
+            state: self.state,
+            step: self.step.as_deref(),
+            started: self.started,
         }
     }
 

@@ -227,7 +227,28 @@ impl Run {
             instance.branch = branch;
         }
         self.took_effect(id);
+        self.turn_page(id);
         Ok(())
+    }
+
+    /// A page that was fetched is the next item of its `for`.
+    fn turn_page(&mut self, id: InstanceId) {
+        let instance = self.instance(id);
+        let (Facet::Page(number), Some(main), Some(page)) = (instance.facet, instance.main, &instance.output) else {
+            return;
+        };
+        let (rows, next) = (page.value().get("rows").cloned(), page.value().get("next").and_then(Value::as_str));
+        let cursor = next.map(str::to_owned);
+        if let Some(main) = self.instances.get_mut(main.0) {
+            let more = main.more();
+            more.cursor = cursor;
+            more.items.push(Document::from(serde_json::json!({ "rows": rows, "number": number })));
+            more.results.push(None);
+        }
+        // The item holds the rows from here on.
+        if let Some(instance) = self.instances.get_mut(id.0) {
+            instance.output = None;
+        }
     }
 
     /// Keeps the books of what can be undone.

@@ -6,15 +6,15 @@ use serde_json::json;
 
 use super::{
     DOUBT_ATTEMPTS_MIN,
-    effect::{Call, Effect, Emit, Invoke, Start},
+    effect::{Call, Effect, Emit, Invoke, Page, Start},
     instance::{Facet, Instance, InstanceId, Phase},
     scope::RunScope,
-    turn::{Stuck, Turn},
+    turn::{REPETITIONS_LIMIT, Stuck, Turn},
 };
 use crate::{
     flow::{
         document::Document,
-        plan::{Action, Confirm, Fallback, Node, Operation, Plan, PluginRange, PureKind},
+        plan::{Action, Confirm, Fallback, Node, Operation, Over, Plan, PluginRange, PureKind},
         retry,
         template::Template,
     },
@@ -61,6 +61,7 @@ pub(super) fn doing<'p>(plan: &'p Plan, instance: &Instance) -> Doing<'p> {
         (Facet::Reduce(_), Action::For { reduce: Some(plugin), .. }) => {
             Doing::Pure { kind: PureKind::Transform, plugin, with: None }
         }
+        (Facet::Page(_), Action::For { over: Over::Pages(operation), .. }) => Doing::Call(operation),
         _ => Doing::Nothing,
     }
 }
@@ -253,8 +254,16 @@ impl Turn<'_> {
             attempt,
             read_only: !write || asks_first,
             timeout_ms,
+            page: self.page(id),
         }));
         Ok(())
+    }
+
+    /// Which page a call is for.
+    fn page(&self, id: InstanceId) -> Option<Page> {
+        let instance = self.run.instance(id);
+        let (Facet::Page(_), Some(main)) = (instance.facet, instance.main) else { return None };
+        Some(Page { after: self.run.instance(main).more.as_ref().and_then(|more| more.cursor.clone()) })
     }
 
     /// Longest time of an attempt: the step's own bound for one, and what is left of its bound for all.
@@ -451,5 +460,20 @@ impl Turn<'_> {
             }
         }
         None
+    }
+
+    /// What is wrong with a page after which there would be no end.
+    pub(super) fn unturned(&self, id: InstanceId, output: &Output) -> Option<Failure> {
+        let Output::Json(page) = output else { return None };
+        let Facet::Page(number) = self.run.instance(id).facet else { return None };
+        let next = page.to_value().get("next")?.as_str()?.to_owned();
+        let problem = if self.page(id)?.after.as_deref() == Some(next.as_str()) {
+            format!("page {number} says that the next one begins where itself did")
+        } else if usize::try_from(number).is_ok_and(|number| number >= REPETITIONS_LIMIT) {
+            format!("there are more than {REPETITIONS_LIMIT} pages")
+        } else {
+            return None;
+        };
+        Some(Failure::new(FailureKind::Permanent, "for.no-end", problem))
     }
 }

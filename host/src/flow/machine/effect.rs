@@ -81,6 +81,15 @@ pub struct Call {
     pub read_only: bool,
     /// Longest time, milliseconds, if the pipeline bounds it.
     pub timeout_ms: Option<u64>,
+    /// If only one page of the result is asked for: which. Its output is then `{rows, next}`, without `next` at the end.
+    pub page: Option<Page>,
+}
+
+/// A page of a result.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Page {
+    /// `next` of the page before; absent: the first one.
+    pub after: Option<String>,
 }
 
 /// An event to accept.

@@ -13,7 +13,7 @@ use super::{
 use crate::{
     flow::{
         document::Document,
-        plan::{Action, BlockId, Then},
+        plan::{Action, BlockId, Over, Then},
     },
     model::{
         entry::Handler,
@@ -186,11 +186,13 @@ impl Turn<'_> {
             return walk;
         }
         let plan = Arc::clone(&self.run.plan);
-        let Action::For { at_once, body, output, reduce, .. } = &plan.node(self.run.instance(id).node).action else {
+        let Action::For { over, at_once, body, output, reduce } = &plan.node(self.run.instance(id).node).action else {
             return Walk::Busy;
         };
-        let count = self.run.instance(id).more.as_ref().map_or(0, |more| more.items.len());
+        let paged = matches!(over, Over::Pages(_));
+        let mut fetching = false;
         loop {
+            let count = self.run.instance(id).more.as_ref().map_or(0, |more| more.items.len());
             let more = self.run.instance(id).more.as_ref();
             let (open, entered) = more.map_or((Vec::new(), 0), |more| (more.open.clone(), more.frames.len()));
             let mut closed = false;
@@ -217,6 +219,9 @@ impl Turn<'_> {
                                 *result = Some(left);
                             }
                         }
+                        if paged {
+                            self.let_go(id, frame, index);
+                        }
                         closed = true;
                     }
                 }
@@ -231,12 +236,24 @@ impl Turn<'_> {
                 for number in entered..entered + room {
                     self.run.enter(id, *body, u32::try_from(number + 1).ok());
                 }
+            } else if paged && under_way < *at_once && !self.has_last_page(id) {
+                // A page is asked for when there is room to work on it.
+                let page = self.run.facet(id, Facet::Page(u32::try_from(count + 1).unwrap_or(u32::MAX)));
+                match self.visit(page) {
+                    Walk::Failed(failed) => return self.branch_failed(id, failed),
+                    Walk::Busy => {
+                        fetching = true;
+                        break;
+                    }
+                    Walk::Done => {}
+                }
             } else if !closed {
                 break;
             }
         }
         let more = self.run.instance(id).more.as_ref();
-        if more.is_some_and(|more| !more.open.is_empty() || more.frames.len() < count) {
+        let count = more.map_or(0, |more| more.items.len());
+        if fetching || more.is_some_and(|more| !more.open.is_empty() || more.frames.len() < count) {
             return Walk::Busy;
         }
         if reduce.is_some() && count > 0 {
@@ -245,6 +262,25 @@ impl Turn<'_> {
         let results: Vec<Option<Document>> = more.map_or_else(Vec::new, |more| more.results.clone());
         let whole = results.iter().flatten().map(|result| result.value().clone()).collect();
         self.close_with(id, Some(Json::from(Value::Array(whole))))
+    }
+
+    fn has_last_page(&self, id: InstanceId) -> bool {
+        self.run.instance(id).more.as_ref().is_some_and(|more| !more.items.is_empty() && more.cursor.is_none())
+    }
+
+    /// Lets go of a page that was worked on, unless something may still have to be undone with what it holds.
+    fn let_go(&mut self, id: InstanceId, frame: FrameId, number: u32) {
+        if self.run.effects.iter().any(|effect| self.run.is_within(*effect, frame)) {
+            return;
+        }
+        if let Some(frame) = self.run.frames.get_mut(frame.0) {
+            frame.item = None;
+        }
+        let item = usize::try_from(number).ok().and_then(|number| number.checked_sub(1));
+        let instance = self.run.instances.get_mut(id.0);
+        if let Some(item) = item.zip(instance).and_then(|(item, instance)| instance.more().items.get_mut(item)) {
+            *item = Document::new(Json::null());
+        }
     }
 
     /// Folds the outputs of a `for` with a transform, one after the other.

@@ -51,6 +51,8 @@ pub(super) enum Facet {
     Fallback,
     /// Folding the output of this item, from 1.
     Reduce(u32),
+    /// Fetching this page, from 1.
+    Page(u32),
 }
 
 /// A step in a frame, or one of the calls around it.
@@ -95,6 +97,9 @@ pub(super) struct More {
     /// The folds of a `for`, by item, and how many are behind the run.
     pub(super) folds: Vec<InstanceId>,
     pub(super) folded: usize,
+    /// The pages of a `for`, in order, and where the next one begins; absent: there is none.
+    pub(super) pages: Vec<InstanceId>,
+    pub(super) cursor: Option<String>,
     /// Frames of a `for`, a `loop` or a `parallel`, in order, and which of them are not done.
     pub(super) frames: Vec<FrameId>,
     pub(super) open: Vec<FrameId>,
@@ -212,6 +217,9 @@ impl Instance {
         if let Facet::Reduce(item) = facet {
             return more.folds.get(usize::try_from(item).ok()?.checked_sub(1)?).copied();
         }
+        if let Facet::Page(page) = facet {
+            return more.pages.get(usize::try_from(page).ok()?.checked_sub(1)?).copied();
+        }
         more.facets.iter().find(|(known, _)| *known == facet).map(|(_, id)| *id)
     }
 
@@ -230,6 +238,7 @@ impl fmt::Display for Facet {
             Self::Compensate => f.write_str("~compensate"),
             Self::Fallback => f.write_str("~fallback"),
             Self::Reduce(item) => write!(f, "~reduce.{item}"),
+            Self::Page(page) => write!(f, "~page.{page}"),
         }
     }
 }
@@ -257,7 +266,11 @@ pub(super) fn parse(path: &str) -> Option<(&str, Vec<u32>, Facet)> {
         Some((step, "confirm")) => (step, Facet::Confirm),
         Some((step, "compensate")) => (step, Facet::Compensate),
         Some((step, "fallback")) => (step, Facet::Fallback),
-        Some((step, other)) => (step, Facet::Reduce(other.strip_prefix("reduce.")?.parse().ok()?)),
+        Some((step, other)) => match other.split_once('.')? {
+            ("reduce", item) => (step, Facet::Reduce(item.parse().ok()?)),
+            ("page", page) => (step, Facet::Page(page.parse().ok()?)),
+            _ => return None,
+        },
     };
     let Some((id, indices)) = step.split_once('[') else { return Some((step, Vec::new(), facet)) };
     let indices = indices.strip_suffix(']')?.split(',');
@@ -271,17 +284,18 @@ mod tests {
 
     #[test]
     fn a_path_is_read_as_it_was_written() {
-        let cases: [(&str, &[u32], Facet, &str); 4] = [
+        let cases: [(&str, &[u32], Facet, &str); 5] = [
             ("pick", &[], Facet::Main, "pick"),
             ("pick", &[2], Facet::Main, "pick[2]"),
             ("pick", &[2, 10], Facet::Compensate, "pick[2,10]~compensate"),
             ("sum", &[], Facet::Reduce(3), "sum~reduce.3"),
+            ("rows", &[], Facet::Page(12), "rows~page.12"),
         ];
         for (id, indices, facet, text) in cases {
             assert_eq!(path(id, indices, facet), text);
             assert_eq!(parse(text), Some((id, indices.to_vec(), facet)));
         }
-        for wrong in ["pick[", "pick[0]", "pick[x]", "pick~else", "pick~reduce.x"] {
+        for wrong in ["pick[", "pick[0]", "pick[x]", "pick~else", "pick~reduce.x", "pick~page.", "pick~fold.1"] {
             assert!(parse(wrong).is_none(), "{wrong}");
         }
     }

@@ -7,6 +7,7 @@ mod given;
 mod large;
 mod linear;
 mod old;
+mod pages;
 mod people;
 mod render;
 mod world;

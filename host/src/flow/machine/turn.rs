@@ -16,7 +16,7 @@ use crate::{
     flow::{
         document::Document,
         expression::{EvaluateError, Expression},
-        plan::{Action, BlockId, Fallback, Node, Then},
+        plan::{Action, BlockId, Fallback, Node, Over, Then},
     },
     model::{
         decision::Outcome,
@@ -30,8 +30,8 @@ use crate::{
     },
 };
 
-/// Most items of a `for`, and most iterations of a `loop`.
-const REPETITIONS_LIMIT: usize = 10_000;
+/// Most items and pages of a `for`, and most iterations of a `loop`.
+pub(super) const REPETITIONS_LIMIT: usize = 10_000;
 
 /// A run while it decides.
 pub(super) struct Turn<'a> {
@@ -153,7 +153,7 @@ impl<'a> Turn<'a> {
             self.run.proved_harmless(id);
             return;
         }
-        match self.unconfirmed(id, &output) {
+        match self.unconfirmed(id, &output).or_else(|| self.unturned(id, &output)) {
             Some(failure) => self.failed(id, failure, usage, log),
             None => self.done(id, output, usage, log, annotations),
         }
@@ -290,7 +290,11 @@ impl<'a> Turn<'a> {
                 self.entered(id, None, None);
                 Ok(())
             }
-            Action::For { each, .. } => {
+            Action::For { over: Over::Pages(_), .. } => {
+                self.entered(id, None, None);
+                Ok(())
+            }
+            Action::For { over: Over::Each(each), .. } => {
                 let items = each.evaluate(&RunScope::new(self.run, frame))?;
                 let count = items.value().as_array().map(Vec::len).ok_or_else(|| {
                     Stuck(Failure::new(FailureKind::InvalidInput, "for.no-list", "`each` is not a list"))

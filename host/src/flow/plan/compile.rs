@@ -1,11 +1,11 @@
-//! From a checked definition to a plan. The checker has found every mistake before; what is refused here is only what
-//! this release does not run yet, or an expression that no longer compiles.
+//! From a checked definition to a plan. The checker has found every mistake before; what is refused here is only an
+//! expression that no longer compiles.
 
 use std::collections::BTreeMap;
 
 use super::{
-    Action, Approval, Block, BlockId, Confirm, Fallback, Node, NodeId, OnError, Operation, Outcomes, Plan, PluginRange,
-    PureKind, Signal, Then, Trigger, Until,
+    Action, Approval, Block, BlockId, Confirm, Fallback, Node, NodeId, OnError, Operation, Outcomes, Over, Plan,
+    PluginRange, PureKind, Signal, Then, Trigger, Until,
 };
 use crate::{
     flow::{
@@ -23,7 +23,7 @@ use crate::{
         manifest::Effect,
         pipeline::{
             self as written, Definition,
-            action::{Mode, Over},
+            action::{Mode, Over as WrittenOver},
             step::{Step, Then as WrittenThen},
         },
     },
@@ -32,14 +32,6 @@ use crate::{
 /// A definition that cannot become a plan.
 #[derive(Debug, thiserror::Error)]
 pub enum PlanError {
-    /// This release does not run it.
-    #[error("step `{step}`: this release does not run {what} yet")]
-    NotYet {
-        /// The step.
-        step: String,
-        /// Which construct.
-        what: &'static str,
-    },
     /// An expression does not compile.
     #[error("step `{step}`: expression `{source_text}` does not compile")]
     Expression {
@@ -119,6 +111,7 @@ pub fn compile(
         },
         triggers,
         key,
+        sla: definition.sla,
         lane: definition.lane.as_ref().map(|lane| template("lane", lane)).transpose()?,
         config: Document::new(definition.config.clone()),
         vars: definition.vars.iter().map(|(name, value)| (name.clone(), Document::new(value.clone()))).collect(),
@@ -277,11 +270,13 @@ impl Builder<'_> {
                     .collect::<Result<_, PlanError>>()?;
                 Ok(Action::Parallel { join: *join, branches })
             }
-            Written::For { over: Over::Pages { .. }, .. } => {
-                Err(PlanError::NotYet { step: id.to_owned(), what: "`for` over pages" })
-            }
-            Written::For { over: Over::Each(each), at_once, steps, output, reduce } => Ok(Action::For {
-                each: expression(id, each)?,
+            Written::For { over, at_once, steps, output, reduce } => Ok(Action::For {
+                over: match over {
+                    WrittenOver::Each(each) => Over::Each(expression(id, each)?),
+                    WrittenOver::Pages { connection, operation, with } => {
+                        Over::Pages(self.operation(id, &connection.value, &operation.value, with)?)
+                    }
+                },
                 at_once: usize::try_from(*at_once).unwrap_or(1).max(1),
                 body: self.repeated(block, steps)?,
                 output: output.as_ref().map(|output| template(id, output)).transpose()?,

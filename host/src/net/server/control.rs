@@ -117,7 +117,7 @@ pub(super) struct Many {
     /// What is done with each.
     #[schema(value_type = ControlDoc)]
     request: ControlRequest,
-    /// So many are done first and waited for; if one of them is parked again, or was refused, the rest is not done.
+    /// So many are done first and waited for, at most 30 s; unless each of them ended, the rest is not done.
     #[serde(default)]
     canary: usize,
     /// At most so many a second, 1 to 500; 20 unless told.
@@ -214,7 +214,7 @@ pub(super) async fn many(State(surface): State<Surface>, request: Request) -> Re
     let mut went_first = None;
     if canary > 0 && stopped.is_none() {
         let seen = doing.settle(head).await;
-        if !seen.parked.is_empty() || doing.refused > 0 {
+        if !(seen.parked.is_empty() && seen.under_way.is_empty()) || doing.refused > 0 {
             stopped = Some("canary");
         }
         went_first = Some(seen);

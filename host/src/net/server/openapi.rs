@@ -5,7 +5,9 @@ use axum::Json;
 use serde_json::Value;
 use utoipa::{OpenApi, ToSchema};
 
-use super::{admin, approvals, audit, catalog, control, dead_letters, events, health, runs, traffic, webhooks};
+use super::{
+    admin, approvals, audit, catalog, control, dead_letters, events, health, promises, runs, traffic, webhooks,
+};
 use crate::net::problem::Document;
 
 /// The description.
@@ -27,6 +29,7 @@ use crate::net::problem::Document;
         catalog::pipelines,
         traffic::connections,
         traffic::connection,
+        promises::list,
         traffic::lanes,
         audit::list,
         audit::explain,

@@ -34,6 +34,7 @@ use crate::{
         lane::Lane,
         limits::Usage,
         pace::{ConnectionLimits, Pace, VendorLimits},
+        pipeline::Standing,
         run::{RunEvent, RunState, RunSummary, RunView, StepState, StepView},
         timestamp::Timestamp,
     },
@@ -44,6 +45,7 @@ use crate::{
             PluginView, Question, QuestionFilter, Readiness, RunFilter, WebhookError,
         },
         invoker::{Delivery, WebhookReply},
+        promises::{Promise, PromiseFilter},
         traffic::{BreakerView, ConnectionView, LanesView},
     },
 };
@@ -266,6 +268,19 @@ impl Hub for Fake {
             tokens: None,
             in_flight: 0,
             waiting: 0,
+        }]
+    }
+
+    fn promises(&self, _: &PromiseFilter) -> Vec<Promise> {
+        vec![Promise {
+            run: RunId::of(AcceptanceId::of("/s", "1"), "retail/orders"),
+            pipeline: "retail/orders".into(),
+            key: "7".into(),
+            state: RunState::Waiting,
+            step: Some("step".into()),
+            started: Timestamp::from_millis(0),
+            due: Timestamp::from_millis(1),
+            standing: Standing::Late,
         }]
     }
 

@@ -85,6 +85,10 @@ fn step(reader: &mut Reader, node: &Node, prefix: &str, position: usize) -> Opti
     if matches!(kind, "transform" | "rule" | "score" | "call") {
         attempts(reader, &mut fields, &mut step);
     }
+    if kind == "for" && goes_over_pages(node) {
+        step.timeout_ms = fields.take("timeout").and_then(|node| reader.duration(node));
+        step.retry = fields.take("retry").and_then(|node| retry(reader, node));
+    }
     if matches!(kind, "call" | "run") {
         let plain = kind == "run";
         step.compensate = fields.take("compensate").and_then(|node| compensation(reader, node, plain));
@@ -137,6 +141,15 @@ fn kind(reader: &mut Reader, fields: &Fields, node: &Node) -> Option<&'static st
             None
         }
     }
+}
+
+/// Whether a `for` calls something itself, so that an attempt has a bound and may be made again.
+fn goes_over_pages(step: &Node) -> bool {
+    fn inside<'n>(node: &'n Node, name: &str) -> Option<&'n Node> {
+        let Value::Map(entries) = &node.value else { return None };
+        entries.iter().find(|(key, _)| key.text == name).map(|(_, node)| node)
+    }
+    inside(step, "for").and_then(|node| inside(node, "pages")).is_some()
 }
 
 fn attempts(reader: &mut Reader, fields: &mut Fields, step: &mut Step) {

@@ -321,11 +321,27 @@ impl World {
                 (start.instance, ended(way).map(|()| Output::Json(json!({"state": "completed"}).into())))
             }
             Effect::Call(call) => {
-                let result = self.call(&call.step, &call.operation, call.key);
+                let result = match &call.page {
+                    Some(page) => ended(self.way(&call.step)).map(|()| self.page(page.after.as_deref())),
+                    None => self.call(&call.step, &call.operation, call.key),
+                };
                 (call.instance, result)
             }
             Effect::Record(_) | Effect::Commit | Effect::Sleep(_) => unreachable!("nothing answers these"),
         }
+    }
+
+    /// The page of the event's `pages` that a cursor names by its number; `stuck` begins where it ends.
+    fn page(&self, after: Option<&str>) -> Output {
+        let pages = self.data["pages"].as_array().expect("pages");
+        let place: usize = after.map_or(0, |after| after.parse().expect("a cursor of the page before"));
+        let mut page = json!({ "rows": pages.get(place).cloned().unwrap_or(Value::Null) });
+        if pages.get(place) == Some(&json!("stuck")) {
+            page["next"] = json!(place.to_string());
+        } else if place + 1 < pages.len() {
+            page["next"] = json!((place + 1).to_string());
+        }
+        Output::Json(page.into())
     }
 
     fn call(&mut self, step: &str, operation: &str, key: IdempotencyKey) -> Result<Output, Failure> {

@@ -219,6 +219,8 @@ async fn connections_and_lanes_are_shown_as_they_are_described() {
             "breaker": { "failures": 5, "window_ms": 60_000, "open_ms": 5_000, "open_ms_max": 60_000 },
         })
     );
+    let late = json(&served.get("/v1/promises?standing=late").await);
+    assert_eq!(described("Promise"), fields(&late["promises"][0]));
     assert_eq!(described("LanesView"), fields(&json(&served.get("/v1/lanes").await)));
     let unknown = served.get("/v1/connections/wms").await;
     assert_eq!((unknown.status().as_u16(), &json(&unknown)["code"]), (404, &"connection.unknown".into()));
