@@ -11,6 +11,7 @@ mod dead_letter;
 mod demo;
 mod doctor;
 mod event;
+mod moving;
 mod next;
 mod out;
 mod pipeline;

@@ -3,15 +3,18 @@
 
 use std::{
     collections::{BTreeSet, HashMap},
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use tokio::sync::{Notify, mpsc, oneshot};
 
 use crate::{
-    flow::machine::{ControlRefusal, DecisionRefusal},
+    flow::{
+        machine::{ControlRefusal, DecisionRefusal, MoveRefusal},
+        plan::Plan,
+    },
     model::{
-        entry::{ApprovalDecided, Controlled},
+        entry::{ApprovalDecided, Controlled, Moved},
         id::{AcceptanceId, RunId, SignalKey},
         timestamp::Timestamp,
     },
@@ -31,8 +34,21 @@ pub enum Command {
     },
     /// A person decided; answered when it is durable.
     Decide(Box<ApprovalDecided>, oneshot::Sender<Result<(), DecisionRefusal>>),
+    /// It goes on under another version of its pipeline; answered when that is durable.
+    Move(Box<Moving>, oneshot::Sender<Result<(), MoveRefusal>>),
     /// A person takes hold of it; answered when it is durable.
     Control(Box<Controlled>, oneshot::Sender<Result<(), ControlRefusal>>),
+}
+
+/// A move to another version.
+#[derive(Clone, Debug)]
+pub struct Moving {
+    /// The version.
+    pub plan: Arc<Plan>,
+    /// What is recorded.
+    pub moved: Moved,
+    /// Whether it is only looked at whether it could be.
+    pub dry: bool,
 }
 
 /// The tasks under way.

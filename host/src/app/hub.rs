@@ -60,7 +60,8 @@ use crate::{
         clock::Clock,
         hub::{
             AcceptError, Acceptance, ActError, AuditFilter, BackupMade, ControlRequest, Decision, Delivered,
-            Hub as HubPort, PipelineView, PluginView, Question, QuestionFilter, Readiness, RunFilter, WebhookError,
+            Hub as HubPort, MoveRequest, PipelineView, PluginView, Question, QuestionFilter, Readiness, RunFilter,
+            WebhookError,
         },
         invoker::{Delivery, Invoker},
         journal::StreamId,
@@ -479,6 +480,10 @@ impl HubPort for Hub {
 
     fn control(&self, run: RunId, request: ControlRequest) -> BoxFuture<'_, Result<(), ActError>> {
         people::control(&self.shared, run, request).boxed()
+    }
+
+    fn move_run(&self, run: RunId, request: MoveRequest) -> BoxFuture<'_, Result<(), ActError>> {
+        people::move_to(&self.shared, run, request).boxed()
     }
 
     fn plugins(&self) -> Vec<PluginView> {

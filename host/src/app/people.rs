@@ -6,18 +6,18 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 
 use super::{
-    actors::Command,
+    actors::{Command, Moving},
     runner::{self, Shared},
 };
 use crate::{
     flow::machine::DecisionRefusal,
     model::{
-        entry::{ApprovalDecided, Control, Controlled},
+        entry::{ApprovalDecided, Control, Controlled, Moved},
         id::RunId,
         run::RunState,
     },
     ports::{
-        hub::{ActError, ControlRequest, Decision},
+        hub::{ActError, ControlRequest, Decision, MoveRequest},
         journal::StreamId,
     },
 };
@@ -75,6 +75,34 @@ pub(super) async fn control(shared: &Arc<Shared>, run: RunId, request: ControlRe
     let controlled = Controlled { time: shared.clock.now(), actor, action, reason };
     let (reply, replied) = oneshot::channel();
     runner::deliver(shared, run, Command::Control(Box::new(controlled), reply));
+    match replied.await {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(refusal)) => Err(ActError::Conflict { problem: refusal.to_string() }),
+        Err(_) => Err(gone()),
+    }
+}
+
+/// Lets a run go on under another version of its pipeline, or only says whether it could.
+pub(super) async fn move_to(shared: &Arc<Shared>, run: RunId, request: MoveRequest) -> Result<(), ActError> {
+    let MoveRequest { actor, reason, to, steps, dry_run } = request;
+    bounded(&actor, &reason)?;
+    exists(shared, run).await?;
+    let Some(summary) = shared.index.get(run) else {
+        return Err(ActError::Conflict { problem: "the run has ended".to_owned() });
+    };
+    let installation = shared.installation.load_full();
+    let plan = installation
+        .plans
+        .values()
+        .find(|plan| plan.pipeline.name == summary.pipeline && plan.pipeline.version == to)
+        .cloned();
+    let Some(plan) = plan else {
+        let problem = format!("there is no version {to} of `{}`", summary.pipeline);
+        return Err(ActError::Conflict { problem });
+    };
+    let moved = Moved { time: shared.clock.now(), actor, reason, pipeline: plan.pipeline.clone(), steps };
+    let (reply, replied) = oneshot::channel();
+    runner::deliver(shared, run, Command::Move(Box::new(Moving { plan, moved, dry: dry_run }), reply));
     match replied.await {
         Ok(Ok(())) => Ok(()),
         Ok(Err(refusal)) => Err(ActError::Conflict { problem: refusal.to_string() }),

@@ -9,7 +9,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
     accept,
-    actors::{Actors, Command, Timers},
+    actors::{Actors, Command, Moving, Timers},
     calls::{self, Caller},
     children,
     effects::Effects,
@@ -26,7 +26,7 @@ use super::{
 use crate::{
     flow::{
         machine::{
-            ReplayError, Run,
+            self, MoveRefusal, ReplayError, Run,
             effect::{Answer, Arrived, Effect, Emit, Input},
         },
         plan::Plan,
@@ -205,10 +205,7 @@ async fn take_up(
     commands: mpsc::UnboundedReceiver<Command>,
 ) -> Result<(), ResumeError> {
     let (entries, version) = shared.facts.read(StreamId::Run(id)).await?;
-    let digest = match entries.first() {
-        Some(Entry::RunStarted(started)) => started.pipeline.digest,
-        _ => return Err(ReplayError::NoStart { run: id }.into()),
-    };
+    let digest = machine::executes(&entries).ok_or(ReplayError::NoStart { run: id })?.digest;
     let plan = shared.installation.load().plans.get(&digest).cloned();
     let mut run = Run::replay(id, plan.ok_or(ResumeError::NoPipeline { digest })?, Arc::clone(&shared.hub), &entries)?;
     run.put_off(shared.grace);
@@ -352,6 +349,10 @@ impl Drive {
                 let _ = reply.send(checked);
                 Ok(())
             }
+            Command::Move(moving, reply) => {
+                let _ = reply.send(self.go_over(*moving, shared).await?);
+                Ok(())
+            }
             Command::Control(controlled, reply) => {
                 let checked = self.run.check_control(&controlled.action);
                 if checked.is_ok() {
@@ -366,6 +367,31 @@ impl Drive {
                 Ok(())
             }
         }
+    }
+
+    /// Goes on under another version of the pipeline, unless something stands in the way; `dry` only looks.
+    async fn go_over(&mut self, moving: Moving, shared: &Arc<Shared>) -> Result<Result<(), MoveRefusal>, Stop> {
+        if !self.out.is_empty() {
+            let problem = "calls of the run are out: pause it, and move it when they have come back".to_owned();
+            return Ok(Err(MoveRefusal { problems: vec![problem] }));
+        }
+        self.commit(shared).await?;
+        let Moving { plan, moved, dry } = moving;
+        let entries = match shared.facts.read(StreamId::Run(self.run.id)).await {
+            Ok((entries, _)) => entries,
+            Err(error) => return Ok(Err(MoveRefusal { problems: vec![format!("its facts cannot be read: {error}")] })),
+        };
+        let (after, entry) = match self.run.check_move(self.run.id, &entries, plan, moved) {
+            Ok(found) => found,
+            Err(refusal) => return Ok(Err(refusal)),
+        };
+        if !dry {
+            self.buffer.push(entry);
+            self.commit(shared).await?;
+            self.run = after;
+            self.turn(Input::Resume, shared).await?;
+        }
+        Ok(Ok(()))
     }
 
     /// One decision, carried out: facts, their commit, then what calls out is begun.

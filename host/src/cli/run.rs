@@ -10,6 +10,7 @@ use super::{
     Failed, HubAddress,
     approval::{self, Questions},
     control::{Act, End, Reassign, Resolve, Restart},
+    moving::Move,
     out::Out,
     story::{self, duration},
 };
@@ -47,6 +48,8 @@ pub(super) enum Run {
     Resolve(Resolve),
     /// Ask another group.
     Reassign(Reassign),
+    /// Let runs go on under another version of their pipeline, if they then stand exactly where they stand.
+    Move(Move),
     /// Begin again at a step; the run has to be paused, parked or over.
     Restart(Restart),
 }
@@ -139,6 +142,7 @@ impl Run {
             Self::Resolve(resolve) => resolve.run(out).await,
             Self::Reassign(reassign) => reassign.run(out).await,
             Self::Restart(restart) => restart.run(out).await,
+            Self::Move(moving) => moving.run(out).await,
         }
     }
 }

@@ -7,6 +7,7 @@ mod control;
 pub mod effect;
 mod inside;
 mod instance;
+mod moving;
 mod people;
 mod scope;
 mod turn;
@@ -22,7 +23,13 @@ use std::{
 
 use serde_json::{Value, json};
 
-pub use self::{control::ControlRefusal, instance::InstanceId, people::DecisionRefusal, wait::key_of};
+pub use self::{
+    control::ControlRefusal,
+    instance::InstanceId,
+    moving::{MoveRefusal, executes},
+    people::DecisionRefusal,
+    wait::key_of,
+};
 use self::{
     effect::{Bindings, Effect, Input},
     instance::{Facet, Frame, FrameId, Instance, Phase, Undoing},
@@ -164,6 +171,7 @@ impl Run {
     /// # Errors
     /// If they are not facts of this plan.
     pub fn replay(id: RunId, plan: Arc<Plan>, hub: Arc<str>, entries: &[Entry]) -> Result<Self, ReplayError> {
+        let entries = moving::renamed(entries);
         let Some((Entry::RunStarted(started), rest)) = entries.split_first() else {
             return Err(ReplayError::NoStart { run: id });
         };

@@ -121,6 +121,10 @@ fn take(summary: &mut RunSummary, entry: &Entry) {
             at(summary, step, *time);
         }
         Entry::Controlled(controlled) => control(summary, controlled),
+        Entry::Moved(moved) => {
+            summary.updated = summary.updated.max(moved.time);
+            summary.pipeline_version.clone_from(&moved.pipeline.version);
+        }
         Entry::StepDone(done) => {
             summary.out = summary.out.saturating_sub(1);
             summary.updated = summary.updated.max(done.time);
@@ -262,6 +266,7 @@ fn tell(steps: &mut Vec<StepView>, entry: &Entry) {
         | Entry::ApprovalDecided(_)
         | Entry::ApprovalExpired { .. }
         | Entry::Restarted { .. }
+        | Entry::Moved(_)
         | Entry::Controlled(_) => tell_people(steps, entry),
         Entry::StepSkipped { step } => {
             let time = steps.last().map_or(Timestamp::default(), |step| step.started);
@@ -456,6 +461,16 @@ fn tell_people(steps: &mut Vec<StepView>, entry: &Entry) {
             let reason = if controlled.reason.is_empty() { String::new() } else { format!(": {}", controlled.reason) };
             if let Some(step) = steps.last_mut() {
                 step.log.push(format!("{time}: {word} by {}{reason}", controlled.actor));
+            }
+        }
+        Entry::Moved(moved) => {
+            for step in steps.iter_mut() {
+                moved.rename(&mut step.path);
+            }
+            let reason = if moved.reason.is_empty() { String::new() } else { format!(": {}", moved.reason) };
+            if let Some(step) = steps.last_mut() {
+                let (time, version) = (moved.time, &moved.pipeline.version);
+                step.log.push(format!("{time}: moved to version {version} by {}{reason}", moved.actor));
             }
         }
         _ => {}

@@ -3,11 +3,14 @@
 //! An entry is stored as one format byte, then MessagePack with field names, so that a field can be added without
 //! breaking what is already on disk. Every format version that was ever written stays readable.
 
+mod people;
+
 use std::sync::Arc;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+pub use self::people::{ApprovalAsked, ApprovalDecided, Control, Controlled, Moved};
 use super::{
     decision::{Assessment, Verdict},
     event::Event,
@@ -151,6 +154,8 @@ pub enum Entry {
     },
     /// A person took hold of the run.
     Controlled(Box<Controlled>),
+    /// A person moved the run to another version of its pipeline.
+    Moved(Box<Moved>),
     /// The run ended.
     RunEnded {
         /// When.
@@ -415,59 +420,6 @@ pub struct Signalled {
     pub event: Event,
 }
 
-/// A question to people.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct ApprovalAsked {
-    /// The step that asks.
-    pub step: String,
-    /// When.
-    pub time: Timestamp,
-    /// Which question of the step this is, from 1; a decision names it.
-    pub revision: u32,
-    /// Who is asked.
-    pub group: String,
-    /// How many have to agree.
-    pub quorum: u32,
-    /// People who may not decide.
-    pub not: Vec<String>,
-    /// What is shown, the parts that the pipeline names first.
-    pub evidence: Json,
-    /// Digest of the evidence; a decision names it.
-    pub digest: Digest,
-    /// When people are reminded.
-    pub remind: Vec<Timestamp>,
-    /// Who else is asked, and when.
-    pub escalate: Option<(String, Timestamp)>,
-    /// When it is too late.
-    pub due: Timestamp,
-}
-
-/// A person's decision.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct ApprovalDecided {
-    /// The step that asked.
-    pub step: String,
-    /// When.
-    pub time: Timestamp,
-    /// The question's revision.
-    pub revision: u32,
-    /// Digest of the evidence that the person saw.
-    pub digest: Digest,
-    /// Who decided.
-    pub actor: String,
-    /// For whom, if the actor stands in for somebody.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub on_behalf_of: Option<String>,
-    /// Yes or no.
-    pub approved: bool,
-    /// Whether it decides alone, whatever the quorum, with a reason code.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub override_code: Option<String>,
-    /// Why.
-    #[serde(default)]
-    pub reason: String,
-}
-
 /// Which declaration of the pipeline dealt with a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -484,63 +436,6 @@ pub enum Handler {
     ApprovalExpiry,
     /// People approved.
     Approval,
-}
-
-/// What a person did with a run.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Controlled {
-    /// When.
-    pub time: Timestamp,
-    /// Who.
-    pub actor: String,
-    /// What.
-    pub action: Control,
-    /// Why.
-    #[serde(default)]
-    pub reason: String,
-}
-
-/// What people can do with a run.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case", tag = "do")]
-pub enum Control {
-    /// No step begins until it is continued; what is in flight is recorded.
-    Pause,
-    /// Goes on after a pause.
-    Continue,
-    /// No forward step begins any more; then it ends.
-    Cancel {
-        /// Whether its effects are undone.
-        compensate: bool,
-    },
-    /// A parked run tries again where it stopped, with all its attempts; a decision that parked it counts as made.
-    Resume,
-    /// A parked run ends as failed, through the pipeline's `on_error`.
-    Close {
-        /// Whether its effects are undone.
-        compensate: bool,
-    },
-    /// A person found out about a write in doubt.
-    Resolve {
-        /// The step.
-        step: String,
-        /// What the write gave; absent: it did not take effect and may be repeated.
-        output: Option<Json>,
-    },
-    /// Another group is asked.
-    Reassign {
-        /// The step that asks.
-        step: String,
-        /// The group.
-        to: String,
-    },
-    /// Begins again at a step; later steps are forgotten, their effects kept or undone.
-    Restart {
-        /// The step.
-        step: String,
-        /// Whether later effects are undone first; else they stay, and their steps' results are used again.
-        undo: bool,
-    },
 }
 
 /// Stored bytes are not an entry.
@@ -583,6 +478,7 @@ impl Entry {
             Self::ApprovalAsked(asked) => Some(asked.time),
             Self::ApprovalDecided(decided) => Some(decided.time),
             Self::Controlled(controlled) => Some(controlled.time),
+            Self::Moved(moved) => Some(moved.time),
             Self::RunEnded { time, .. }
             | Self::RunParked { time, .. }
             | Self::VarsSet { time, .. }
@@ -595,6 +491,48 @@ impl Entry {
             | Self::Halted { time, .. }
             | Self::Restarted { time, .. } => Some(*time),
             Self::StepSkipped { .. } | Self::BranchTaken { .. } | Self::BranchClosed { .. } => None,
+        }
+    }
+
+    /// The paths of the steps that it is about, to be changed.
+    pub fn steps_mut(&mut self) -> Vec<&mut String> {
+        match self {
+            Self::Accepted(_) | Self::RunStarted(_) | Self::Moved(_) => Vec::new(),
+            Self::StepSkipped { step }
+            | Self::BranchTaken { step, .. }
+            | Self::BranchClosed { step, .. }
+            | Self::VarsSet { step, .. }
+            | Self::WaitOver { step, .. }
+            | Self::ApprovalNudged { step, .. }
+            | Self::ApprovalExpired { step, .. }
+            | Self::StepFailed { step, .. }
+            | Self::Handled { step, .. }
+            | Self::Restarted { step, .. }
+            | Self::RunParked { step, .. } => vec![step],
+            Self::StepStarted(started) => vec![&mut started.step],
+            Self::Intent(intent) => vec![&mut intent.step],
+            Self::StepDone(done) => vec![&mut done.step],
+            Self::AttemptFailed(failed) => vec![&mut failed.step],
+            Self::Entered(entered) => vec![&mut entered.step],
+            Self::WaitStarted(started) => vec![&mut started.step],
+            Self::Signalled(signalled) => vec![&mut signalled.step],
+            Self::ApprovalAsked(asked) => vec![&mut asked.step],
+            Self::ApprovalDecided(decided) => vec![&mut decided.step],
+            Self::UndoBegan { step, effects, .. } => step.iter_mut().chain(effects).collect(),
+            Self::Halted { ending, .. } | Self::RunEnded { ending, .. } => match ending {
+                Ending::Rejected { step } | Ending::Failed { step, .. } => vec![step],
+                Ending::Completed | Ending::Cancelled => Vec::new(),
+            },
+            Self::Controlled(controlled) => match &mut controlled.action {
+                Control::Resolve { step, .. } | Control::Reassign { step, .. } | Control::Restart { step, .. } => {
+                    vec![step]
+                }
+                Control::Pause
+                | Control::Continue
+                | Control::Cancel { .. }
+                | Control::Resume
+                | Control::Close { .. } => Vec::new(),
+            },
         }
     }
 

@@ -192,6 +192,7 @@ fn routes() -> Vec<Route> {
         ("/v1/approvals/{run}/{step}", &["get"], get(approvals::show)),
         ("/v1/approvals/{run}/{step}/decision", &["post"], post(approvals::decide)),
         ("/v1/runs/control", &["post"], post(control::many)),
+        ("/v1/runs/{id}/move", &["post"], post(control::move_run)),
         ("/v1/runs/{id}/control", &["post"], post(control::one)),
         ("/v1/dead-letters", &["get"], get(dead_letters::list)),
         ("/v1/dead-letters/{run}", &["get"], get(dead_letters::show)),

@@ -1,6 +1,6 @@
 //! What the surfaces (HTTP, command line) may ask of a running hub. Everything that it answers is durable.
 
-use std::{path::PathBuf, time::Duration};
+use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use futures::{future::BoxFuture, stream::BoxStream};
 use serde::{Deserialize, Serialize};
@@ -241,6 +241,25 @@ pub struct ControlRequest {
     pub reason: String,
 }
 
+/// A run that is to go on under another version of its pipeline.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MoveRequest {
+    /// Who.
+    pub actor: String,
+    /// Why.
+    #[serde(default)]
+    pub reason: String,
+    /// The version.
+    pub to: String,
+    /// Steps that are called otherwise there, by their ids of now.
+    #[serde(default)]
+    pub steps: BTreeMap<String, String>,
+    /// Whether it is only looked at whether the run could be moved.
+    #[serde(default)]
+    pub dry_run: bool,
+}
+
 /// Why a person's act is refused. Nothing was changed.
 #[derive(Debug, thiserror::Error)]
 pub enum ActError {
@@ -416,6 +435,9 @@ pub trait Hub: Send + Sync {
 
     /// Lets a person take hold of a run; durable when it answers.
     fn control(&self, run: RunId, request: ControlRequest) -> BoxFuture<'_, Result<(), ActError>>;
+
+    /// Lets a run go on under another version of its pipeline; durable when it answers.
+    fn move_run(&self, run: RunId, request: MoveRequest) -> BoxFuture<'_, Result<(), ActError>>;
 
     /// Installed plugins, by id and version.
     fn plugins(&self) -> Vec<PluginView>;

@@ -30,7 +30,7 @@ impl Run {
             self.recorded = self.recorded.max(time);
         }
         match entry {
-            Entry::Accepted(_) | Entry::RunStarted(_) => {}
+            Entry::Accepted(_) | Entry::RunStarted(_) | Entry::Moved(_) => {}
             Entry::StepSkipped { step } => self.change(step)?.phase = Phase::Skipped,
             Entry::StepStarted(started) => {
                 let instance = self.change(&started.step)?;

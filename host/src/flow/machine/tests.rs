@@ -6,6 +6,7 @@ mod generated;
 mod given;
 mod large;
 mod linear;
+mod moving;
 mod old;
 mod pages;
 mod people;

@@ -24,7 +24,7 @@ use crate::{
         run::{RunState, RunSummary},
     },
     net::problem::{Code, Document, Problem},
-    ports::hub::{ActError, ControlRequest, RunFilter},
+    ports::hub::{ActError, ControlRequest, MoveRequest, RunFilter},
 };
 
 /// Runs a second that a request without a rate gets.
@@ -88,6 +88,53 @@ pub(super) async fn one(
     check_actor(&request.actor)?;
     let run = runs::find(&surface, &id)?;
     surface.hub.control(run, request).await?;
+    summary_of(&surface, run).await.map(Json)
+}
+
+/// A run that is to go on under another version of its pipeline.
+#[derive(ToSchema)]
+#[schema(as = MoveRequest)]
+#[expect(dead_code, reason = "described, never made")]
+pub(super) struct MoveDoc {
+    /// Who.
+    actor: String,
+    /// Why.
+    reason: Option<String>,
+    /// The version.
+    to: String,
+    /// Steps that are called otherwise there, by their ids of now.
+    steps: Option<std::collections::BTreeMap<String, String>>,
+    /// Whether it is only looked at whether the run could be moved.
+    dry_run: Option<bool>,
+}
+
+/// Lets a run go on under another version of its pipeline, if it then stands exactly where it stands; durable when it
+/// answers. Nothing of the run may be out: pause it first.
+#[utoipa::path(
+    post,
+    path = "/v1/runs/{id}/move",
+    tag = "people",
+    params(("id" = String, Path, description = "As for `/v1/runs/{id}`")),
+    request_body(content = MoveDoc, content_type = "application/json"),
+    responses(
+        (status = 200, description = "Moved, or could be; the run as it is now", body = RunSummaryDoc),
+        (status = 400, description = "`request.invalid`, `run.id-invalid`, `run.id-ambiguous`", body = Document, content_type = "application/problem+json"),
+        (status = 404, description = "`run.unknown`", body = Document, content_type = "application/problem+json"),
+        (status = 409, description = "`run.conflict`: what stands in the way", body = Document, content_type = "application/problem+json"),
+        (status = 413, description = "`body.too-large`", body = Document, content_type = "application/problem+json"),
+        (status = 415, description = "`event.content-type`", body = Document, content_type = "application/problem+json"),
+        (status = 503, description = "`hub.unavailable`", body = Document, content_type = "application/problem+json"),
+    )
+)]
+pub(super) async fn move_run(
+    State(surface): State<Surface>,
+    Path(id): Path<String>,
+    request: Request,
+) -> Result<Json<RunSummary>, Problem> {
+    let request: MoveRequest = read_json(&surface, request).await?;
+    check_actor(&request.actor)?;
+    let run = runs::find(&surface, &id)?;
+    surface.hub.move_run(run, request).await?;
     summary_of(&surface, run).await.map(Json)
 }
 

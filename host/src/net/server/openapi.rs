@@ -42,6 +42,7 @@ use crate::net::problem::Document;
         approvals::show,
         approvals::decide,
         approvals::decide_many,
+        control::move_run,
         control::one,
         control::many,
         dead_letters::list,

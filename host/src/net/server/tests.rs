@@ -41,8 +41,8 @@ use crate::{
     net::client::send,
     ports::{
         hub::{
-            AcceptError, Acceptance, ActError, AuditFilter, ControlRequest, Decision, Delivered, Hub, PipelineView,
-            PluginView, Question, QuestionFilter, Readiness, RunFilter, WebhookError,
+            AcceptError, Acceptance, ActError, AuditFilter, ControlRequest, Decision, Delivered, Hub, MoveRequest,
+            PipelineView, PluginView, Question, QuestionFilter, Readiness, RunFilter, WebhookError,
         },
         invoker::{Delivery, WebhookReply},
         promises::{Promise, PromiseFilter},
@@ -237,6 +237,23 @@ impl Hub for Fake {
     fn decide<'a>(&'a self, run: RunId, step: &'a str, decision: Decision) -> BoxFuture<'a, Result<(), ActError>> {
         let known = self.runs.lock().unwrap().contains_key(&run);
         ready(if known { self.people.decide(run, step, &decision) } else { Err(ActError::UnknownRun { run }) }).boxed()
+    }
+
+    fn move_run(&self, run: RunId, request: MoveRequest) -> BoxFuture<'_, Result<(), ActError>> {
+        let mut known = self.runs.lock().unwrap();
+        ready(match known.get_mut(&run) {
+            Some(_) if request.to != "2.0.0" => {
+                Err(ActError::Conflict { problem: format!("there is no version {}", request.to) })
+            }
+            Some(summary) => {
+                if !request.dry_run {
+                    summary.pipeline_version = request.to;
+                }
+                Ok(())
+            }
+            None => Err(ActError::UnknownRun { run }),
+        })
+        .boxed()
     }
 
     fn control(&self, run: RunId, request: ControlRequest) -> BoxFuture<'_, Result<(), ActError>> {

@@ -37,13 +37,18 @@ steps:
 ";
 
 pub(super) fn plan(steps: &str) -> Arc<Plan> {
+    plan_of("1.0.0", steps)
+}
+
+pub(super) fn plan_of(version: &str, steps: &str) -> Arc<Plan> {
     let operation = |effect: &str| json!({"effect": effect, "summary": "", "input": true, "output": true});
     let contract = json!({"id": "test/erp@1", "summary": "", "operations": {
         "read": operation("read"), "create": operation("write"), "cancel": operation("write"), "find": operation("read"),
     }});
     let contract: OperationContract = serde_json::from_value(contract).expect("contract");
     let contracts: BTreeMap<ContractId, OperationContract> = BTreeMap::from([(contract.id.clone(), contract)]);
-    let text = format!("{HEAD}{}", steps.trim_start_matches('\n'));
+    let head = HEAD.replace("version: 1.0.0", &format!("version: {version}"));
+    let text = format!("{head}{}", steps.trim_start_matches('\n'));
     let definition = language::parse(&text).unwrap_or_else(|found| panic!("{found:#?}\n{text}"));
     Arc::new(compile::compile(&definition, &text, &contracts).expect("compiles"))
 }

@@ -26,7 +26,7 @@ use crate::{
     },
     model::{
         decision::{Outcome, Verdict},
-        entry::{ApprovalAsked, ApprovalDecided, Control, Controlled, Entry, Output},
+        entry::{ApprovalAsked, ApprovalDecided, Control, Controlled, Entry, Moved, Output},
         event::Event,
         failure::{Failure, FailureKind},
         id::{AcceptanceId, IdempotencyKey, RunId},
@@ -470,6 +470,21 @@ impl World {
                     let acceptance = AcceptanceId::of(&event.source, &event.id);
                     self.tell(Input::Signal(Box::new(Arrived { key, acceptance, event: event.clone() })));
                 }
+            }
+        }
+    }
+
+    /// Moves the run to another version; what stands in the way, or nothing.
+    pub(super) fn move_to(&mut self, plan: Arc<Plan>, moved: Moved) -> Vec<String> {
+        assert!(self.out.is_empty() && self.buffer.is_empty());
+        match self.run().check_move(id(), &self.journal, Arc::clone(&plan), moved) {
+            Err(refusal) => refusal.problems,
+            Ok((run, entry)) => {
+                self.plan = plan;
+                self.journal.push(entry);
+                self.run = Some(run);
+                self.tell(Input::Resume);
+                Vec::new()
             }
         }
     }
