@@ -4,7 +4,6 @@
 use std::{path::Path, process::Stdio, time::Duration};
 
 use bytes::Bytes;
-use futures::StreamExt as _;
 use tokio::{
     io::{AsyncBufReadExt as _, BufReader},
     process::{Child, Command},
@@ -26,6 +25,8 @@ use crate::{
 
 /// How long a hub may take to start, and a run to come where it should.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// How often a run is looked at.
+const LOOK_INTERVAL: Duration = Duration::from_millis(20);
 /// Writes that find the document locked: more than the pipeline tries.
 const LOCKED_ATTEMPTS: u32 = 100;
 /// The attempt after which the hub is killed.
@@ -86,16 +87,20 @@ impl Served {
         telling: &mut story::Telling,
         wanted: impl Fn(&RunView) -> bool,
     ) -> Result<Option<RunView>, Failed> {
+        let client = Client::new(&self.url)?;
         let following = async {
-            let mut views = Client::new(&self.url)?.stream(&format!("/v1/runs/{run}/stream")).await?;
-            while let Some(data) = views.next().await {
-                let view: RunView = serde_json::from_str(&data?)?;
+            loop {
+                let view: RunView = client.get(&format!("/v1/runs/{run}")).await?;
                 telling.tell(out, &view);
                 if wanted(&view) {
                     return Ok(Some(view));
                 }
+                if view.summary.state.is_settled() {
+                    return Ok::<_, Failed>(None);
+                }
+                // A stream would do, but comes later than the kill should.
+                let _ = tokio::time::timeout(LOOK_INTERVAL, std::future::pending::<()>()).await;
             }
-            Ok::<_, Failed>(None)
         };
         tokio::time::timeout(PATIENCE, following).await.map_err(|_| format!("run {run} does not come on"))?
     }
