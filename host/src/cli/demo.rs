@@ -1,5 +1,6 @@
 //! `crossdock demo`: the main job, end to end, on a fresh machine.
 
+mod crash;
 mod scenario;
 mod setting;
 
@@ -64,11 +65,16 @@ impl Demo {
 
         let mut scenario = Scenario { out, retailer: &retailer, hub: &hub, url: &url, wrong: Vec::new() };
         let played = scenario.play().await;
-        let wrong = std::mem::take(&mut scenario.wrong);
+        let mut wrong = std::mem::take(&mut scenario.wrong);
 
         let _ = stop.send(());
         serving.await??;
         hub.stop().await;
+        if played.is_ok() {
+            // The data is closed now: a process of its own can open it.
+            wrong.extend(crash::play(out, &retailer, &data).await?);
+            scenario.show_erp();
+        }
         retailer.stop().await;
         played?;
         Ok(self.conclude(out, &data, &wrong))

@@ -57,7 +57,6 @@ impl Scenario<'_> {
         let attempts = attempts.map_or(0, |step| step.attempts);
         self.expect(attempts == LOCKED_ATTEMPTS + 1, "the locked document was tried again until it was free");
         self.expect(self.sales_orders(&locked) == 1, "the order that was locked is in the ERP once");
-        self.show_erp();
         Ok(())
     }
 
@@ -191,7 +190,8 @@ impl Scenario<'_> {
         Ok(self.retailer.shop.deliver(self.url, webhook, &options, send).await?)
     }
 
-    fn show_erp(&self) {
+    /// What is in the ERP at the end.
+    pub(super) fn show_erp(&self) {
         self.title("What is in the ERP now");
         for order in self.retailer.erp.orders() {
             self.out.say(format!(
@@ -210,8 +210,7 @@ impl Scenario<'_> {
     }
 
     fn sales_orders(&self, webhook: &Webhook) -> usize {
-        let names = webhook.order.as_ref().map(|order| order.references()).unwrap_or_default();
-        self.retailer.erp.orders().iter().filter(|order| names.contains(&order.purchase_order)).count()
+        sales_orders(self.retailer, webhook)
     }
 
     fn live_sales_orders(&self, webhook: &Webhook) -> usize {
@@ -237,11 +236,19 @@ fn every() -> crate::ports::hub::RunFilter {
     crate::ports::hub::RunFilter { limit: usize::MAX, ..crate::ports::hub::RunFilter::default() }
 }
 
-fn body(receipt: &Receipt) -> Value {
+/// How many sales orders the ERP has for a webhook's order.
+pub(super) fn sales_orders(retailer: &Retailer, webhook: &Webhook) -> usize {
+    let names = webhook.order.as_ref().map(|order| order.references()).unwrap_or_default();
+    retailer.erp.orders().iter().filter(|order| names.contains(&order.purchase_order)).count()
+}
+
+/// What the hub answered a delivery.
+pub(super) fn body(receipt: &Receipt) -> Value {
     serde_json::from_slice(receipt.response.body()).unwrap_or_default()
 }
 
-fn run_of(answer: &Value) -> Option<RunId> {
+/// The run that a delivery started.
+pub(super) fn run_of(answer: &Value) -> Option<RunId> {
     let run = answer.pointer("/events/0/runs/0")?;
     run.as_str().or_else(|| run.get("id").and_then(Value::as_str))?.parse().ok()
 }
