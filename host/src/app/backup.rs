@@ -35,7 +35,7 @@ const LEFT_OUT: [&str; 3] = ["store", "cache", effects::MARKER_FILE];
 /// What a backup holds.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Manifest {
-    /// [`FORMAT`].
+    /// `FORMAT`.
     pub format: String,
     /// When the journal was copied.
     pub time: Timestamp,
