@@ -204,7 +204,7 @@ impl Report {
     /// Takes up one finding.
     pub fn add(&mut self, finding: Finding) {
         self.findings.push(finding);
-        self.findings.sort_by(|one, other| other.severity.cmp(&one.severity));
+        self.findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
         self.verdict = match self.findings.first().map(|worst| worst.severity) {
             Some(Severity::Refuse) => Verdict::Refused,
             Some(Severity::Consent) => Verdict::NeedsConsent,

@@ -317,7 +317,7 @@ impl<'a> Walk<'a> {
             if let Some(items) = other.items.as_ref().filter(|_| one.counts.get("maxItems") != Some(&0)) {
                 match &one.items {
                     Some(own) => self.schema(&format!("{at}/*"), (own, one_in), (items, other_in)),
-                    None => self.from_any(&format!("{at}/*"), (items, other_in)),
+                    None => self.anything_into(&format!("{at}/*"), (items, other_in)),
                 }
             }
         }
@@ -375,7 +375,7 @@ impl<'a> Walk<'a> {
                 (None, Schema::Never) => self.gap(at, GapKind::Closed),
                 (Some(own), Schema::Never) if *own != Schema::Never => self.gap(at, GapKind::Closed),
                 (Some(own), bound) => self.schema(&format!("{at}/*"), (own, one_in), (bound, other_in)),
-                (None, bound) => self.from_any(&format!("{at}/*"), (bound, other_in)),
+                (None, bound) => self.anything_into(&format!("{at}/*"), (bound, other_in)),
             }
         }
         // What is required is there, and what is closed has no more than it names.
@@ -433,7 +433,7 @@ impl<'a> Walk<'a> {
     }
 
     /// Anything at all, into a schema that wants something.
-    fn from_any(&mut self, at: &str, other: Placed<'a>) {
+    fn anything_into(&mut self, at: &str, other: Placed<'a>) {
         let Some((schema, _)) = self.follow(other) else { return self.gap(at, GapKind::Form) };
         match schema {
             schema if schema.is_any() => {}

@@ -128,6 +128,9 @@ fn what_is_promised_is_exported() {
     assert!(accepted(None, &more).has("world.export-unused"));
 }
 
+/// Changes a record's fields.
+type Edit<'a> = &'a dyn Fn(&mut Vec<(String, Shape)>);
+
 #[test]
 fn a_type_that_is_not_the_contracts_is_told_in_its_words() {
     let edit = |change: &dyn Fn(&mut Function)| {
@@ -139,7 +142,7 @@ fn a_type_that_is_not_the_contracts_is_told_in_its_words() {
         texts.join("; ")
     };
     let simple = |name: &str| Shape::Simple(name.to_owned());
-    let verdict = |change: &dyn Fn(&mut Vec<(String, Shape)>)| {
+    let verdict = |change: Edit<'_>| {
         edit(&|function| {
             let Some(Shape::Result(Some(ok), _)) = &mut function.result else { panic!("{function:?}") };
             let Shape::Record(_, fields) = &mut **ok else { panic!("{ok:?}") };
