@@ -62,7 +62,7 @@ enum Command {
     /// Look at parked runs, and let them try again.
     #[command(subcommand)]
     DeadLetter(dead_letter::DeadLetter),
-    /// Build, check and list plugins.
+    /// Begin, build, test, check, sign and list plugins.
     #[command(subcommand)]
     Plugin(plugin::Plugin),
     /// Check, draw and list pipelines.

@@ -17,4 +17,7 @@ pub mod manifest;
 pub mod pace;
 pub mod pipeline;
 pub mod run;
+pub mod schemas;
+pub mod surface;
 pub mod timestamp;
+pub mod trust;

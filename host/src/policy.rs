@@ -7,14 +7,18 @@
 //! | [`chain`] | whether a batch of the journal continues the one before it, and holds what it says |
 //! | [`egress`] | which HTTP requests a connector may send |
 //! | [`flow_control`] | which calls go now and which wait, which events are refused at peak |
+//! | [`gate`] | whether a plugin version may be published, and what its changes mean |
 //! | [`replay`] | whether a whole journal, batch after batch, is what a checkpoint was signed for |
 //! | [`seal`] | whether the hub signed a checkpoint or an export |
+//! | [`signing`] | whose signature of a package holds |
 //! | [`signature`] | whether a webhook delivery comes from who holds the secret |
 
 pub mod address;
 pub mod chain;
 pub mod egress;
 pub mod flow_control;
+pub mod gate;
 pub mod replay;
 pub mod seal;
 pub mod signature;
+pub mod signing;

@@ -25,6 +25,7 @@ mod memory;
 mod random;
 mod request;
 mod stdio;
+pub mod surface;
 
 use std::{
     collections::HashMap,

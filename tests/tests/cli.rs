@@ -56,7 +56,7 @@ license = "Apache-2.0"
 summary = "x"
 "#;
 
-/// What `plugin check` says of the first rule that does not hold.
+/// What `plugin check` says of the rule that it refuses by.
 fn refused(manifest: &str, component: &[u8]) -> (String, String) {
     let folder = tempfile::tempdir().expect("folder");
     package(folder.path(), manifest, component);
@@ -65,9 +65,9 @@ fn refused(manifest: &str, component: &[u8]) -> (String, String) {
     let report = json(&said)[0].clone();
     assert_eq!(report["accepted"], false);
     let findings = report["findings"].as_array().expect("findings").clone();
-    let finding = findings.iter().find(|finding| finding["holds"] == false).expect("one that does not hold");
+    let finding = findings.iter().find(|finding| finding["severity"] == "refuse").expect("one that refuses");
     let text = |name: &str| finding[name].as_str().expect("text").to_owned();
-    (text("rule"), text("detail"))
+    (text("rule"), text("found"))
 }
 
 #[test]

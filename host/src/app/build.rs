@@ -8,7 +8,7 @@ use std::{
 };
 
 use super::package::{COMPONENT_FILE, MANIFEST_FILE, Package, PackageError, read_manifest};
-use crate::model::manifest::Manifest;
+use crate::{model::manifest::Manifest, policy::signing::descriptor::SBOM_FILE};
 
 /// The target that guests are compiled for.
 pub const TARGET: &str = "wasm32-wasip2";
@@ -202,6 +202,10 @@ fn pack(folder: &Path, manifest: &Manifest, wasm: &Path, packages: &Path) -> Res
     for (from, name) in [(folder.join(MANIFEST_FILE), MANIFEST_FILE), (wasm.to_owned(), COMPONENT_FILE)] {
         let to = package.join(name);
         fs::copy(from, &to).map_err(written(&to))?;
+    }
+    let sbom = folder.join(SBOM_FILE);
+    if sbom.is_file() {
+        fs::copy(&sbom, package.join(SBOM_FILE)).map_err(written(&sbom))?;
     }
     let assets = manifest.assets.as_deref();
     for name in PACKAGED_FOLDERS.into_iter().chain(assets) {

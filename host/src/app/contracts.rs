@@ -83,6 +83,15 @@ impl Library {
         Ok(library)
     }
 
+    /// The canonical documents that schemas may refer to, by name.
+    #[must_use]
+    pub fn references() -> BTreeMap<String, Value> {
+        let documents = DOCUMENTS.iter();
+        documents
+            .filter_map(|(name, text)| Some((name.trim_start_matches("schemas/").to_owned(), parse(name, text).ok()?)))
+            .collect()
+    }
+
     /// A validator of a schema, which may refer to canonical documents. Nothing is fetched from anywhere.
     ///
     /// # Errors

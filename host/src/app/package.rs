@@ -9,7 +9,8 @@ use std::{
 use bytes::Bytes;
 use serde_json::Value;
 
-use crate::model::{id::Digest, manifest::Manifest};
+pub use crate::model::schemas::Schemas;
+use crate::model::{id::Digest, manifest::Manifest, schemas::OperationSchemas};
 
 /// The manifest's file name.
 pub const MANIFEST_FILE: &str = "plugin.toml";
@@ -37,17 +38,6 @@ pub struct Package {
     pub schemas: Schemas,
     /// The folder of its assets.
     pub assets: Option<PathBuf>,
-}
-
-/// Schemas of a plugin.
-#[derive(Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
-pub struct Schemas {
-    /// Of its settings.
-    pub config: Option<Value>,
-    /// Of its input.
-    pub input: Option<Value>,
-    /// Of its output.
-    pub output: Option<Value>,
 }
 
 /// Why a package cannot be read.
@@ -113,11 +103,23 @@ impl Package {
             return Err(PackageError::NoComponent { path: component });
         }
         let wasm = read_file(&component, COMPONENT_BYTES_LIMIT)?;
-        let schemas = Schemas {
+        let mut schemas = Schemas {
             config: read_schema(folder, manifest.config_schema.as_deref())?,
             input: read_schema(folder, manifest.input_schema.as_deref())?,
             output: read_schema(folder, manifest.output_schema.as_deref())?,
+            ..Schemas::default()
         };
+        for (event, path) in &manifest.event_schemas {
+            schemas.events.extend(read_schema(folder, Some(path))?.map(|schema| (event.clone(), schema)));
+        }
+        for (name, operation) in &manifest.operations {
+            let (input, output) = (operation.input_schema.as_deref(), operation.output_schema.as_deref());
+            if input.is_some() || output.is_some() {
+                let read =
+                    OperationSchemas { input: read_schema(folder, input)?, output: read_schema(folder, output)? };
+                schemas.operations.insert(name.clone(), read);
+            }
+        }
         let assets = manifest.assets.as_deref().map(|path| below(folder, path)).transpose()?;
         let digest = Digest::of(&wasm);
         Ok(Self { folder: folder.to_owned(), manifest, manifest_text, wasm: wasm.into(), digest, schemas, assets })

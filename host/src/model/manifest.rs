@@ -63,6 +63,10 @@ pub struct Manifest {
     /// Event types that it produces (a source).
     #[serde(default)]
     pub produces: Vec<String>,
+    /// For event types of `produces`: the path of the JSON Schema of the event's data, relative to the manifest. A new
+    /// version is compared with the one before it.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub event_schemas: BTreeMap<String, String>,
     /// What it may touch, beyond computing. Absent: nothing.
     #[serde(default)]
     pub capabilities: Capabilities,
@@ -132,6 +136,13 @@ pub struct Operation {
     /// For a read: methods beyond the safe ones, such as `POST` for a query language.
     #[serde(default)]
     pub read_methods: Vec<String>,
+    /// Path of the JSON Schema of its input, relative to the manifest, where no contract says it. A new version is
+    /// compared with the one before it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub input_schema: Option<String>,
+    /// As `input_schema`, of its output.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output_schema: Option<String>,
 }
 
 /// Whether an operation changes the remote.

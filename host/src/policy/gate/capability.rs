@@ -1,0 +1,140 @@
+//! What a version may touch, beside what the one before could: none, narrowed, **widened**. Widening never depends on the
+//! version number: it asks for a new consent.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{Bump, Finding, Severity, subject::Subject};
+use crate::model::{limits::Limits, manifest::Manifest};
+
+/// One thing that a plugin may do, in words; what it is about, and where the manifest says so.
+type Power = (String, String);
+
+/// What a first version asks for, for whoever grants it.
+pub(super) fn declared(candidate: &Subject) -> Vec<Finding> {
+    powers(&candidate.manifest)
+        .into_iter()
+        .map(|(text, place)| Finding::new("capability.declared", Severity::Note, place, format!("it may {text}")))
+        .collect()
+}
+
+/// Everything that a manifest asks for.
+fn powers(manifest: &Manifest) -> BTreeSet<Power> {
+    let mut powers = BTreeSet::new();
+    for http in &manifest.capabilities.http {
+        let place = "capabilities.http".to_owned();
+        for method in &http.methods {
+            let origin = origin(&http.origin);
+            powers.insert((format!("send {method} requests to `{origin}`"), place.clone()));
+            if http.authenticate {
+                let text = format!("have the connection's credentials placed in {method} requests to `{origin}`");
+                powers.insert((text, place.clone()));
+            }
+        }
+    }
+    for bucket in &manifest.capabilities.state {
+        powers.insert((format!("keep state in bucket `{bucket}`"), "capabilities.state".to_owned()));
+    }
+    for secret in manifest.secrets.keys() {
+        powers.insert((format!("sign and verify with secret `{secret}`"), "secrets".to_owned()));
+    }
+    for (name, operation) in &manifest.operations {
+        for method in &operation.read_methods {
+            let text = format!("send {method} requests while it only reads, in operation `{name}`");
+            powers.insert((text, format!("operations.{name}.read_methods")));
+        }
+    }
+    powers
+}
+
+/// Origins are compared as they are called: scheme and host in lower case, no default port, no slash at the end.
+fn origin(text: &str) -> String {
+    let text = text.trim().trim_end_matches('/');
+    if text.starts_with("${") {
+        return text.to_owned();
+    }
+    let lower = text.to_ascii_lowercase();
+    let without_port = match lower.split_once("://") {
+        Some(("https", _)) => lower.strip_suffix(":443"),
+        Some(("http", _)) => lower.strip_suffix(":80"),
+        _ => None,
+    };
+    without_port.map_or_else(|| lower.clone(), str::to_owned)
+}
+
+/// What a version may do that the one before could not, and the other way round.
+pub(super) fn compare(previous: &Subject, candidate: &Subject) -> Vec<Finding> {
+    let (old, new) = (powers(&previous.manifest), powers(&candidate.manifest));
+    let mut found = Vec::new();
+    for (text, place) in new.difference(&old) {
+        let finding = Finding::new("capability.widened", Severity::Consent, place, format!("it may now {text}"));
+        let finding =
+            finding.change("an operator has to agree before it serves anything; leave it out if it can do without");
+        // A connection that was configured without the secret does not open any more.
+        found.push(if place == "secrets" { finding.bump(Bump::Major) } else { finding.bump(Bump::Minor) });
+    }
+    for (text, place) in old.difference(&new) {
+        let text = format!("it may no longer {text}");
+        found.push(Finding::new("capability.narrowed", Severity::Note, place, text).bump(Bump::Patch));
+    }
+    compare_limits(&previous.manifest.limits, &candidate.manifest.limits, &mut found);
+    compare_vendor(&previous.manifest, &candidate.manifest, &mut found);
+    found
+}
+
+fn compare_limits(old: &Limits, new: &Limits, found: &mut Vec<Finding>) {
+    let (old, new) = (bounds(&old.capped(&Limits::CEILING)), bounds(&new.capped(&Limits::CEILING)));
+    for (name, &now) in &new {
+        let before = old.get(name).copied().unwrap_or_default();
+        let place = format!("limits.{name}");
+        if now > before {
+            let text = format!("it may use more: {before} becomes {now}");
+            let finding = Finding::new("capability.widened", Severity::Consent, place, text);
+            let change = "an operator has to agree before it serves anything; keep the limit if it suffices";
+            found.push(finding.change(change).bump(Bump::Minor));
+        } else if now < before {
+            let text = format!("it may use less: {before} becomes {now}");
+            let finding = Finding::new("capability.narrowed", Severity::Note, place, text);
+            // Documents that were taken, or given, before are too large now.
+            let refuses = *name == "input_bytes";
+            found.push(if refuses {
+                let change = "inputs that were taken before are refused: keep it, or publish a new major version";
+                Finding { severity: Severity::Note, ..finding }.change(change).bump(Bump::Major)
+            } else {
+                finding.bump(Bump::Patch)
+            });
+        }
+    }
+}
+
+fn bounds(limits: &Limits) -> BTreeMap<&'static str, u64> {
+    let Limits {
+        memory_bytes,
+        fuel_base,
+        fuel_per_input_kib,
+        deadline_ms,
+        input_bytes,
+        output_bytes,
+        log_bytes,
+        log_lines,
+        http_requests,
+    } = *limits;
+    BTreeMap::from([
+        ("memory_bytes", memory_bytes),
+        ("fuel_base", fuel_base),
+        ("fuel_per_input_kib", fuel_per_input_kib),
+        ("deadline_ms", deadline_ms),
+        ("input_bytes", input_bytes),
+        ("output_bytes", output_bytes),
+        ("log_bytes", log_bytes),
+        ("log_lines", log_lines.into()),
+        ("http_requests", http_requests.into()),
+    ])
+}
+
+/// What a vendor documents is no grant, but a faster pace reaches the vendor's system all the same.
+fn compare_vendor(old: &Manifest, new: &Manifest, found: &mut Vec<Finding>) {
+    if old.vendor != new.vendor {
+        let text = "the pace that the vendor documents is another";
+        found.push(Finding::new("vendor.changed", Severity::Note, "vendor", text).bump(Bump::Patch));
+    }
+}
