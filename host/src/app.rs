@@ -27,7 +27,9 @@ pub mod pages;
 mod people;
 pub mod permits;
 mod polls;
+pub mod publish;
 pub mod queues;
+mod registry;
 pub mod retention;
 pub mod runner;
 mod schedules;
@@ -37,6 +39,7 @@ pub mod state;
 #[cfg(test)]
 mod test_hub;
 mod traffic;
+pub mod trial;
 pub mod triggers;
 pub mod turns;
 mod webhook;

@@ -6,6 +6,7 @@
 //! | [`address`] | which network addresses a connection may reach |
 //! | [`binding`] | which version of a plugin serves, which is on trial, when a trial is over |
 //! | [`chain`] | whether a batch of the journal continues the one before it, and holds what it says |
+//! | [`effective`] | what a plugin may touch, and which layer denies it the rest |
 //! | [`egress`] | which HTTP requests a connector may send |
 //! | [`flow_control`] | which calls go now and which wait, which events are refused at peak |
 //! | [`lifecycle`] | which state a plugin's version can go to |
@@ -16,6 +17,7 @@
 pub mod address;
 pub mod binding;
 pub mod chain;
+pub mod effective;
 pub mod egress;
 pub mod flow_control;
 pub mod lifecycle;

@@ -8,6 +8,7 @@ pub mod hub;
 pub mod invoker;
 pub mod journal;
 pub mod records;
+pub mod registry;
 pub mod secrets;
 pub mod state;
 pub mod traffic;

@@ -208,6 +208,44 @@ async fn golden(package: &Package, invoker: &dyn Invoker) -> Vec<Golden> {
     results
 }
 
+/// Runs the golden tests of an installed version again: a JSON object of tests by name.
+pub(super) async fn rerun(manifest: &Manifest, digest: Digest, tests: &[u8], invoker: &dyn Invoker) -> Vec<Golden> {
+    let tests: std::collections::BTreeMap<String, Value> = serde_json::from_slice(tests).unwrap_or_default();
+    let package = Package {
+        folder: std::path::PathBuf::new(),
+        manifest: manifest.clone(),
+        manifest_text: String::new(),
+        wasm: bytes::Bytes::new(),
+        digest,
+        schemas: super::package::Schemas::default(),
+        assets: None,
+    };
+    let mut results = Vec::with_capacity(tests.len());
+    for (name, test) in tests {
+        results.push(match serde_json::from_value::<GoldenFile>(test) {
+            Ok(test) => run_golden(&package, invoker, name, test).await,
+            Err(error) => {
+                let difference = Some(format!("is no golden test: {error}"));
+                Golden { name, passed: false, difference, usage: Usage::default(), fuel_limit: 0 }
+            }
+        });
+    }
+    results
+}
+
+/// The golden tests of a package as they are kept: a JSON object of tests by name; absent: it has none.
+pub(super) fn golden_of(folder: &Path) -> Option<Vec<u8>> {
+    let files =
+        fs::read_dir(folder.join("golden")).into_iter().flatten().filter_map(Result::ok).map(|entry| entry.path());
+    let mut tests = serde_json::Map::new();
+    for path in files.filter(|path| path.extension().is_some_and(|extension| extension == "json")) {
+        let name = path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
+        let test = fs::read(&path).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or(Value::Null);
+        tests.insert(name, test);
+    }
+    (!tests.is_empty()).then(|| serde_json::to_vec(&tests).unwrap_or_default())
+}
+
 async fn run_golden(package: &Package, invoker: &dyn Invoker, name: String, test: GoldenFile) -> Golden {
     let input = Json::from(test.input);
     let step = StepContext {

@@ -22,7 +22,9 @@ use std::{
 
 use serde_json::{Value, json};
 
-pub use self::{control::ControlRefusal, instance::InstanceId, people::DecisionRefusal, wait::key_of};
+pub use self::{
+    calls::is_defect, control::ControlRefusal, instance::InstanceId, people::DecisionRefusal, wait::key_of,
+};
 use self::{
     effect::{Bindings, Effect, Input},
     instance::{Facet, Frame, FrameId, Instance, Phase, Undoing},

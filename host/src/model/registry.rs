@@ -275,6 +275,22 @@ impl Act {
     }
 }
 
+/// Something that a version asks for or could ask for, and whether it gets it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Part {
+    /// Through which connection; absent: whatever the connection.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub connection: Option<String>,
+    /// What: `http POST https://erp.example`, `secret key`, `state cursor`, `limit memory_bytes`.
+    pub what: String,
+    /// Whether it gets it.
+    pub granted: bool,
+    /// The layer that decided: `manifest`, `grant` or `ceiling`.
+    pub layer: String,
+    /// Why, and what to change.
+    pub why: String,
+}
+
 /// A change that needs a second person, as it is recorded.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Proposal {

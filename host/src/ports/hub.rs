@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     invoker::{Delivery, WebhookReply},
+    registry::Registry,
     traffic::{ConnectionView, LanesView},
 };
 use crate::model::{
@@ -19,6 +20,7 @@ use crate::model::{
     json::Json,
     lane::Lane,
     manifest::Manifest,
+    registry::VersionState,
     run::{RunState, RunSummary, RunView},
     timestamp::Timestamp,
 };
@@ -300,6 +302,10 @@ pub struct PluginView {
     pub bytes: u64,
     /// Whether pipelines are served by it.
     pub active: bool,
+    /// Where it stands.
+    pub state: VersionState,
+    /// Its part: `active`, `staged`, `shadow`, `canary`, `draining`, `superseded`, `unbound`, or its state.
+    pub part: &'static str,
     /// What it imports, computed.
     pub imports: Vec<String>,
     /// What it exports, computed.
@@ -451,5 +457,10 @@ pub trait Hub: Send + Sync {
     /// Why there is no backup.
     fn back_up(&self, target: PathBuf) -> BoxFuture<'_, Result<BackupMade, String>> {
         Box::pin(async move { Err(format!("this hub has no data folder to copy to `{}`", target.display())) })
+    }
+
+    /// The registry; absent: this hub has none.
+    fn registry(&self) -> Option<&dyn Registry> {
+        None
     }
 }

@@ -131,6 +131,10 @@ pub(super) struct PluginViewDoc {
     bytes: u64,
     /// Whether pipelines are served by it.
     active: bool,
+    /// `draft`, `published`, `deprecated`, `yanked`, `retired` or `revoked`.
+    state: String,
+    /// Its part: `active`, `staged`, `shadow`, `canary`, `draining`, `superseded`, `unbound`, or its state.
+    part: String,
     /// What it imports, computed.
     imports: Vec<String>,
     /// What it exports, computed.
