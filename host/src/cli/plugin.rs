@@ -1,5 +1,7 @@
 //! `crossdock plugin`.
 
+mod registry;
+
 use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Args, Subcommand};
@@ -26,6 +28,8 @@ pub(super) enum Plugin {
     Check(Check),
     /// List the plugins that a hub has installed.
     List(HubAddress),
+    #[command(flatten)]
+    Registry(registry::Registry),
 }
 
 /// Which plugins to build.
@@ -53,6 +57,7 @@ impl Plugin {
             Self::Build(build) => build.run(out),
             Self::Check(check) => check.run(out).await,
             Self::List(address) => list(&address, out).await,
+            Self::Registry(registry) => Box::pin(registry.run(out)).await,
         }
     }
 }
@@ -145,17 +150,17 @@ async fn list(address: &HubAddress, out: &Out) -> Result<ExitCode, Failed> {
                 Some(other) => other.to_string(),
                 None => String::new(),
             };
-            let active = text("/active") == "true";
             vec![
                 text("/manifest/id"),
                 text("/manifest/version"),
                 text("/manifest/kind"),
-                if active { "serving".to_owned() } else { "installed".to_owned() },
+                text("/state"),
+                text("/part"),
                 text("/digest").chars().take(19).collect(),
                 text("/manifest/summary"),
             ]
         })
         .collect();
-    out.table(&["plugin", "version", "kind", "state", "digest", "summary"], rows, "no plugins are installed");
+    out.table(&["plugin", "version", "kind", "state", "part", "digest", "summary"], rows, "no plugins are installed");
     Ok(ExitCode::SUCCESS)
 }

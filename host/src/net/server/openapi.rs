@@ -5,7 +5,9 @@ use axum::Json;
 use serde_json::Value;
 use utoipa::{OpenApi, ToSchema};
 
-use super::{admin, approvals, audit, catalog, control, dead_letters, events, health, runs, traffic, webhooks};
+use super::{
+    admin, approvals, audit, catalog, control, dead_letters, events, health, registry, runs, traffic, webhooks,
+};
 use crate::net::problem::Document;
 
 /// The description.
@@ -43,6 +45,15 @@ use crate::net::problem::Document;
         control::many,
         dead_letters::list,
         dead_letters::show,
+        registry::publish,
+        registry::show,
+        registry::explain,
+        registry::impact,
+        registry::control,
+        registry::bindings,
+        registry::bind,
+        registry::changes,
+        registry::decide,
     ),
     components(schemas(Document)),
     tags(
@@ -51,6 +62,7 @@ use crate::net::problem::Document;
         (name = "runs", description = "What became of it"),
         (name = "people", description = "What people decide and do with runs"),
         (name = "catalog", description = "What is installed"),
+        (name = "registry", description = "Versions of plugins, which of them serve, and who agreed"),
         (name = "traffic", description = "Who may go on, and who waits"),
         (name = "admin", description = "What an operator has the hub do"),
         (name = "audit", description = "Who changed what runs"),
