@@ -176,7 +176,7 @@ struct Traffic {
 impl Traffic {
     fn start(hub: &Hub) -> Self {
         let (going, sent) = (Arc::new(AtomicBool::new(true)), Arc::new(AtomicUsize::new(0)));
-        let senders = (0..3).map(|sender| {
+        let spawn = |sender: usize| {
             let (going, sent, url) = (Arc::clone(&going), Arc::clone(&sent), hub.url.clone());
             std::thread::spawn(move || {
                 let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -199,8 +199,9 @@ impl Traffic {
                     ids
                 })
             })
-        });
-        Self { going, sent, senders: senders.collect() }
+        };
+        let senders = (0..3).map(spawn).collect();
+        Self { going, sent, senders }
     }
 
     /// Waits until so many more events were accepted and worked off.

@@ -212,7 +212,7 @@ impl Installer {
         check_manifest(&manifest, &schemas).map_err(wrong)?;
         self.library.implements(&manifest).map_err(wrong)?;
         if let Some(same) = now.by_digest.get(&digest)
-            && same.manifest.version != manifest.version
+            && (&same.manifest.id, &same.manifest.version) != (&manifest.id, &manifest.version)
             && (assets.is_some() || same.manifest.assets.is_some())
         {
             // Records name a component by its digest, which says nothing of the files beside it.

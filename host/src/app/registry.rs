@@ -41,6 +41,8 @@ use crate::{
 
 /// Longest a proposed change waits for a second person, milliseconds: a week.
 const PROPOSAL_MS_MAX: u64 = 7 * 24 * 60 * 60 * 1_000;
+/// Most proposed changes that nobody has decided about.
+const PROPOSALS_OPEN_MAX: usize = 100;
 /// Most proposed changes that are listed.
 const PROPOSALS_LISTED_MAX: usize = 200;
 /// Names that only the hub itself acts under.
@@ -114,6 +116,11 @@ impl Registry {
         let planned = self.plan(&now, &request).await?;
         if planned.because.is_empty() {
             return self.make(&now, &cause, &request, planned, begun).await.map(Changed::Done);
+        }
+        let open = self.proposals().await?.iter().filter(|other| other.state == ProposalState::Open).count();
+        if open >= PROPOSALS_OPEN_MAX {
+            let problem = format!("{open} changes wait for a second person already: decide about those first");
+            return Err(RegistryError::Conflict { problem });
         }
         let time = self.shared.clock.now();
         let act = serde_json::to_string(&request.act).unwrap_or_default();

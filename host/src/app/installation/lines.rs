@@ -333,3 +333,6 @@ impl Bindings for Bound<'_> {
 fn as_canary(used: &PluginUse) -> Arc<PluginUse> {
     Arc::new(PluginUse { canary: true, ..used.clone() })
 }
+
+#[cfg(test)]
+mod tests;

@@ -270,9 +270,10 @@ impl Registry {
             }
             planned.because.extend(found.against.into_iter().map(|against| format!("forced: {against}")));
         }
-        // What was granted to a version that served is not granted anew when it comes back.
+        // Whoever agreed to a version that served, or serves some, has agreed to what it asks for.
         let before = line.active.as_ref().and_then(|active| now.version(id, active));
-        let consented = line.earlier.contains(version);
+        let tried = line.candidate.as_ref().filter(|tried| matches!(tried.trial, Trial::Canary { .. }));
+        let consented = line.earlier.contains(version) || tried.is_some_and(|tried| tried.version == *version);
         if !matches!(request.act, Act::Stage { .. }) && before.is_some() && !consented {
             let widened = binding::widened(before.map(|plugin| &plugin.manifest), &plugin.manifest);
             planned.because.extend(widened.into_iter().map(|wanted| format!("it asks for more than before: {wanted}")));

@@ -83,6 +83,7 @@ pub(in crate::cli) struct Look {
     /// The plugin, `namespace/name`.
     plugin: PluginId,
     /// The version; absent: the one that serves, or all.
+    #[arg(id = "plugin_version", value_name = "VERSION")]
     version: Option<Version>,
     #[command(flatten)]
     address: HubAddress,
@@ -94,6 +95,7 @@ pub(in crate::cli) struct VersionAct {
     /// The plugin, `namespace/name`.
     plugin: PluginId,
     /// The version.
+    #[arg(id = "plugin_version", value_name = "VERSION")]
     version: Version,
     /// Override what stands against it; then a second person has to agree.
     #[arg(long)]

@@ -272,7 +272,7 @@ impl Turn<'_> {
     fn served(&self, id: InstanceId, connection: &str, operation: &str) -> Result<OperationUse, Unserved> {
         let instance = self.run.instance(id);
         let made = match (instance.facet, instance.main) {
-            _ if instance.in_doubt || instance.resolving => instance.plugin.as_deref(),
+            _ if instance.in_doubt => instance.plugin.as_deref(),
             (Facet::Compensate, Some(main)) => self.run.instance(main).plugin.as_deref(),
             _ => None,
         };
@@ -453,10 +453,13 @@ impl Turn<'_> {
         }
     }
 
+    /// How doubt about an instance's write is resolved: as the version says that began it.
     fn doubt(&self, id: InstanceId) -> Doubt {
-        match doing(&self.run.plan, self.run.instance(id)) {
+        let instance = self.run.instance(id);
+        match doing(&self.run.plan, instance) {
             Doing::Call(Operation { connection, operation, .. }) => {
-                self.served(id, connection, operation).map_or(Doubt::None, |served| served.doubt)
+                let pick = instance.plugin.as_deref().map_or(Pick::Bound, Pick::Same);
+                self.bindings.operation(connection, operation, pick).map_or(Doubt::None, |served| served.doubt)
             }
             _ => Doubt::None,
         }

@@ -9,4 +9,5 @@ mod linear;
 mod old;
 mod people;
 mod render;
+mod versions;
 mod world;

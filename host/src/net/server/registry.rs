@@ -10,6 +10,7 @@ use http::{StatusCode, header};
 use semver::Version;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value;
+use tokio::sync::Semaphore;
 use utoipa::ToSchema;
 
 use super::{
@@ -29,6 +30,12 @@ use crate::{
 
 /// Largest upload, bytes.
 const UPLOAD_BYTES_LIMIT: u64 = 96 << 20;
+/// Uploads at the same time: each is held in memory until it is checked.
+const UPLOADS_AT_ONCE: usize = 2;
+/// After how long to try again when there are that many, seconds.
+const UPLOAD_RETRY_AFTER_S: u32 = 5;
+
+static UPLOADS: Semaphore = Semaphore::const_new(UPLOADS_AT_ONCE);
 
 /// A change to a version, or to which version serves.
 #[derive(ToSchema)]
@@ -94,6 +101,7 @@ struct ChangeBody {
         (status = 413, description = "`body.too-large`", body = Document, content_type = "application/problem+json"),
         (status = 415, description = "`event.content-type`", body = Document, content_type = "application/problem+json"),
         (status = 422, description = "`plugin.refused`", body = Document, content_type = "application/problem+json"),
+        (status = 429, description = "`hub.busy`: other uploads are under way", body = Document, content_type = "application/problem+json"),
         (status = 503, description = "`hub.unavailable`", body = Document, content_type = "application/problem+json"),
     )
 )]
@@ -114,6 +122,10 @@ pub(super) async fn publish(
         let detail = format!("the body is `{content_type}`; it must be `application/octet-stream`, a packed plugin");
         return Err(Problem::new(Code::ContentTypeUnsupported, detail));
     }
+    let Ok(_room) = UPLOADS.try_acquire() else {
+        let detail = format!("{UPLOADS_AT_ONCE} uploads are under way already");
+        return Err(Problem::new(Code::HubBusy, detail).with("retry_after_s", UPLOAD_RETRY_AFTER_S));
+    };
     let upload = read_body(body, &head.headers, UPLOAD_BYTES_LIMIT, super::WAIT_MAX).await?;
     let who = Who { actor: actor.unwrap_or_default(), reason: reason.unwrap_or_default() };
     let published: Published = registry(&surface)?.publish(upload, draft, who).await?;
