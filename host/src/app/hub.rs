@@ -487,21 +487,7 @@ impl HubPort for Hub {
     }
 
     fn plugins(&self) -> Vec<PluginView> {
-        let installation = self.shared.installation.load();
-        let mut views = Vec::new();
-        for versions in installation.plugins.values() {
-            views.extend(versions.iter().map(|(version, plugin)| PluginView {
-                state: installation.state(&plugin.manifest.id, version),
-                part: views::part(&installation, plugin),
-                digest: plugin.inspection.digest,
-                bytes: plugin.inspection.bytes,
-                active: views::part(&installation, plugin) == "active",
-                imports: plugin.inspection.imports.clone(),
-                exports: plugin.inspection.exports.clone(),
-                manifest: plugin.manifest.clone(),
-            }));
-        }
-        views
+        views::installed(&self.shared.installation.load())
     }
 
     fn pipelines(&self) -> Vec<PipelineView> {

@@ -130,7 +130,16 @@ fn after_plugin<'k>(key: &'k str, prefix: &str) -> Option<(PluginId, Option<&'k 
 
 #[cfg(test)]
 mod tests {
-    use super::after_plugin;
+    use super::{super::PluginRecord, after_plugin};
+
+    #[test]
+    fn a_plugin_as_earlier_releases_recorded_it_is_read() {
+        let digest = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+        let schemas = "{\"config\":null,\"input\":null,\"output\":null}";
+        let text = format!("{{\"manifest\":\"id = 1\",\"digest\":\"{digest}\",\"schemas\":{schemas}}}");
+        let record: PluginRecord = serde_json::from_str(&text).expect("a record");
+        assert_eq!(serde_json::to_string(&record).expect("a record"), text, "and written as it was");
+    }
 
     #[test]
     fn keys_of_lines_name_a_plugin_and_perhaps_a_pipeline() {

@@ -148,10 +148,9 @@ impl Registry {
                 planned.revokes = Some((Arc::clone(plugin), true));
                 planned.puts.extend(without_trials(now, id, version));
                 if bound_to(now, id, version).next().is_some() {
-                    planned.notes.push(format!(
-                        "it serves: runs that would call it are parked as `plugin.revoked` until another version is \
-                         promoted or rolled back to, then `crossdock dead-letter replay --cause plugin.revoked`"
-                    ));
+                    let note = "it serves: runs that would call it are parked as `plugin.revoked` until another version is \
+                         promoted or rolled back to, then `crossdock dead-letter replay --cause plugin.revoked`";
+                    planned.notes.push(note.to_owned());
                 }
             }
             Act::Restore { .. } => {

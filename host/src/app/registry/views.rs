@@ -10,7 +10,10 @@ use crate::{
         registry::{Trial, VersionState},
     },
     policy::effective,
-    ports::registry::{CandidateView, Effective, Impact, LineView, PluginDetail, RegistryError, VersionView},
+    ports::{
+        hub::PluginView,
+        registry::{CandidateView, Effective, Impact, LineView, PluginDetail, RegistryError, VersionView},
+    },
 };
 
 impl Registry {
@@ -83,8 +86,27 @@ fn version_view(now: &Installation, plugin: &Plugin) -> VersionView {
     }
 }
 
+/// Every installed version, by line.
+pub(in crate::app) fn installed(now: &Installation) -> Vec<PluginView> {
+    let all = now.plugins.values().flat_map(|versions| versions.values());
+    all.map(|plugin| {
+        let part = part(now, plugin);
+        PluginView {
+            digest: plugin.inspection.digest,
+            bytes: plugin.inspection.bytes,
+            active: part == "active",
+            state: now.state(&plugin.manifest.id, &plugin.manifest.version),
+            part,
+            imports: plugin.inspection.imports.clone(),
+            exports: plugin.inspection.exports.clone(),
+            manifest: plugin.manifest.clone(),
+        }
+    })
+    .collect()
+}
+
 /// What part a version plays now, the most important one.
-pub(in crate::app) fn part(now: &Installation, plugin: &Plugin) -> &'static str {
+fn part(now: &Installation, plugin: &Plugin) -> &'static str {
     let (id, version) = (&plugin.manifest.id, &plugin.manifest.version);
     if matches!(now.state(id, version), VersionState::Draft | VersionState::Retired | VersionState::Revoked) {
         return now.state(id, version).as_str();

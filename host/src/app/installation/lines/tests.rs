@@ -4,7 +4,7 @@ use std::{collections::HashMap, sync::Arc};
 
 use semver::Version;
 
-use super::{LineInUse, Lines, Live};
+use super::{LineInUse, Live};
 use crate::{
     app::{
         installation::{Installation, OpenConnection, Plugin},
@@ -80,7 +80,7 @@ fn bind(
     });
     let earlier = earlier.iter().map(|text| version(text)).collect();
     let line = LineInUse::new(Line { active: Some(version(active)), earlier, candidate }, None);
-    let lines = picture.lines.entry(line_id()).or_insert_with(Lines::default);
+    let lines = picture.lines.entry(line_id()).or_default();
     match pipeline {
         None => lines.everywhere = Some(line),
         Some(pipeline) => drop(lines.pipelines.insert(pipeline.to_owned(), line)),
