@@ -29,7 +29,9 @@ mod people;
 pub mod permits;
 mod polls;
 pub mod promises;
+pub mod publish;
 pub mod queues;
+mod registry;
 pub mod retention;
 pub mod runner;
 mod schedules;
@@ -39,6 +41,7 @@ pub mod state;
 #[cfg(test)]
 mod test_hub;
 mod traffic;
+pub mod trial;
 pub mod triggers;
 pub mod turns;
 mod webhook;

@@ -4,20 +4,26 @@
 //! | module | decides |
 //! | --- | --- |
 //! | [`address`] | which network addresses a connection may reach |
+//! | [`binding`] | which version of a plugin serves, which is on trial, when a trial is over |
 //! | [`chain`] | whether a batch of the journal continues the one before it, and holds what it says |
+//! | [`effective`] | what a plugin may touch, and which layer denies it the rest |
 //! | [`egress`] | which HTTP requests a connector may send |
 //! | [`flow_control`] | which calls go now and which wait, which events are refused at peak |
 //! | [`gate`] | whether a plugin version may be published, and what its changes mean |
+//! | [`lifecycle`] | which state a plugin's version can go to |
 //! | [`replay`] | whether a whole journal, batch after batch, is what a checkpoint was signed for |
 //! | [`seal`] | whether the hub signed a checkpoint or an export |
 //! | [`signing`] | whose signature of a package holds |
 //! | [`signature`] | whether a webhook delivery comes from who holds the secret |
 
 pub mod address;
+pub mod binding;
 pub mod chain;
+pub mod effective;
 pub mod egress;
 pub mod flow_control;
 pub mod gate;
+pub mod lifecycle;
 pub mod replay;
 pub mod seal;
 pub mod signature;

@@ -9,6 +9,7 @@ pub mod invoker;
 pub mod journal;
 pub mod promises;
 pub mod records;
+pub mod registry;
 pub mod secrets;
 pub mod state;
 pub mod traffic;

@@ -8,10 +8,11 @@ use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    installation::{Installation, OpenConnection, Plugin},
+    installation::{Installation, OpenConnection, Plugin, lines},
     permits::{self, NotAdmitted},
     runner::Shared,
     state::ConnectionState,
+    trial,
 };
 use crate::{
     flow::{
@@ -19,7 +20,7 @@ use crate::{
         expression::{EvaluateError, Scope},
         machine::{
             InstanceId,
-            effect::{Answer, Call, Invoke, Page},
+            effect::{Answer, Call, Invoke, Page, Unserved},
         },
         plan::{Plan, PureKind},
     },
@@ -54,32 +55,42 @@ pub(super) struct Caller {
 /// Calls a pure plugin: no network, no state, no secrets.
 pub(super) async fn invoke(shared: &Arc<Shared>, installation: &Installation, run: &Caller, invoke: Invoke) -> Answer {
     let _turn = shared.turns.pure.acquire(run.lane).await;
-    let Some(plugin) = installation.by_digest.get(&invoke.plugin.digest) else {
+    let Some(plugin) = installation.used(&invoke.plugin) else {
         let message = format!("component {} of `{}` is not installed", invoke.plugin.digest, invoke.plugin.id);
         return refused(invoke.instance, Failure::new(FailureKind::Permanent, "plugin.missing", message));
     };
+    if plugin.live.is_revoked() {
+        return refused(invoke.instance, revoked(plugin, FailureKind::Permanent));
+    }
     if let Err(failure) = fits(plugin.input.as_ref(), &invoke.input, "input", "plugin.input") {
         return refused(invoke.instance, failure);
     }
-    let step = context(run, &invoke.step, Json::empty_object());
-    let input = invoke.input.json().clone();
-    let work = match invoke.kind {
-        PureKind::Transform => Work::Transform { input, step },
-        PureKind::Rule => Work::Rule { input, step },
-        PureKind::Score => Work::Score { input, step },
+    let work = || {
+        let step = context(run, &invoke.step, Json::empty_object());
+        let input = invoke.input.json().clone();
+        match invoke.kind {
+            PureKind::Transform => Work::Transform { input, step },
+            PureKind::Rule => Work::Rule { input, step },
+            PureKind::Score => Work::Score { input, step },
+        }
     };
-    let completed = shared
-        .invoker
-        .invoke(Invocation {
-            component: invoke.plugin.digest,
-            work,
-            limits: bounded(plugin, invoke.timeout_ms),
-            now: invoke.time,
-            seed: invoke.seed,
-            authority: Authority::default(),
-        })
-        .await;
+    let calling = plugin.live.begin();
+    let invoked = shared.invoker.invoke(Invocation {
+        component: invoke.plugin.digest,
+        work: work(),
+        limits: bounded(plugin, invoke.timeout_ms),
+        now: invoke.time,
+        seed: invoke.seed,
+        authority: Authority::default(),
+    });
+    let completed = tokio::select! {
+        biased;
+        completed = invoked => completed,
+        () = plugin.live.revoked() => return refused(invoke.instance, revoked(plugin, FailureKind::Permanent)),
+    };
+    drop(calling);
     let Completed { result, usage, log, annotations } = completed;
+    trial::compare(shared, installation, run, &invoke, work, &result);
     let result = result.map_err(pure_failure).and_then(|answer| pure_output(plugin, answer));
     Answer { instance: invoke.instance, result, usage, log, annotations }
 }
@@ -92,10 +103,10 @@ pub(super) async fn call(
     run: &Caller,
     call: Call,
 ) -> Option<Answer> {
-    let open = match installation.connection(&run.plan.pipeline.name, &call.connection) {
-        Ok(open) => Arc::clone(open),
-        Err(problem) => {
-            return Some(refused(call.instance, Failure::new(FailureKind::Permanent, "binding.missing", problem)));
+    let open = match installation.connection_for(&run.plan.pipeline.name, &call.connection, &call.plugin) {
+        Ok(open) => open,
+        Err(Unserved { code, problem }) => {
+            return Some(refused(call.instance, Failure::new(FailureKind::Permanent, code, problem)));
         }
     };
     let documents = contract_documents(installation, run, &call);
@@ -116,17 +127,34 @@ pub(super) async fn call(
             return Some(refused(call.instance, Failure::new(FailureKind::Retryable, "run.cancelled", message)));
         }
     };
-    let completed = shared
-        .invoker
-        .invoke(Invocation {
-            component: open.plugin.inspection.digest,
-            work: work(&call, context(run, &call.step, connection_config(&open))),
-            limits: bounded(&open.plugin, call.timeout_ms),
-            now: shared.clock.now(),
-            seed: crate::model::id::seed(run.id, &format!("{}#{}", call.step, call.attempt)),
-            authority,
-        })
-        .await;
+    let live = &open.plugin.live;
+    if live.is_revoked() {
+        // Nothing has left. Retryable, so that a write that an earlier attempt left in doubt is still found out about.
+        let failure = revoked(&open.plugin, FailureKind::Retryable);
+        admitted.settle(Some(&failure));
+        return Some(refused(call.instance, failure));
+    }
+    let calling = live.begin();
+    let invoked = shared.invoker.invoke(Invocation {
+        component: open.plugin.inspection.digest,
+        work: work(&call, context(run, &call.step, connection_config(&open))),
+        limits: bounded(&open.plugin, call.timeout_ms),
+        now: shared.clock.now(),
+        seed: crate::model::id::seed(run.id, &format!("{}#{}", call.step, call.attempt)),
+        authority,
+    });
+    let completed = tokio::select! {
+        biased;
+        completed = invoked => completed,
+        () = live.revoked() => {
+            // A write that was cut off may have taken effect.
+            let kind = if call.read_only { FailureKind::Permanent } else { FailureKind::Uncertain };
+            let failure = revoked(&open.plugin, kind);
+            admitted.settle(Some(&failure));
+            return Some(refused(call.instance, failure));
+        }
+    };
+    drop(calling);
     let Completed { result, usage, log, annotations } = completed;
     let result = match result {
         Err(error) => Err(effect_failure(error, call.read_only)),
@@ -236,6 +264,9 @@ pub(super) fn connection_config(open: &OpenConnection) -> Json {
 }
 
 pub(super) fn authority(shared: &Arc<Shared>, open: &OpenConnection, operation: &str) -> Result<Authority, Failure> {
+    if open.plugin.live.is_revoked() {
+        return Err(revoked(&open.plugin, FailureKind::Permanent));
+    }
     let mut secrets = Vec::new();
     for (name, reference) in &open.connection.secrets {
         let secret = shared
@@ -312,6 +343,11 @@ fn refused(instance: InstanceId, failure: Failure) -> Answer {
         log: Vec::<LogLine>::new(),
         annotations: Vec::new(),
     }
+}
+
+fn revoked(plugin: &Plugin, kind: FailureKind) -> Failure {
+    let Unserved { code, problem } = lines::revoked(plugin);
+    Failure::new(kind, code, problem)
 }
 
 fn pure_failure(error: CallError) -> Failure {

@@ -1,6 +1,10 @@
 //! Runs a pure plugin's golden tests: files `golden/NAME.json` with an input and the answer that it must give.
 
-use std::{fs, path::Path};
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+};
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -8,10 +12,10 @@ use serde_json::Value;
 use super::package::Package;
 use crate::{
     model::{
-        id::hash32,
+        id::{Digest, hash32},
         json::Json,
         limits::{Limits, Usage},
-        manifest::Kind,
+        manifest::{Kind, Manifest},
         timestamp::Timestamp,
     },
     policy::gate::golden::GoldenResult,
@@ -38,30 +42,60 @@ const GOLDEN_TIME: Timestamp = Timestamp::from_millis(1_767_225_600_000);
 
 /// Runs every golden test of a package whose component is loaded.
 pub async fn run(package: &Package, invoker: &dyn Invoker) -> Vec<GoldenResult> {
-    let mut files: Vec<_> = fs::read_dir(package.folder.join("golden"))
-        .into_iter()
-        .flatten()
-        .filter_map(Result::ok)
-        .map(|entry| entry.path())
-        .filter(|path| path.extension().is_some_and(|extension| extension == "json"))
-        .collect();
-    files.sort();
+    let files = files(&package.folder);
     let mut results = Vec::with_capacity(files.len());
     for path in files.into_iter().take(TESTS_LIMIT) {
         let name = path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
         results.push(match read(&path) {
-            Ok(test) => run_one(package, invoker, name, test).await,
-            Err(problem) => GoldenResult {
-                name,
-                passed: false,
-                difference: Some(problem),
-                usage: Usage::default(),
-                fuel_limit: 0,
-                memory_limit: 0,
-            },
+            Ok(test) => run_one(&package.manifest, package.digest, invoker, name, test).await,
+            Err(problem) => no_test(name, problem),
         });
     }
     results
+}
+
+/// Runs the golden tests of an installed version again, as [`kept`] gave them.
+pub(super) async fn rerun(
+    manifest: &Manifest,
+    digest: Digest,
+    tests: &[u8],
+    invoker: &dyn Invoker,
+) -> Vec<GoldenResult> {
+    let tests: BTreeMap<String, Value> = serde_json::from_slice(tests).unwrap_or_default();
+    let mut results = Vec::with_capacity(tests.len());
+    for (name, test) in tests.into_iter().take(TESTS_LIMIT) {
+        results.push(match serde_json::from_value(test) {
+            Ok(test) => run_one(manifest, digest, invoker, name, test).await,
+            Err(error) => no_test(name, format!("is no golden test: {error}")),
+        });
+    }
+    results
+}
+
+/// The golden tests of a package as the hub keeps them: a JSON object of tests by name; absent: it has none.
+pub(super) fn kept(folder: &Path) -> Option<Vec<u8>> {
+    let mut tests = serde_json::Map::new();
+    for path in files(folder) {
+        let name = path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
+        let test = fs::read(&path).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or(Value::Null);
+        tests.insert(name, test);
+    }
+    (!tests.is_empty()).then(|| serde_json::to_vec(&tests).unwrap_or_default())
+}
+
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder.join("golden")).into_iter().flatten().filter_map(Result::ok);
+    let mut files: Vec<_> = entries
+        .map(|entry| entry.path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "json"))
+        .collect();
+    files.sort();
+    files
+}
+
+fn no_test(name: String, problem: String) -> GoldenResult {
+    let difference = Some(problem);
+    GoldenResult { name, passed: false, difference, usage: Usage::default(), fuel_limit: 0, memory_limit: 0 }
 }
 
 fn read(path: &Path) -> Result<GoldenFile, String> {
@@ -69,7 +103,13 @@ fn read(path: &Path) -> Result<GoldenFile, String> {
     serde_json::from_slice(&bytes).map_err(|error| format!("is no golden test: {error}"))
 }
 
-async fn run_one(package: &Package, invoker: &dyn Invoker, name: String, test: GoldenFile) -> GoldenResult {
+async fn run_one(
+    manifest: &Manifest,
+    digest: Digest,
+    invoker: &dyn Invoker,
+    name: String,
+    test: GoldenFile,
+) -> GoldenResult {
     let input = Json::from(test.input);
     let step = StepContext {
         run: "run_golden".to_owned(),
@@ -79,16 +119,16 @@ async fn run_one(package: &Package, invoker: &dyn Invoker, name: String, test: G
         config: test.config.map_or_else(Json::empty_object, Json::from),
         attributes: Vec::new(),
     };
-    let limits = package.manifest.limits.capped(&Limits::CEILING);
+    let limits = manifest.limits.capped(&Limits::CEILING);
     let (fuel_limit, memory_limit) = (limits.fuel(input.as_bytes().len()), limits.memory_bytes);
-    let work = match package.manifest.kind {
+    let work = match manifest.kind {
         Kind::Rule => Work::Rule { input, step },
         Kind::Scorer => Work::Score { input, step },
         Kind::Transform | Kind::Connector => Work::Transform { input, step },
     };
     let completed = invoker
         .invoke(Invocation {
-            component: package.digest,
+            component: digest,
             work,
             limits,
             now: GOLDEN_TIME,

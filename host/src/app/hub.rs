@@ -1,6 +1,7 @@
 //! The running hub: what is wired together at start, and what the surfaces ask of it.
 
 mod keep;
+mod registry;
 mod take_up;
 
 use std::{
@@ -35,11 +36,13 @@ use super::{
     permits::Permits,
     promises,
     queues::Queues,
+    registry::{Registry, views},
     retention::Retention,
     runner::{self, Shared},
     secrets::LocalSecrets,
     snapshot::{self, Claim, Loaded},
     traffic,
+    trial::Trials,
     triggers::Board,
     turns::Turns,
     webhook,
@@ -167,6 +170,7 @@ pub struct Hub {
     checkpoints: Arc<Checkpoints>,
     data: Arc<Path>,
     retention: Arc<ArcSwap<Retention>>,
+    registry: Arc<Registry>,
     /// What the snapshot that was read says that it is of, until that is looked at.
     claim: Arc<Mutex<Option<Claim>>>,
 }
@@ -224,6 +228,7 @@ impl Hub {
             inbox,
             effects: Effects::of(data),
             grace: system_clock.now().plus_millis(CATCH_UP_MS),
+            trials: Trials::default(),
             turns: Turns::default(),
             permits: Permits::default(),
             intake: Intake::default(),
@@ -231,9 +236,11 @@ impl Hub {
             tasks: TaskTracker::new(),
         });
         let triggers = Arc::default();
+        let installer = Arc::new(installer);
         Ok(Self {
+            registry: Arc::new(Registry::new(Arc::clone(&shared), Arc::clone(&installer))),
             shared,
-            installer: Arc::new(installer),
+            installer,
             store,
             clock: system_clock,
             triggers,
@@ -487,20 +494,7 @@ impl HubPort for Hub {
     }
 
     fn plugins(&self) -> Vec<PluginView> {
-        let installation = self.shared.installation.load();
-        let mut views = Vec::new();
-        for versions in installation.plugins.values() {
-            let latest = versions.keys().next_back();
-            views.extend(versions.iter().map(|(version, plugin)| PluginView {
-                digest: plugin.inspection.digest,
-                bytes: plugin.inspection.bytes,
-                active: Some(version) == latest,
-                imports: plugin.inspection.imports.clone(),
-                exports: plugin.inspection.exports.clone(),
-                manifest: plugin.manifest.clone(),
-            }));
-        }
-        views
+        views::installed(&self.shared.installation.load())
     }
 
     fn pipelines(&self) -> Vec<PipelineView> {
@@ -621,6 +615,10 @@ impl HubPort for Hub {
     fn gauge(&self) {
         traffic::gauge(&self.shared);
         promises::gauge(&self.shared);
+    }
+
+    fn registry(&self) -> Option<&dyn crate::ports::registry::Registry> {
+        Some(self)
     }
 }
 

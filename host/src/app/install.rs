@@ -1,6 +1,7 @@
 //! Changes to what is installed: checked first, then recorded, then swapped in. A refusal changes nothing.
 
 pub mod checks;
+mod connections;
 mod error;
 
 use std::{
@@ -19,8 +20,9 @@ use super::{
     audit::Audit,
     build,
     contracts::Library,
+    golden,
     inbox::People,
-    installation::{Installation, OpenConnection, POLL, POLLING, Pipeline, Plugin},
+    installation::{Installation, OpenConnection, POLL, POLLING, Pipeline, Plugin, lines::Live},
     package::{Package, Schemas},
 };
 use crate::{
@@ -36,6 +38,7 @@ use crate::{
         manifest::{Kind, Manifest},
         pace::Pace,
         pipeline::Origin,
+        registry::VersionState,
     },
     net::egress::{EgressScope, Gateway},
     ports::{
@@ -52,12 +55,24 @@ const PAGE: usize = 256;
 
 /// A plugin as it is recorded.
 #[derive(Serialize, Deserialize)]
-struct PluginRecord {
+pub(super) struct PluginRecord {
     manifest: String,
     digest: Digest,
     schemas: Schemas,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     assets: Option<PathBuf>,
+    /// Golden tests, kept as a blob. Absent in what earlier releases wrote.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    golden: Option<Digest>,
+}
+
+/// A version that may be installed; nothing of it is recorded yet.
+pub(super) struct Prepared {
+    pub(super) plugin: Plugin,
+    wasm: Bytes,
+    golden: Option<Bytes>,
+    key: String,
+    record: PluginRecord,
 }
 
 /// A pipeline version as it is recorded.
@@ -101,13 +116,17 @@ impl Installer {
             events: Arc::clone(&self.library.events),
             ..Installation::default()
         };
+        self.load_lines(&mut next).await?;
         for (key, stored) in self.all("plugin/").await? {
             let record: PluginRecord = read(&key, &stored)?;
             let manifest: Manifest = toml::from_str(&record.manifest)
                 .map_err(|error| InstallError::Damaged { key: key.clone(), problem: error.to_string() })?;
             let plugin = title(&manifest);
             let wasm = self.blobs.get(record.digest).await?.ok_or(InstallError::MissingComponent { plugin })?;
+            let golden = record.golden;
             let plugin = self.ready(manifest, record.digest, wasm, record.schemas, record.assets).await?;
+            let plugin = Plugin { golden, ..plugin };
+            plugin.live.set_revoked(next.state(&plugin.manifest.id, &plugin.manifest.version) == VersionState::Revoked);
             add_plugin(&mut next, plugin);
         }
         for (key, stored) in self.all("connection/").await? {
@@ -118,6 +137,7 @@ impl Installer {
                 Err(error) => next.unusable.push(error.to_string()),
             }
         }
+        self.open_others(&mut next);
         for (key, stored) in self.all("people").await? {
             next.people = Arc::new(read(&key, &stored)?);
         }
@@ -159,28 +179,68 @@ impl Installer {
         cause: &Cause,
         package: Package,
     ) -> Result<Option<Installation>, InstallError> {
+        let Some(prepared) = self.prepare(now, package).await? else { return Ok(None) };
+        let id = prepared.plugin.manifest.id.clone();
+        if now.line(&id, None).is_some() {
+            let version = prepared.plugin.manifest.version.to_string();
+            tracing::info!(plugin = %id, version, "it is published; the line is bound, so it serves once it is promoted");
+        }
+        let mut next = copy(now);
+        self.keep(cause, "plugin.install", &prepared).await?;
+        add_plugin(&mut next, prepared.plugin);
+        self.reopen(&mut next);
+        Ok(Some(next))
+    }
+
+    /// Checks a package, and loads its component. Absent: it is installed already.
+    ///
+    /// # Errors
+    /// As [`InstallError`] says.
+    pub(super) async fn prepare(&self, now: &Installation, package: Package) -> Result<Option<Prepared>, InstallError> {
+        let golden = golden::kept(&package.folder).map(Bytes::from);
         let Package { manifest, manifest_text, wasm, digest, schemas, assets, .. } = package;
         let id = title(&manifest);
-        if let Some(installed) = now.plugins.get(&manifest.id).and_then(|versions| versions.get(&manifest.version)) {
+        if let Some(installed) = now.version(&manifest.id, &manifest.version)
+            && now.state(&manifest.id, &manifest.version) != VersionState::Draft
+        {
             return if installed.inspection.digest == digest && installed.manifest == manifest {
                 Ok(None)
             } else {
                 Err(InstallError::VersionTaken { plugin: id, installed: installed.inspection.digest })
             };
         }
-        check_manifest(&manifest, &schemas)
-            .map_err(|problem| InstallError::Manifest { plugin: id.clone(), problem })?;
-        self.library.implements(&manifest).map_err(|problem| InstallError::Manifest { plugin: id.clone(), problem })?;
+        let wrong = |problem: String| InstallError::Manifest { plugin: id.clone(), problem };
+        check_manifest(&manifest, &schemas).map_err(wrong)?;
+        self.library.implements(&manifest).map_err(wrong)?;
+        if let Some(same) = now.by_digest.get(&digest)
+            && (&same.manifest.id, &same.manifest.version) != (&manifest.id, &manifest.version)
+            && (assets.is_some() || same.manifest.assets.is_some())
+        {
+            // Records name a component by its digest, which says nothing of the files beside it.
+            let problem = "it has the component of another version, whose assets would be used: build it anew";
+            return Err(wrong(problem.to_owned()));
+        }
         let assets = assets.map(|folder| self.keep_assets(&folder, &id)).transpose()?;
         let key = format!("plugin/{}/{}", manifest.id, manifest.version);
-        let record = PluginRecord { manifest: manifest_text, digest, schemas: schemas.clone(), assets: assets.clone() };
+        let kept = golden.as_ref().map(|tests| Digest::of(tests));
+        let record = PluginRecord {
+            manifest: manifest_text,
+            digest,
+            schemas: schemas.clone(),
+            assets: assets.clone(),
+            golden: kept,
+        };
         let plugin = self.ready(manifest, digest, wasm.clone(), schemas, assets).await?;
-        let mut next = copy(now);
-        add_plugin(&mut next, plugin);
-        self.reopen(&mut next);
-        self.blobs.put(wasm).await?;
-        self.put(cause, &key, &record).await?;
-        Ok(Some(next))
+        Ok(Some(Prepared { plugin: Plugin { golden: kept, ..plugin }, wasm, golden, key, record }))
+    }
+
+    /// Records a version that was prepared.
+    pub(super) async fn keep(&self, cause: &Cause, action: &str, prepared: &Prepared) -> Result<(), InstallError> {
+        self.blobs.put(prepared.wasm.clone()).await?;
+        if let Some(tests) = &prepared.golden {
+            self.blobs.put(tests.clone()).await?;
+        }
+        self.put_as(cause, action, &prepared.key, &prepared.record).await
     }
 
     /// Installs a pipeline version and makes it the one that new runs start on.
@@ -235,6 +295,7 @@ impl Installer {
         let revision = self.records.get(&key).await?.map_or(0, |stored| stored.revision.0);
         let mut next = copy(now);
         next.connections.insert(name.to_owned(), Arc::new(self.open(now, name, connection, revision)?));
+        self.open_others(&mut next);
         Ok(Some(next))
     }
 
@@ -270,9 +331,7 @@ impl Installer {
             return Ok(None);
         }
         let wrong = |problem: String| InstallError::Setting { what: format!("webhook source `{name}`"), problem };
-        let plugin = now
-            .latest(&source.plugin, None)
-            .ok_or_else(|| wrong(format!("plugin `{}` is not installed", source.plugin)))?;
+        let plugin = now.serving(&source.plugin).map_err(|unserved| wrong(unserved.problem))?;
         if plugin.manifest.webhook.is_none() {
             return Err(wrong(format!("plugin `{}` declares no `[webhook]`", source.plugin)));
         }
@@ -384,6 +443,8 @@ impl Installer {
             manifest,
             inspection,
             schemas,
+            golden: None,
+            live: Live::default(),
         })
     }
 
@@ -395,14 +456,16 @@ impl Installer {
         revision: u64,
     ) -> Result<OpenConnection, InstallError> {
         let wrong = |problem: String| InstallError::Setting { what: format!("connection `{name}`"), problem };
-        let plugin = now
-            .latest(&connection.plugin, None)
-            .cloned()
-            .ok_or_else(|| wrong(format!("plugin `{}` is not installed", connection.plugin)))?;
+        let plugin = now.bound_version(&connection.plugin, None).cloned().ok_or_else(|| {
+            match now.serving(&connection.plugin) {
+                Err(unserved) => wrong(unserved.problem),
+                Ok(_) => wrong(format!("plugin `{}` is not installed", connection.plugin)),
+            }
+        })?;
         self.open_as(plugin, name, connection, revision)
     }
 
-    fn open_as(
+    pub(super) fn open_as(
         &self,
         plugin: Arc<Plugin>,
         name: &str,
@@ -445,45 +508,6 @@ impl Installer {
         Ok(OpenConnection { name: name.to_owned(), connection, revision, plugin, used, pace, outlets })
     }
 
-    /// The connection with the latest version of its plugin that its settings suit.
-    fn open_with_any(
-        &self,
-        now: &Installation,
-        name: &str,
-        connection: &Connection,
-        revision: u64,
-    ) -> Result<OpenConnection, InstallError> {
-        let latest = self.open(now, name, connection.clone(), revision);
-        let older = now.plugins.get(&connection.plugin).into_iter().flat_map(BTreeMap::values).rev().skip(1);
-        match latest {
-            Ok(open) => Ok(open),
-            Err(error) => older
-                .filter_map(|plugin| self.open_as(Arc::clone(plugin), name, connection.clone(), revision).ok())
-                .next()
-                .ok_or(error),
-        }
-    }
-
-    /// After a plugin has come: connections are served by the latest version of their plugin that their settings suit.
-    fn reopen(&self, next: &mut Installation) {
-        let names: Vec<String> = next.connections.keys().cloned().collect();
-        for name in names {
-            let Some(old) = next.connections.get(&name).cloned() else { continue };
-            let latest = next.latest(&old.connection.plugin, None).map(|plugin| plugin.inspection.digest);
-            if latest.is_none_or(|digest| digest == old.plugin.inspection.digest) {
-                continue;
-            }
-            match self.open(next, &name, old.connection.clone(), old.revision) {
-                Ok(open) => drop(next.connections.insert(name, Arc::new(open))),
-                Err(error) => tracing::warn!(
-                    connection = name,
-                    reason = %error,
-                    "the connection stays with the older version of its plugin until its settings suit the new one"
-                ),
-            }
-        }
-    }
-
     fn keep_assets(&self, folder: &Path, plugin: &str) -> Result<PathBuf, InstallError> {
         let kept = self.assets.join(plugin.replace('/', "-"));
         let wrong = |source| InstallError::Assets { plugin: plugin.to_owned(), source };
@@ -494,7 +518,7 @@ impl Installer {
         Ok(kept)
     }
 
-    async fn all(&self, prefix: &str) -> Result<Vec<(String, Stored)>, InstallError> {
+    pub(super) async fn all(&self, prefix: &str) -> Result<Vec<(String, Stored)>, InstallError> {
         let mut all: Vec<(String, Stored)> = Vec::new();
         loop {
             let after = all.last().map(|(key, _)| key.clone());
@@ -507,6 +531,19 @@ impl Installer {
         }
     }
 
+    pub(super) async fn put_as(
+        &self,
+        cause: &Cause,
+        action: &str,
+        key: &str,
+        value: &impl Serialize,
+    ) -> Result<(), InstallError> {
+        let bytes = serde_json::to_vec(value)
+            .map_err(|error| InstallError::Damaged { key: key.to_owned(), problem: error.to_string() })?;
+        self.audit.put_as(&*self.records, cause, action, key, Bytes::from(bytes)).await?;
+        Ok(())
+    }
+
     async fn put(&self, cause: &Cause, key: &str, value: &impl Serialize) -> Result<(), InstallError> {
         let bytes = serde_json::to_vec(value)
             .map_err(|error| InstallError::Damaged { key: key.to_owned(), problem: error.to_string() })?;
@@ -515,12 +552,15 @@ impl Installer {
     }
 }
 
-fn copy(now: &Installation) -> Installation {
+pub(super) fn copy(now: &Installation) -> Installation {
     Installation {
         contracts: Arc::clone(&now.contracts),
         documents: Arc::clone(&now.documents),
         events: Arc::clone(&now.events),
         plugins: now.plugins.clone(),
+        states: now.states.clone(),
+        lines: now.lines.clone(),
+        alternates: now.alternates.clone(),
         by_digest: now.by_digest.clone(),
         pipelines: now.pipelines.clone(),
         plans: now.plans.clone(),
@@ -532,18 +572,18 @@ fn copy(now: &Installation) -> Installation {
     }
 }
 
-fn add_plugin(next: &mut Installation, plugin: Plugin) {
+pub(super) fn add_plugin(next: &mut Installation, plugin: Plugin) {
     let plugin = Arc::new(plugin);
     let (id, version): (PluginId, Version) = (plugin.manifest.id.clone(), plugin.manifest.version.clone());
     next.by_digest.insert(plugin.inspection.digest, Arc::clone(&plugin));
     next.plugins.entry(id).or_default().insert(version, plugin);
 }
 
-fn title(manifest: &Manifest) -> String {
+pub(super) fn title(manifest: &Manifest) -> String {
     format!("{}@{}", manifest.id, manifest.version)
 }
 
-fn read<T: DeserializeOwned>(key: &str, stored: &Stored) -> Result<T, InstallError> {
+pub(super) fn read<T: DeserializeOwned>(key: &str, stored: &Stored) -> Result<T, InstallError> {
     serde_json::from_slice(&stored.value)
         .map_err(|error| InstallError::Damaged { key: key.to_owned(), problem: error.to_string() })
 }

@@ -1,6 +1,8 @@
 //! What is installed: one immutable picture of plugins, pipelines, connections and bindings. A change makes a new
 //! picture and swaps it in; whoever works with the old one finishes with it.
 
+pub mod lines;
+
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
     sync::Arc,
@@ -9,15 +11,13 @@ use std::{
 use jsonschema::Validator;
 use semver::Version;
 
+use self::lines::{Alternates, Lines, Live, States};
 use super::{inbox::People, package::Schemas};
 use crate::{
     flow::{
         language::{PipelineFacts, PluginFacts},
-        machine::{
-            effect::{Bindings, OperationUse},
-            key_of,
-        },
-        plan::{Plan, PluginRange},
+        machine::key_of,
+        plan::Plan,
     },
     model::{
         connection::{Auth, Connection, SecretRef, WebhookSource},
@@ -26,7 +26,7 @@ use crate::{
         event::Event,
         id::{ContractId, Digest, PluginId, SignalKey},
         limits::Limits,
-        manifest::{Doubt, Manifest},
+        manifest::Manifest,
         pace::Pace,
         pipeline::Definition,
     },
@@ -44,6 +44,12 @@ pub struct Installation {
     pub events: Arc<BTreeMap<String, Validator>>,
     /// Plugins by line and version.
     pub plugins: BTreeMap<PluginId, BTreeMap<Version, Arc<Plugin>>>,
+    /// Where versions stand; one that is not here is published.
+    pub states: States,
+    /// Which versions serve, of lines that somebody bound.
+    pub lines: BTreeMap<PluginId, Lines>,
+    /// Connections under the other versions of their plugin, for what those began and for canaries.
+    pub alternates: Alternates,
     /// Plugins by the digest of their component.
     pub by_digest: HashMap<Digest, Arc<Plugin>>,
     /// The pipelines that new runs start on, by name.
@@ -78,6 +84,10 @@ pub struct Plugin {
     pub input: Option<Validator>,
     /// As `input`, for what it gives.
     pub output: Option<Validator>,
+    /// Its golden tests, kept: a JSON object of tests by name.
+    pub golden: Option<Digest>,
+    /// What goes on with it now.
+    pub live: Live,
 }
 
 /// An accepted pipeline.
@@ -132,22 +142,12 @@ impl Plugin {
             digest,
             contract: manifest.contract.to_string(),
             grant,
+            canary: false,
         })
     }
 }
 
 impl Installation {
-    /// The latest version of a line that suits.
-    #[must_use]
-    pub fn latest(&self, id: &PluginId, range: Option<&semver::VersionReq>) -> Option<&Arc<Plugin>> {
-        self.plugins
-            .get(id)?
-            .iter()
-            .rev()
-            .find(|(version, _)| range.is_none_or(|range| range.matches(version)))
-            .map(|(_, plugin)| plugin)
-    }
-
     /// The connection that a pipeline's name stands for.
     ///
     /// # Errors
@@ -225,36 +225,16 @@ impl Installation {
         connections.chain(sources)
     }
 
-    /// The look-ups of a run of this pipeline.
+    /// The look-ups of a run of this pipeline about a key.
     #[must_use]
-    pub fn bound<'a>(&'a self, pipeline: &'a str) -> Bound<'a> {
-        Bound { installation: self, pipeline }
+    pub fn bound<'a>(&'a self, pipeline: &'a str, key: &'a str) -> Bound<'a> {
+        Bound { installation: self, pipeline, key }
     }
 }
 
-/// An installation as one pipeline sees it.
+/// An installation as one run sees it.
 pub struct Bound<'a> {
     installation: &'a Installation,
     pipeline: &'a str,
-}
-
-impl Bindings for Bound<'_> {
-    fn plugin(&self, range: &PluginRange) -> Result<Arc<PluginUse>, String> {
-        self.installation.latest(&range.id, Some(&range.range)).map(|plugin| Arc::clone(&plugin.pure)).ok_or_else(
-            || format!("no installed version of plugin `{}` matches `{}`: install one", range.id, range.range),
-        )
-    }
-
-    fn operation(&self, connection: &str, operation: &str) -> Result<OperationUse, String> {
-        let open = self.installation.connection(self.pipeline, connection)?;
-        let declared = open.plugin.manifest.operations.get(operation).ok_or_else(|| {
-            format!("plugin `{}` of connection `{}` has no operation `{operation}`", open.plugin.manifest.id, open.name)
-        })?;
-        // A find that the manifest names but does not have would leave doubt for ever.
-        let doubt = match &declared.doubt {
-            Doubt::NaturalKey { find, .. } if !open.plugin.manifest.operations.contains_key(find) => Doubt::None,
-            other => other.clone(),
-        };
-        Ok(OperationUse { plugin: Arc::clone(&open.used), doubt })
-    }
+    key: &'a str,
 }

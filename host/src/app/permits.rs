@@ -33,8 +33,8 @@ use crate::{
     },
 };
 
-/// The code of the hub's own refusals to run a plugin, which tell nothing of a remote.
-const OWN_FAILURE: &str = "plugin.unavailable";
+/// The codes of the hub's own refusals to run a plugin, which tell nothing of a remote.
+const OWN_FAILURES: [&str; 2] = ["plugin.unavailable", "plugin.revoked"];
 
 /// The gates of all connections, by name.
 #[derive(Default)]
@@ -389,7 +389,7 @@ impl Permit {
         let doubt = failure.is_some_and(|failure| failure.kind == FailureKind::Uncertain);
         {
             let mut state = gate.lock();
-            if failure.is_some_and(|failure| failure.code == OWN_FAILURE) {
+            if failure.is_some_and(|failure| OWN_FAILURES.contains(&failure.code.as_str())) {
                 state.breaker.abandon(self.ticket);
             } else {
                 if let Some(failure) = failure.filter(|_| failed) {

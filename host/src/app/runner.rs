@@ -21,6 +21,7 @@ use super::{
     mailbox::Mailbox,
     permits::Permits,
     queues::{Queue, Queues},
+    trial::{Trials, Watch},
     turns::Turns,
 };
 use crate::{
@@ -89,6 +90,8 @@ pub struct Shared {
     pub effects: Effects,
     /// Waits and questions that fell due while the hub was down are over only at this time.
     pub grace: Timestamp,
+    /// Versions on trial.
+    pub trials: Trials,
     /// Turns for calls of plugins.
     pub turns: Turns,
     /// Permits for calls through connections.
@@ -226,6 +229,8 @@ struct Drive {
     due: Option<Timestamp>,
     /// Withdraws forward calls that have not left.
     withdrawn: CancellationToken,
+    /// Its calls that went to versions on trial.
+    trials: Watch,
 }
 
 /// The run is no longer ours to carry forward.
@@ -264,6 +269,7 @@ impl Drive {
             out: FuturesUnordered::new(),
             due: None,
             withdrawn: CancellationToken::new(),
+            trials: Watch::default(),
         }
     }
 
@@ -406,7 +412,8 @@ impl Drive {
         // One picture for the whole turn: what is recorded is what is called, whatever is installed meanwhile.
         let installation = shared.installation.load_full();
         let plan = Arc::clone(&self.run.plan);
-        let bindings = installation.bound(&plan.pipeline.name);
+        let key = self.run.beginning().key.clone();
+        let bindings = installation.bound(&plan.pipeline.name, &key);
         let effects = self.run.decide(input, shared.clock.now(), &bindings);
         self.due = None;
         for effect in effects {
@@ -475,6 +482,7 @@ impl Drive {
         }
         // Only now is anything of it visible.
         observe(shared, self.run.id, &self.buffer);
+        self.trials.observe(shared, &self.run.plan.pipeline.name, &self.buffer);
         let lets_others_begin = match self.run.plan.order {
             Order::None => false,
             Order::Start => self.buffer.iter().any(|entry| matches!(entry, Entry::RunStarted(_))),

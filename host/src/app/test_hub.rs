@@ -29,6 +29,7 @@ use super::{
     queues::Queues,
     runner::Shared,
     secrets::LocalSecrets,
+    trial::Trials,
     turns::Turns,
 };
 use crate::{
@@ -121,6 +122,7 @@ impl Ground {
             inbox: Inbox::default(),
             effects: Effects::default(),
             grace: Timestamp::default(),
+            trials: Trials::default(),
             turns: Turns::default(),
             permits: Permits::default(),
             intake: Intake::default(),

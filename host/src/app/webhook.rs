@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::{accept, runner::Shared};
 use crate::{
+    flow::machine::effect::Unserved,
     model::{failure::FailureKind, id::hash32, lane::Lane},
     policy::signature,
     ports::{
@@ -21,9 +22,13 @@ pub(super) async fn deliver(shared: &Arc<Shared>, name: &str, delivery: Delivery
     let unknown = || WebhookError::UnknownSource { name: name.to_owned() };
     let source = installation.sources.get(name).ok_or_else(unknown)?;
     let broken = |problem: String| WebhookError::Plugin { problem };
-    let plugin = installation
-        .latest(&source.plugin, None)
-        .ok_or_else(|| broken(format!("plugin `{}` is not installed", source.plugin)))?;
+    // Its sender is to deliver again once a version serves.
+    let unserved = |unserved: Unserved| {
+        tracing::error!(source = name, problem = unserved.problem, "a webhook source's plugin cannot be called");
+        let reason = "the source's plugin serves nobody now; the hub's operator is told".to_owned();
+        WebhookError::Accept { source: AcceptError::Unavailable { reason } }
+    };
+    let plugin = installation.serving(&source.plugin).map_err(unserved)?;
     let scheme = plugin
         .manifest
         .webhook

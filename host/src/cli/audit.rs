@@ -240,6 +240,9 @@ fn say_step(out: &Out, step: &ExplainedStep) {
     out.say(format!("  {name} {what}{decision}"));
     let detail = |text: String| out.say(format!("  {:<10}   {text}", ""));
     detail(format!("installed by {}", allowed(step.installed_by.as_ref())));
+    if let Some(promoted_by) = &step.promoted_by {
+        detail(format!("serving by {}", allowed(Some(promoted_by))));
+    }
     if let Some(connection) = &step.connection {
         let name = &connection.name;
         detail(format!("connection `{name}`, grant {}, by {}", plugin.grant, allowed(connection.granted_by.as_ref())));

@@ -7,6 +7,7 @@ mod key;
 mod list;
 mod new;
 mod opened;
+mod registry;
 mod sign;
 mod test;
 
@@ -40,6 +41,8 @@ pub(super) enum Plugin {
     Verify(sign::Verify),
     /// List the plugins that a hub has installed.
     List(HubAddress),
+    #[command(flatten)]
+    Registry(registry::Registry),
 }
 
 impl Plugin {
@@ -55,6 +58,7 @@ impl Plugin {
             Self::Pack(pack) => pack.run(out),
             Self::Verify(verify) => verify.run(out),
             Self::List(address) => list::list(&address, out).await,
+            Self::Registry(registry) => Box::pin(registry.run(out)).await,
         }
     }
 }

@@ -24,6 +24,7 @@ use std::{
 use serde_json::{Value, json};
 
 pub use self::{
+    calls::is_defect,
     control::ControlRefusal,
     instance::InstanceId,
     moving::{MoveRefusal, executes},

@@ -482,6 +482,33 @@ impl Plan {
         })
     }
 
+    /// The pure plugins that its steps call, each with the step.
+    pub fn plugins(&self) -> impl Iterator<Item = (&str, &PluginRange)> {
+        self.nodes.iter().flat_map(|node| {
+            let own = match &node.action {
+                Action::Pure { plugin, .. } | Action::For { reduce: Some(plugin), .. } => Some(plugin),
+                _ => None,
+            };
+            let fallback = match &node.fallback {
+                Some(Fallback::Plugin { plugin, .. }) => Some(plugin),
+                _ => None,
+            };
+            own.into_iter().chain(fallback).map(|plugin| (node.id.as_str(), plugin))
+        })
+    }
+
+    /// The names in `uses` that its steps call through, each with the step.
+    pub fn connections(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.nodes.iter().flat_map(|node| {
+            let called = match &node.action {
+                Action::Call { operation, .. } => Some(operation),
+                _ => None,
+            };
+            let called = called.into_iter().chain(&node.compensate);
+            called.map(|operation| (node.id.as_str(), operation.connection.as_str()))
+        })
+    }
+
     /// Every step, in the order of the text.
     pub fn nodes(&self) -> impl Iterator<Item = &Node> {
         self.nodes.iter()

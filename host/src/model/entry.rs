@@ -255,6 +255,9 @@ pub struct PluginUse {
     pub contract: String,
     /// Revision of the connection and its grants; 0 for a pure step, which has none.
     pub grant: u64,
+    /// Whether it served as a canary, beside the active version of its line.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub canary: bool,
 }
 
 /// A step's beginning.

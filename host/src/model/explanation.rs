@@ -54,6 +54,9 @@ pub struct ExplainedStep {
     pub plugin: PluginUse,
     /// Who installed that version.
     pub installed_by: Option<AuditLine>,
+    /// Who had that line serve as it did then; absent: nobody had bound it, and it followed its latest version.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub promoted_by: Option<AuditLine>,
     /// Through which connection it ran; absent: it is pure and touches nothing.
     pub connection: Option<ExplainedConnection>,
     /// What it could touch; absent: nothing says so, because its installation was never recorded.

@@ -72,6 +72,18 @@ pub enum Code {
     ApprovalDenied,
     /// The run is not parked.
     DeadLetterUnknown,
+    /// No such plugin, or no such version.
+    PluginUnknown,
+    /// The version exists with other content.
+    PluginVersionTaken,
+    /// The package or the version does not hold.
+    PluginRefused,
+    /// It cannot be done with the version or the binding now.
+    RegistryConflict,
+    /// No such proposed change.
+    ChangeUnknown,
+    /// The person asked for the change.
+    ChangeSamePerson,
     /// No such path.
     RouteUnknown,
     /// The path does not take the method.
@@ -102,7 +114,7 @@ const fn facts(code: &'static str, status: StatusCode, title: &'static str, advi
 
 impl Code {
     /// Every code.
-    pub const ALL: [Self; 36] = [
+    pub const ALL: [Self; 42] = [
         Self::RequestInvalid,
         Self::JsonMalformed,
         Self::EventInvalid,
@@ -132,6 +144,12 @@ impl Code {
         Self::ApprovalStale,
         Self::ApprovalDenied,
         Self::DeadLetterUnknown,
+        Self::PluginUnknown,
+        Self::PluginVersionTaken,
+        Self::PluginRefused,
+        Self::RegistryConflict,
+        Self::ChangeUnknown,
+        Self::ChangeSamePerson,
         Self::RouteUnknown,
         Self::MethodNotAllowed,
         Self::HostNotAllowed,
@@ -209,6 +227,18 @@ impl Code {
                 "have another member of the group decide, or a stand-in declared under `people.delegations` in hub.toml"),
             Self::DeadLetterUnknown => facts("dead-letter.unknown", S::NOT_FOUND, "The run is not parked",
                 "GET /v1/dead-letters lists the parked runs; GET /v1/runs/{id} shows any run"),
+            Self::PluginUnknown => facts("plugin.unknown", S::NOT_FOUND, "No such plugin or version",
+                "use an id and a version as GET /v1/plugins lists them, or publish it first"),
+            Self::PluginVersionTaken => facts("plugin.version-taken", S::CONFLICT, "The version exists with other content",
+                "raise `version` in plugin.toml and publish that; a published version never changes"),
+            Self::PluginRefused => facts("plugin.refused", S::UNPROCESSABLE_ENTITY, "The version does not hold",
+                "change what is named and publish it as another version; nothing was changed"),
+            Self::RegistryConflict => facts("registry.conflict", S::CONFLICT, "It cannot be done as things stand",
+                "GET /v1/plugins/{namespace}/{name} shows how they stand; do what the detail says; nothing was changed"),
+            Self::ChangeUnknown => facts("change.unknown", S::NOT_FOUND, "No such change",
+                "use an id as GET /v1/changes lists it"),
+            Self::ChangeSamePerson => facts("change.same-person", S::FORBIDDEN, "A second person has to agree",
+                "have somebody else decide; whoever asked for it may only take it back"),
             Self::RouteUnknown => facts("route.unknown", S::NOT_FOUND, "No such path",
                 "use a path that /openapi.json describes"),
             Self::MethodNotAllowed => facts("route.method", S::METHOD_NOT_ALLOWED,

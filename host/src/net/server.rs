@@ -15,6 +15,7 @@
 //! | `control` | what people do with runs, one or many |
 //! | `dead_letters` | runs that cannot go on without a person |
 //! | `catalog` | plugins and pipelines |
+//! | `registry` | versions of plugins, which of them serve, changes that need a second person |
 //! | `traffic` | connections and lanes |
 //! | `audit` | the audit log |
 //! | `admin` | backups |
@@ -35,6 +36,7 @@ mod guard;
 mod health;
 mod openapi;
 mod promises;
+mod registry;
 mod runs;
 mod traffic;
 mod webhooks;
@@ -174,7 +176,7 @@ fn routes() -> Vec<Route> {
         ("/v1/runs", &["get"], get(runs::list)),
         ("/v1/runs/{id}", &["get"], get(runs::show)),
         ("/v1/runs/{id}/stream", &["get"], get(runs::stream)),
-        ("/v1/plugins", &["get"], get(catalog::plugins)),
+        ("/v1/plugins", &["get", "post"], get(catalog::plugins).post(registry::publish)),
         ("/v1/pipelines", &["get"], get(catalog::pipelines)),
         ("/v1/connections", &["get"], get(traffic::connections)),
         ("/v1/connections/{name}", &["get"], get(traffic::connection)),
@@ -196,6 +198,14 @@ fn routes() -> Vec<Route> {
         ("/v1/runs/{id}/control", &["post"], post(control::one)),
         ("/v1/dead-letters", &["get"], get(dead_letters::list)),
         ("/v1/dead-letters/{run}", &["get"], get(dead_letters::show)),
+        ("/v1/plugins/{namespace}/{name}", &["get"], get(registry::show)),
+        ("/v1/plugins/{namespace}/{name}/explain", &["get"], get(registry::explain)),
+        ("/v1/plugins/{namespace}/{name}/impact", &["get"], get(registry::impact)),
+        ("/v1/plugins/{namespace}/{name}/control", &["post"], post(registry::control)),
+        ("/v1/bindings", &["get"], get(registry::bindings)),
+        ("/v1/bindings/{namespace}/{name}", &["post"], post(registry::bind)),
+        ("/v1/changes", &["get"], get(registry::changes)),
+        ("/v1/changes/{id}/decision", &["post"], post(registry::decide)),
     ]
 }
 

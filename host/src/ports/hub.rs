@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     invoker::{Delivery, WebhookReply},
     promises::{Promise, PromiseFilter},
+    registry::Registry,
     traffic::{ConnectionView, LanesView},
 };
 use crate::model::{
@@ -20,6 +21,7 @@ use crate::model::{
     json::Json,
     lane::Lane,
     manifest::Manifest,
+    registry::VersionState,
     run::{RunState, RunSummary, RunView},
     timestamp::Timestamp,
 };
@@ -320,6 +322,10 @@ pub struct PluginView {
     pub bytes: u64,
     /// Whether pipelines are served by it.
     pub active: bool,
+    /// Where it stands.
+    pub state: VersionState,
+    /// Its part: `active`, `staged`, `shadow`, `canary`, `draining`, `superseded`, `unbound`, or its state.
+    pub part: &'static str,
     /// What it imports, computed.
     pub imports: Vec<String>,
     /// What it exports, computed.
@@ -477,5 +483,10 @@ pub trait Hub: Send + Sync {
     /// Why there is no backup.
     fn back_up(&self, target: PathBuf) -> BoxFuture<'_, Result<BackupMade, String>> {
         Box::pin(async move { Err(format!("this hub has no data folder to copy to `{}`", target.display())) })
+    }
+
+    /// The registry; absent: this hub has none.
+    fn registry(&self) -> Option<&dyn Registry> {
+        None
     }
 }

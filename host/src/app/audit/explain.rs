@@ -89,6 +89,11 @@ impl Log<'_> {
     async fn step(&self, pipeline: &str, step: StepView, plugin: Arc<PluginUse>) -> Result<ExplainedStep, AuditError> {
         let subject = format!("plugin/{}/{}", plugin.id, plugin.version);
         let installed_by = self.newest(&subject, |line| line.record.time <= step.started);
+        let of_line = |below: &str| {
+            let subject = format!("line/{}{below}", plugin.id);
+            self.newest(&subject, |line| line.record.time <= step.started)
+        };
+        let promoted_by = of_line(&format!("/{pipeline}")).or_else(|| of_line(""));
         let document: Option<PluginDocument> = self.document(installed_by.as_ref()).await?;
         let document = document.filter(|document| document.digest == plugin.digest);
         let manifest: Option<Manifest> = document.and_then(|document| toml::from_str(&document.manifest).ok());
@@ -101,7 +106,7 @@ impl Log<'_> {
         let touches = manifest.map(|manifest| touches(&manifest, settings.as_ref()));
         let StepView { path, kind, operation, decision, .. } = step;
         let plugin = PluginUse::clone(&plugin);
-        Ok(ExplainedStep { path, kind, operation, decision, plugin, installed_by, connection, touches })
+        Ok(ExplainedStep { path, kind, operation, decision, plugin, installed_by, promoted_by, connection, touches })
     }
 
     /// The connection that a pipeline's name stood for, as it was under a grant revision.

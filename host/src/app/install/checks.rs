@@ -7,7 +7,7 @@ use crate::{
 };
 
 /// Settings against a plugin's schema for them.
-pub(super) fn fits_config(schemas: &Schemas, config: &serde_json::Value) -> Result<(), String> {
+pub(in crate::app) fn fits_config(schemas: &Schemas, config: &serde_json::Value) -> Result<(), String> {
     let Some(schema) = &schemas.config else {
         return if config.as_object().is_some_and(serde_json::Map::is_empty) {
             Ok(())

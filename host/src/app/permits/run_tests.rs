@@ -16,7 +16,7 @@ use crate::{
     app::{
         accept,
         contracts::Library,
-        installation::{Installation, OpenConnection, Plugin},
+        installation::{Installation, OpenConnection, Plugin, lines::Live},
         package::Schemas,
         people,
         runner::Shared,
@@ -89,6 +89,8 @@ fn connection() -> OpenConnection {
         limits: Limits::DEFAULT,
         input: None,
         output: None,
+        golden: None,
+        live: Live::default(),
     });
     let used = Plugin::used(&plugin.manifest, digest, 1);
     OpenConnection { name: "market".to_owned(), connection, revision: 1, plugin, used, pace, outlets: HashMap::new() }

@@ -11,7 +11,7 @@ use super::{PAGES_LIMIT, Polls, Record, turn};
 use crate::{
     app::{
         contracts::Library,
-        installation::{Installation, OpenConnection, Plugin},
+        installation::{Installation, OpenConnection, Plugin, lines::Live},
         package::Schemas,
         runner::Shared,
         test_hub::{Ground, HandClock},
@@ -179,6 +179,8 @@ fn open() -> OpenConnection {
         limits: Limits::DEFAULT,
         input: None,
         output: None,
+        golden: None,
+        live: Live::default(),
     });
     let pace = Pace::narrowest(&plugin.manifest.vendor, &connection.limits);
     OpenConnection {

@@ -133,6 +133,7 @@ impl Ground {
             digest: Digest::of(b"erp"),
             contract: "1.0.0".into(),
             grant: 3,
+            canary: false,
         });
         let done = |step: &str, plus: u64, output: serde_json::Value| {
             let usage = Usage {

@@ -25,17 +25,17 @@ pub(super) async fn list(address: &HubAddress, out: &Out) -> Result<ExitCode, Fa
                 Some(other) => other.to_string(),
                 None => String::new(),
             };
-            let active = text("/active") == "true";
             vec![
                 text("/manifest/id"),
                 text("/manifest/version"),
                 text("/manifest/kind"),
-                if active { "serving".to_owned() } else { "installed".to_owned() },
+                text("/state"),
+                text("/part"),
                 text("/digest").chars().take(19).collect(),
                 text("/manifest/summary"),
             ]
         })
         .collect();
-    out.table(&["plugin", "version", "kind", "state", "digest", "summary"], rows, "no plugins are installed");
+    out.table(&["plugin", "version", "kind", "state", "part", "digest", "summary"], rows, "no plugins are installed");
     Ok(ExitCode::SUCCESS)
 }

@@ -61,11 +61,24 @@ impl Run {
             Entry::StepDone(done) => self.apply_done(done)?,
             Entry::AttemptFailed(failed) => {
                 let id = self.known(&failed.step)?;
-                let writes = super::calls::writes(&super::calls::doing(&self.plan, self.instance(id)));
+                let doing = super::calls::doing(&self.plan, self.instance(id));
+                let (writes, pure) = (super::calls::writes(&doing), matches!(doing, super::calls::Doing::Pure { .. }));
                 let instance = self.change(&failed.step)?;
                 instance.phase = failed.next.map_or(Phase::Failed, Phase::Waiting);
                 instance.failures += 1;
                 instance.in_doubt |= writes && failed.failure.kind == FailureKind::Uncertain;
+                let on_trial = instance.plugin.as_ref().is_some_and(|plugin| plugin.canary);
+                if on_trial && super::calls::is_defect(&failed.failure) {
+                    instance.active_only = true;
+                    if !writes {
+                        // It does not count against the active version's attempts.
+                        instance.spent.2 += 1;
+                        instance.spent.0 += 1;
+                    }
+                    if pure {
+                        instance.plugin = None;
+                    }
+                }
                 if failed.next.is_none() {
                     instance.more().failure = Some(failed.failure.clone());
                 }
@@ -439,7 +452,12 @@ impl Run {
     fn renew(&mut self, id: InstanceId, now: Timestamp) {
         let left = self.effects.iter().any(|effect| self.is_inside(*effect, id));
         let plan = Arc::clone(&self.plan);
+        let pure = matches!(super::calls::doing(&plan, self.instance(id)), super::calls::Doing::Pure { .. });
         let Some(instance) = self.instances.get_mut(id.0) else { return };
+        if pure && instance.phase == Phase::Failed {
+            // It gave no result, so nothing is recomputed: the version that is bound by then is called.
+            instance.plugin = None;
+        }
         instance.spent = (instance.attempts, instance.finds, instance.failures);
         let entered = instance.more.as_ref().is_some_and(|more| !more.frames.is_empty());
         let failed_inside = entered && instance.phase == Phase::Failed;

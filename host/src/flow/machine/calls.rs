@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::{
     DOUBT_ATTEMPTS_MIN,
-    effect::{Call, Effect, Emit, Invoke, Page, Start},
+    effect::{Call, Effect, Emit, Invoke, OperationUse, Page, Pick, Start, Unserved},
     instance::{Facet, Instance, InstanceId, Phase},
     scope::RunScope,
     turn::{REPETITIONS_LIMIT, Stuck, Turn},
@@ -89,6 +89,14 @@ pub(super) fn writes(doing: &Doing<'_>) -> bool {
     matches!(doing, Doing::Call(Operation { effect: OperationEffect::Write, .. }))
 }
 
+/// Whether a failure is a defect of the version that was called rather than its answer.
+#[must_use]
+pub fn is_defect(failure: &Failure) -> bool {
+    let code = failure.code.as_str();
+    ["plugin.trap", "plugin.contract", "plugin.output", "plugin.missing", "plugin.revoked"].contains(&code)
+        || code.starts_with("limit.") && code != "limit.input"
+}
+
 impl Turn<'_> {
     /// Whether an instance's call changes a remote.
     pub(super) fn writes(&self, id: InstanceId) -> bool {
@@ -100,9 +108,11 @@ impl Turn<'_> {
         let plan = Arc::clone(&self.run.plan);
         match doing(&plan, self.run.instance(id)) {
             Doing::Pure { plugin, .. } => {
-                let plugin = self.bindings.plugin(plugin)?;
+                let pick = if self.run.instance(id).active_only { Pick::Active } else { Pick::Bound };
+                let plugin = self.bindings.plugin(plugin, pick)?;
                 let (step, time, plugin) = (self.run.path(id), self.run.durable, Some(plugin));
-                self.record(Entry::StepStarted(StepStarted { step, time, attempt: 1, plugin, operation: None }));
+                let attempt = self.run.instance(id).failures + 1;
+                self.record(Entry::StepStarted(StepStarted { step, time, attempt, plugin, operation: None }));
                 self.invoke(id)
             }
             Doing::Call(_) => self.call_out(id, false),
@@ -130,7 +140,7 @@ impl Turn<'_> {
     pub(super) fn repeat(&mut self, id: InstanceId) -> Result<(), Stuck> {
         let plan = Arc::clone(&self.run.plan);
         match doing(&plan, self.run.instance(id)) {
-            // An attempt that a person had counted anew may have been given up before it had a plugin.
+            // What failed is no result: the version that is bound now takes another attempt.
             Doing::Pure { .. } if self.run.instance(id).plugin.is_none() => self.begin_call(id),
             Doing::Pure { .. } => self.invoke(id),
             Doing::Emit => self.emit(id),
@@ -201,7 +211,7 @@ impl Turn<'_> {
             return Ok(());
         };
         let input = self.run.render(self.run.instance(id).frame, with)?;
-        let served = self.bindings.operation(connection, operation)?;
+        let served = self.served(id, connection, operation)?;
         let instance = self.run.instance(id);
         let key = self.key(id);
         if instance.in_doubt && instance.plugin.as_ref().is_some_and(|before| before.grant != served.plugin.grant) {
@@ -264,6 +274,23 @@ impl Turn<'_> {
         let instance = self.run.instance(id);
         let (Facet::Page(_), Some(main)) = (instance.facet, instance.main) else { return None };
         Some(Page { after: self.run.instance(main).more.as_ref().and_then(|more| more.cursor.clone()) })
+    }
+
+    /// The connector that serves an instance's call. What may have taken effect, and what did, is found out about,
+    /// repeated and undone by the version that did it.
+    fn served(&self, id: InstanceId, connection: &str, operation: &str) -> Result<OperationUse, Unserved> {
+        let instance = self.run.instance(id);
+        let made = match (instance.facet, instance.main) {
+            _ if instance.in_doubt => instance.plugin.as_deref(),
+            (Facet::Compensate, Some(main)) => self.run.instance(main).plugin.as_deref(),
+            _ => None,
+        };
+        let pick = match made {
+            Some(made) => Pick::Same(made),
+            None if instance.active_only => Pick::Active,
+            None => Pick::Bound,
+        };
+        self.bindings.operation(connection, operation, pick)
     }
 
     /// Longest time of an attempt: the step's own bound for one, and what is left of its bound for all.
@@ -343,7 +370,9 @@ impl Turn<'_> {
     pub(super) fn failed(&mut self, id: InstanceId, failure: Failure, usage: Usage, log: Vec<LogLine>) {
         let plan = Arc::clone(&self.run.plan);
         let node = plan.node(self.run.instance(id).node);
-        let next = self.next_attempt(id, node, &failure);
+        // A version on trial that does not do its work costs the run nothing: the active one is called at once.
+        let next =
+            if self.forsakes_trial(id, &failure) { Some(self.now) } else { self.next_attempt(id, node, &failure) };
         let instance = self.run.instance(id);
         let attempt = if instance.resolving { instance.finds } else { self.attempt_of(id) };
         let failure = if next.is_none() { self.final_failure(id, failure) } else { failure };
@@ -351,6 +380,11 @@ impl Turn<'_> {
         let time = self.now;
         self.record(Entry::AttemptFailed(Box::new(AttemptFailed { step, time, attempt, failure, next, usage, log })));
         self.commit();
+    }
+
+    fn forsakes_trial(&self, id: InstanceId, failure: &Failure) -> bool {
+        let tried = self.run.instance(id).plugin.as_ref().is_some_and(|plugin| plugin.canary);
+        tried && is_defect(failure) && !self.writes(id)
     }
 
     /// The attempt that is in flight, from 1. A pure step or an emit is simply done again, so its failures count.
@@ -428,10 +462,13 @@ impl Turn<'_> {
         }
     }
 
+    /// How doubt about an instance's write is resolved: as the version says that began it.
     fn doubt(&self, id: InstanceId) -> Doubt {
-        match doing(&self.run.plan, self.run.instance(id)) {
+        let instance = self.run.instance(id);
+        match doing(&self.run.plan, instance) {
             Doing::Call(Operation { connection, operation, .. }) => {
-                self.bindings.operation(connection, operation).map_or(Doubt::None, |served| served.doubt)
+                let pick = instance.plugin.as_deref().map_or(Pick::Bound, Pick::Same);
+                self.bindings.operation(connection, operation, pick).map_or(Doubt::None, |served| served.doubt)
             }
             _ => Doubt::None,
         }

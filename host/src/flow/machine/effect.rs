@@ -171,13 +171,39 @@ pub trait Bindings {
     ///
     /// # Errors
     /// What is missing, and what to do about it.
-    fn plugin(&self, range: &PluginRange) -> Result<Arc<PluginUse>, String>;
+    fn plugin(&self, range: &PluginRange, pick: Pick<'_>) -> Result<Arc<PluginUse>, Unserved>;
 
     /// The connector that serves an operation of a name in `uses` now.
     ///
     /// # Errors
     /// What is missing, and what to do about it.
-    fn operation(&self, connection: &str, operation: &str) -> Result<OperationUse, String>;
+    fn operation(&self, connection: &str, operation: &str, pick: Pick<'_>) -> Result<OperationUse, Unserved>;
+}
+
+/// Which of a line's versions is wanted.
+#[derive(Clone, Copy, Debug)]
+pub enum Pick<'a> {
+    /// The one that is bound: a canary for some keys.
+    Bound,
+    /// The active one, whatever is on trial.
+    Active,
+    /// The one that made an effect, as long as it may be called; then as [`Pick::Active`].
+    Same(&'a PluginUse),
+}
+
+/// Nothing serves what a step calls.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unserved {
+    /// `binding.missing`, or `plugin.revoked`.
+    pub code: &'static str,
+    /// What is missing, and what to do about it.
+    pub problem: String,
+}
+
+impl From<String> for Unserved {
+    fn from(problem: String) -> Self {
+        Self { code: "binding.missing", problem }
+    }
 }
 
 /// The connector that serves an operation.

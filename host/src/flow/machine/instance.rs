@@ -78,6 +78,8 @@ pub(super) struct Instance {
     pub(super) begun: Option<Timestamp>,
     pub(super) started: Timestamp,
     pub(super) plugin: Option<Arc<PluginUse>>,
+    /// Whether a version on trial failed it, so that only the active one is called from then on.
+    pub(super) active_only: bool,
     pub(super) output: Option<Document>,
     pub(super) verdict: Option<Verdict>,
     /// The branch that was taken, until it is done; then the step is closed.
@@ -187,6 +189,7 @@ impl Instance {
             begun: None,
             started: Timestamp::default(),
             plugin: None,
+            active_only: false,
             output: None,
             verdict: None,
             branch: None,

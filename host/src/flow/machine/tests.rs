@@ -11,4 +11,5 @@ mod old;
 mod pages;
 mod people;
 mod render;
+mod versions;
 mod world;

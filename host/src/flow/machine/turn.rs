@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::{
     Run,
     calls::{self, Doing},
-    effect::{Answer, Bindings, Effect},
+    effect::{Answer, Bindings, Effect, Unserved},
     instance::{Facet, FrameId, InstanceId, Phase},
     scope::RunScope,
     then_after,
@@ -57,9 +57,9 @@ impl From<EvaluateError> for Stuck {
     }
 }
 
-impl From<String> for Stuck {
-    fn from(problem: String) -> Self {
-        Self(Failure::new(FailureKind::Permanent, "binding.missing", problem))
+impl From<Unserved> for Stuck {
+    fn from(Unserved { code, problem }: Unserved) -> Self {
+        Self(Failure::new(FailureKind::Permanent, code, problem))
     }
 }
 
@@ -640,6 +640,6 @@ fn people(failure: Failure) -> Failure {
 
 /// Whether only people can deal with a failure: something is in doubt, missing at the hub, or meant for them.
 pub(super) fn is_for_people(failure: &Failure) -> bool {
-    matches!(failure.code.as_str(), "effect.in-doubt" | "binding.missing" | "plugin.missing" | "compensation.blocked")
-        || failure.code.starts_with("dead-letter")
+    let for_people = ["effect.in-doubt", "binding.missing", "plugin.missing", "plugin.revoked", "compensation.blocked"];
+    for_people.contains(&failure.code.as_str()) || failure.code.starts_with("dead-letter")
 }

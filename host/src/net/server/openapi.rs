@@ -6,7 +6,8 @@ use serde_json::Value;
 use utoipa::{OpenApi, ToSchema};
 
 use super::{
-    admin, approvals, audit, catalog, control, dead_letters, events, health, promises, runs, traffic, webhooks,
+    admin, approvals, audit, catalog, control, dead_letters, events, health, promises, registry, runs, traffic,
+    webhooks,
 };
 use crate::net::problem::Document;
 
@@ -47,6 +48,15 @@ use crate::net::problem::Document;
         control::many,
         dead_letters::list,
         dead_letters::show,
+        registry::publish,
+        registry::show,
+        registry::explain,
+        registry::impact,
+        registry::control,
+        registry::bindings,
+        registry::bind,
+        registry::changes,
+        registry::decide,
     ),
     components(schemas(Document)),
     tags(
@@ -55,6 +65,7 @@ use crate::net::problem::Document;
         (name = "runs", description = "What became of it"),
         (name = "people", description = "What people decide and do with runs"),
         (name = "catalog", description = "What is installed"),
+        (name = "registry", description = "Versions of plugins, which of them serve, and who agreed"),
         (name = "traffic", description = "Who may go on, and who waits"),
         (name = "admin", description = "What an operator has the hub do"),
         (name = "audit", description = "Who changed what runs"),
@@ -135,6 +146,10 @@ pub(super) struct PluginViewDoc {
     bytes: u64,
     /// Whether pipelines are served by it.
     active: bool,
+    /// `draft`, `published`, `deprecated`, `yanked`, `retired` or `revoked`.
+    state: String,
+    /// Its part: `active`, `staged`, `shadow`, `canary`, `draining`, `superseded`, `unbound`, or its state.
+    part: String,
     /// What it imports, computed.
     imports: Vec<String>,
     /// What it exports, computed.

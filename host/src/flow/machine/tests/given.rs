@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use serde_json::{Value, json};
 
-use super::super::effect::{Bindings, OperationUse};
+use super::super::effect::{Bindings, OperationUse, Pick, Unserved};
 use crate::{
     flow::{
         language,
@@ -94,17 +94,18 @@ fn used() -> PluginUse {
         digest: Digest::of(b"x"),
         contract: "1.0.0".into(),
         grant: 1,
+        canary: false,
     }
 }
 
 pub(super) struct Installed(pub(super) Doubt);
 
 impl Bindings for Installed {
-    fn plugin(&self, _: &PluginRange) -> Result<Arc<PluginUse>, String> {
+    fn plugin(&self, _: &PluginRange, _: Pick<'_>) -> Result<Arc<PluginUse>, Unserved> {
         Ok(Arc::new(used()))
     }
 
-    fn operation(&self, _: &str, _: &str) -> Result<OperationUse, String> {
+    fn operation(&self, _: &str, _: &str, _: Pick<'_>) -> Result<OperationUse, Unserved> {
         Ok(OperationUse { plugin: Arc::new(used()), doubt: self.0.clone() })
     }
 }

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::super::{
     Run,
-    effect::{Answer, Bindings, Effect, Input, OperationUse},
+    effect::{Answer, Bindings, Effect, Input, OperationUse, Pick, Unserved},
 };
 use crate::{
     flow::{
@@ -66,6 +66,7 @@ fn used() -> Arc<PluginUse> {
         digest: Digest::of(b"x"),
         contract: "1.0.0".into(),
         grant: 1,
+        canary: false,
     })
 }
 
@@ -73,11 +74,11 @@ fn used() -> Arc<PluginUse> {
 struct Installed(Doubt, u64);
 
 impl Bindings for Installed {
-    fn plugin(&self, _: &PluginRange) -> Result<Arc<PluginUse>, String> {
+    fn plugin(&self, _: &PluginRange, _: Pick<'_>) -> Result<Arc<PluginUse>, Unserved> {
         Ok(used())
     }
 
-    fn operation(&self, _: &str, _: &str) -> Result<OperationUse, String> {
+    fn operation(&self, _: &str, _: &str, _: Pick<'_>) -> Result<OperationUse, Unserved> {
         let plugin = Arc::new(PluginUse { grant: self.1, ..(*used()).clone() });
         Ok(OperationUse { plugin, doubt: self.0.clone() })
     }

@@ -1,0 +1,56 @@
+//! The registry, as the surfaces see it.
+
+use bytes::Bytes;
+use futures::{FutureExt as _, future::BoxFuture};
+use semver::Version;
+
+use super::Hub;
+use crate::{
+    model::{id::PluginId, registry::Proposal},
+    ports::registry::{
+        ChangeRequest, Changed, Effective, Impact, LineView, PluginDetail, Published, Registry, RegistryError, Who,
+    },
+};
+
+impl Registry for Hub {
+    fn publish(&self, upload: Bytes, draft: bool, who: Who) -> BoxFuture<'_, Result<Published, RegistryError>> {
+        self.registry.publish(upload, draft, who).boxed()
+    }
+
+    fn plugin(&self, id: &PluginId) -> Result<PluginDetail, RegistryError> {
+        self.registry.plugin(id)
+    }
+
+    fn bindings(&self) -> Vec<LineView> {
+        self.registry.bindings()
+    }
+
+    fn change(&self, request: ChangeRequest) -> BoxFuture<'_, Result<Changed, RegistryError>> {
+        self.registry.change(request).boxed()
+    }
+
+    fn proposals(&self) -> BoxFuture<'_, Result<Vec<Proposal>, RegistryError>> {
+        self.registry.proposals().boxed()
+    }
+
+    fn decide<'a>(
+        &'a self,
+        id: &'a str,
+        approved: bool,
+        who: Who,
+    ) -> BoxFuture<'a, Result<Option<Changed>, RegistryError>> {
+        self.registry.decide(id, approved, who).boxed()
+    }
+
+    fn impact<'a>(
+        &'a self,
+        id: &'a PluginId,
+        version: Option<&'a Version>,
+    ) -> BoxFuture<'a, Result<Impact, RegistryError>> {
+        self.registry.impact(id, version).boxed()
+    }
+
+    fn effective(&self, id: &PluginId, version: Option<&Version>) -> Result<Effective, RegistryError> {
+        self.registry.effective(id, version)
+    }
+}

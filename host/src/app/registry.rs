@@ -1,0 +1,413 @@
+//! The registry at work: versions come, serve on trial or for everybody, and go. One change at a time, each in the same
+//! order: checked, recorded in the audit log, recorded, then one new picture in the old one's place. Runs finish each call
+//! in the picture that it was decided in; a failure anywhere before the last step leaves what serves as it is.
+//!
+//! | module | does |
+//! | --- | --- |
+//! | [`plan`] | what a change comes to, and whether one person is enough |
+//! | [`checks`] | whether a version may serve: verified, compiled, tried out, tested, granted |
+//! | [`impact`] | what depends on a version |
+//! | [`views`] | what there is, for people and programs |
+
+mod checks;
+mod impact;
+mod plan;
+pub(super) mod views;
+
+use std::{sync::Arc, time::Instant};
+
+use bytes::Bytes;
+use semver::Version;
+use tokio::sync::Mutex;
+
+use self::plan::{Planned, Put};
+use super::{
+    install::{InstallError, Installer, add_plugin, copy, read},
+    installation::{Installation, lines::LineInUse},
+    publish::{self, UploadError},
+    runner::Shared,
+};
+use crate::{
+    model::{
+        audit::Cause,
+        id::{PluginId, hash32},
+        registry::{Act, Line, Proposal, ProposalState, VersionRecord, VersionState},
+    },
+    policy::binding,
+    ports::registry::{
+        ACTOR_BYTES_LIMIT, ChangeRequest, Changed, Done, Published, REASON_BYTES_LIMIT, RegistryError, Took, Who,
+    },
+};
+
+/// Longest a proposed change waits for a second person, milliseconds: a week.
+const PROPOSAL_MS_MAX: u64 = 7 * 24 * 60 * 60 * 1_000;
+/// Most proposed changes that nobody has decided about.
+const PROPOSALS_OPEN_MAX: usize = 100;
+/// Most proposed changes that are listed.
+const PROPOSALS_LISTED_MAX: usize = 200;
+/// Names that only the hub itself acts under.
+const ACTORS_RESERVED: [&str; 2] = ["hub", "operator:config"];
+
+/// The registry of a hub.
+pub(super) struct Registry {
+    shared: Arc<Shared>,
+    installer: Arc<Installer>,
+    /// Held over each change, so that every picture is made from the latest.
+    changing: Mutex<()>,
+}
+
+impl Registry {
+    pub(super) fn new(shared: Arc<Shared>, installer: Arc<Installer>) -> Self {
+        Self { shared, installer, changing: Mutex::default() }
+    }
+
+    /// Takes in a version.
+    pub(super) async fn publish(&self, upload: Bytes, draft: bool, who: Who) -> Result<Published, RegistryError> {
+        let cause = cause(&who)?;
+        let unpacked = tokio::task::spawn_blocking(move || publish::read_upload(&upload)).await;
+        let upload = unpacked
+            .map_err(|error| RegistryError::Unavailable { reason: error.to_string() })?
+            .map_err(|error| upload_refused(&error))?;
+        let _changing = self.changing.lock().await;
+        let now = self.shared.installation.load_full();
+        let (id, version, digest) =
+            (upload.package.manifest.id.clone(), upload.package.manifest.version.clone(), upload.package.digest);
+        let first = !now.plugins.contains_key(&id);
+        let prepared = self.installer.prepare(&now, upload.package.clone()).await.map_err(install_refused)?;
+        let Some(prepared) = prepared else {
+            let record = now.version_record(&id, &version);
+            let notes = vec!["exactly this version was published before; nothing has changed".to_owned()];
+            return Ok(Published { plugin: id, version, digest, record, unchanged: true, notes });
+        };
+        // The line is bound before the version is there, so that it does not begin to serve by being the latest.
+        let mut puts = Vec::new();
+        puts.extend(plan::pinned(&now, &id));
+        let state = if draft { VersionState::Draft } else { VersionState::Published };
+        let record = VersionRecord::of(state);
+        if now.version_record(&id, &version) != record {
+            puts.push(Put::version("plugin.publish", &version, record.clone()));
+        }
+        self.record(&cause, &id, &puts).await?;
+        self.installer.keep(&cause, "plugin.publish", &prepared).await.map_err(install_refused)?;
+        let mut next = applied(&now, &id, &puts);
+        add_plugin(&mut next, prepared.plugin);
+        self.installer.reopen(&mut next);
+        self.shared.installation.store(Arc::new(next));
+        let next = if draft {
+            format!("it is a draft: `crossdock plugin release {id} {version}` makes it final")
+        } else {
+            format!(
+                "it serves nobody yet: `crossdock plugin promote {id} {version}`, or try it with `shadow` or `canary`"
+            )
+        };
+        let mut notes = vec![next];
+        if first {
+            notes.push("it is the first version of its line".to_owned());
+        }
+        Ok(Published { plugin: id, version, digest, record, unchanged: false, notes })
+    }
+
+    /// Makes a change, or proposes it if one person is not enough.
+    pub(super) async fn change(&self, request: ChangeRequest) -> Result<Changed, RegistryError> {
+        let cause = cause(&request.who)?;
+        let _changing = self.changing.lock().await;
+        let begun = Instant::now();
+        let now = self.shared.installation.load_full();
+        let planned = self.plan(&now, &request).await?;
+        if planned.because.is_empty() {
+            return self.make(&now, &cause, &request, planned, begun).await.map(Changed::Done);
+        }
+        let open = self.proposals().await?.iter().filter(|other| other.state == ProposalState::Open).count();
+        if open >= PROPOSALS_OPEN_MAX {
+            let problem = format!("{open} changes wait for a second person already: decide about those first");
+            return Err(RegistryError::Conflict { problem });
+        }
+        let time = self.shared.clock.now();
+        let act = serde_json::to_string(&request.act).unwrap_or_default();
+        let parts = [request.plugin.as_str().as_bytes(), act.as_bytes(), &time.millis().to_be_bytes()];
+        let digits: String =
+            hash32("crossdock change 1", &parts).iter().take(6).map(|byte| format!("{byte:02x}")).collect();
+        let ChangeRequest { who, plugin, pipeline, act, force } = request;
+        let proposal = Proposal {
+            id: format!("chg_{digits}"),
+            time,
+            actor: who.actor,
+            reason: who.reason,
+            plugin,
+            pipeline,
+            act,
+            force,
+            because: planned.because,
+            state: ProposalState::Open,
+        };
+        self.put(&cause, "change.propose", &format!("change/{}", proposal.id), &proposal).await?;
+        Ok(Changed::Proposed(Box::new(proposal)))
+    }
+
+    /// Carries out what was planned.
+    async fn make(
+        &self,
+        now: &Installation,
+        cause: &Cause,
+        request: &ChangeRequest,
+        planned: Planned,
+        begun: Instant,
+    ) -> Result<Done, RegistryError> {
+        let checked = Instant::now();
+        let id = &request.plugin;
+        self.record(cause, id, &planned.puts).await?;
+        let recorded = Instant::now();
+        if let Some((plugin, revoked)) = &planned.revokes {
+            plugin.live.set_revoked(*revoked);
+        }
+        let mut next = applied(now, id, &planned.puts);
+        self.installer.reopen(&mut next);
+        let next = Arc::new(next);
+        let ready = Instant::now();
+        self.shared.installation.store(next);
+        let swapped = Instant::now();
+        let us = |from: Instant, to: Instant| u64::try_from((to - from).as_micros()).unwrap_or(u64::MAX);
+        let took = Took {
+            checks_us: us(begun, checked) + us(recorded, ready),
+            record_us: us(checked, recorded),
+            swap_us: us(ready, swapped),
+        };
+        let Planned { version, summary, notes, .. } = planned;
+        tracing::info!(plugin = %id, summary, actor = cause.actor, swap_us = took.swap_us, "the registry has changed");
+        metrics::counter!("crossdock_registry_changes_total", "action" => request.act.verb()).increment(1);
+        Ok(Done { plugin: id.clone(), version, summary, notes, took })
+    }
+
+    /// Agrees to a proposed change, or declines it.
+    pub(super) async fn decide(&self, id: &str, approved: bool, who: Who) -> Result<Option<Changed>, RegistryError> {
+        let own = cause(&who)?;
+        let _changing = self.changing.lock().await;
+        let begun = Instant::now();
+        let key = format!("change/{id}");
+        let unknown = || RegistryError::UnknownChange { id: id.to_owned() };
+        let known = id.strip_prefix("chg_").is_some_and(|digits| digits.bytes().all(|byte| byte.is_ascii_hexdigit()));
+        if !known {
+            return Err(unknown());
+        }
+        let stored = self.installer.records.get(&key).await.map_err(|error| unavailable(&error))?;
+        let stored = stored.ok_or_else(unknown)?;
+        let mut proposal: Proposal = read(&key, &stored).map_err(install_refused)?;
+        let time = self.shared.clock.now();
+        match &proposal.state {
+            ProposalState::Open => {}
+            ProposalState::Approved { by, .. } => {
+                return Err(RegistryError::Conflict { problem: format!("`{by}` agreed to this change before") });
+            }
+            ProposalState::Rejected { by, .. } => {
+                return Err(RegistryError::Conflict { problem: format!("`{by}` declined this change before") });
+            }
+        }
+        if !approved {
+            proposal.state = ProposalState::Rejected { by: who.actor, at: time };
+            self.put(&own, "change.reject", &key, &proposal).await?;
+            return Ok(None);
+        }
+        if is_same_person(&proposal.actor, &who.actor) {
+            return Err(RegistryError::SamePerson { actor: proposal.actor });
+        }
+        if time.since(proposal.time) > PROPOSAL_MS_MAX {
+            let problem = "the change was asked for more than a week ago; ask for it again".to_owned();
+            return Err(RegistryError::Conflict { problem });
+        }
+        let request = ChangeRequest {
+            who: Who { actor: proposal.actor.clone(), reason: proposal.reason.clone() },
+            plugin: proposal.plugin.clone(),
+            pipeline: proposal.pipeline.clone(),
+            act: proposal.act.clone(),
+            force: proposal.force,
+        };
+        let now = self.shared.installation.load_full();
+        // Looked at again: much may have changed since it was asked for.
+        let planned = self.plan(&now, &request).await?;
+        if let Some(more) = planned.because.iter().find(|because| !proposal.because.contains(because)) {
+            let problem = format!("since it was asked for, this came up: {more}; ask for it again");
+            return Err(RegistryError::Conflict { problem });
+        }
+        let reason = format!("{} (asked for by {}: {})", who.reason, proposal.actor, proposal.reason);
+        let cause = Cause { actor: who.actor.clone(), reason };
+        proposal.state = ProposalState::Approved { by: who.actor, at: time };
+        self.put(&own, "change.approve", &key, &proposal).await?;
+        self.make(&now, &cause, &request, planned, begun).await.map(|done| Some(Changed::Done(done)))
+    }
+
+    /// Changes that were proposed, the latest first.
+    pub(super) async fn proposals(&self) -> Result<Vec<Proposal>, RegistryError> {
+        let mut proposals = Vec::new();
+        for (key, stored) in self.installer.all("change/").await.map_err(install_refused)? {
+            proposals.push(read::<Proposal>(&key, &stored).map_err(install_refused)?);
+        }
+        proposals.sort_by_key(|proposal| std::cmp::Reverse(proposal.time));
+        proposals.truncate(PROPOSALS_LISTED_MAX);
+        Ok(proposals)
+    }
+
+    /// Takes back canaries that went too far, until the hub stops. They serve nobody from the moment on at which they did.
+    pub(super) async fn keep_trials(self: Arc<Self>) {
+        loop {
+            tokio::select! {
+                () = self.shared.trials.over.notified() => {}
+                () = self.shared.stopping.cancelled() => return,
+            }
+            if let Err(error) = self.stop_trials().await {
+                tracing::error!(error = &error as &dyn std::error::Error, "a canary cannot be taken back");
+            }
+        }
+    }
+
+    async fn stop_trials(&self) -> Result<(), RegistryError> {
+        let _changing = self.changing.lock().await;
+        let now = self.shared.installation.load_full();
+        for (id, lines) in &now.lines {
+            let everywhere = lines.everywhere.iter().map(|line| (None, line));
+            let all = everywhere.chain(lines.pipelines.iter().map(|(name, line)| (Some(name.clone()), line)));
+            for (pipeline, line) in all {
+                let Some(why) = line.counts.as_ref().and_then(|counts| counts.why()) else { continue };
+                let Ok(without) = binding::withdraw(&line.line) else { continue };
+                let puts = [Put::line("line.canary-stop", pipeline, without)];
+                self.record(&Cause::hub(format!("the canary is taken back: {why}")), id, &puts).await?;
+                // From the latest picture: several lines may be over at once.
+                let mut next = applied(&self.shared.installation.load_full(), id, &puts);
+                self.installer.reopen(&mut next);
+                self.shared.installation.store(Arc::new(next));
+                let version = line.line.candidate.as_ref().map(|candidate| candidate.version.to_string());
+                tracing::warn!(plugin = %id, version, why, "a canary was taken back");
+                metrics::counter!("crossdock_canaries_stopped_total").increment(1);
+            }
+        }
+        Ok(())
+    }
+
+    async fn record(&self, cause: &Cause, id: &PluginId, puts: &[Put]) -> Result<(), RegistryError> {
+        for put in puts {
+            match put {
+                Put::Version { action, version, record } => {
+                    self.put(cause, action, &format!("version/{id}/{version}"), record).await?;
+                }
+                Put::Line { action, pipeline, line } => {
+                    let below = pipeline.as_ref().map_or_else(String::new, |pipeline| format!("/{pipeline}"));
+                    self.put(cause, action, &format!("line/{id}{below}"), line).await?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn put(
+        &self,
+        cause: &Cause,
+        action: &str,
+        key: &str,
+        value: &impl serde::Serialize,
+    ) -> Result<(), RegistryError> {
+        self.installer.put_as(cause, action, key, value).await.map_err(install_refused)
+    }
+}
+
+/// The picture after a change.
+fn applied(now: &Installation, id: &PluginId, puts: &[Put]) -> Installation {
+    let mut next = copy(now);
+    for put in puts {
+        match put {
+            Put::Version { version, record, .. } => {
+                next.states.entry(id.clone()).or_default().insert(version.clone(), record.clone());
+            }
+            Put::Line { pipeline: None, line, .. } => {
+                let lines = next.lines.entry(id.clone()).or_default();
+                lines.everywhere = Some(LineInUse::new(line.clone(), lines.everywhere.as_ref()));
+            }
+            Put::Line { pipeline: Some(pipeline), line, .. } => {
+                let lines = next.lines.entry(id.clone()).or_default();
+                let line = LineInUse::new(line.clone(), lines.pipelines.get(pipeline));
+                lines.pipelines.insert(pipeline.clone(), line);
+            }
+        }
+    }
+    next
+}
+
+/// Who changes something, and why, held to their bounds.
+fn cause(who: &Who) -> Result<Cause, RegistryError> {
+    let invalid = |problem: String| Err(RegistryError::Invalid { problem });
+    let Who { actor, reason } = who;
+    if actor.trim().is_empty() || reason.trim().is_empty() {
+        return invalid("say who changes this and why: `actor` and `reason` are required".to_owned());
+    }
+    if actor.len() > ACTOR_BYTES_LIMIT || reason.len() > REASON_BYTES_LIMIT {
+        let limits = format!("`actor` is at most {ACTOR_BYTES_LIMIT} bytes, `reason` {REASON_BYTES_LIMIT}");
+        return invalid(limits);
+    }
+    if ACTORS_RESERVED.iter().any(|reserved| is_same_person(reserved, actor)) {
+        return invalid(format!("`{actor}` stands for the hub itself; name a person"));
+    }
+    Ok(Cause { actor: actor.trim().to_owned(), reason: reason.trim().to_owned() })
+}
+
+/// Whether two names are one person's, however they are written.
+fn is_same_person(one: &str, other: &str) -> bool {
+    one.trim().to_lowercase() == other.trim().to_lowercase()
+}
+
+/// An error with everything that led to it.
+fn whole(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    text
+}
+
+fn upload_refused(error: &UploadError) -> RegistryError {
+    RegistryError::Refused { problem: whole(error), findings: Vec::new() }
+}
+
+fn install_refused(error: InstallError) -> RegistryError {
+    let problem = whole(&error);
+    match error {
+        InstallError::VersionTaken { .. } => RegistryError::Taken { problem },
+        InstallError::Record { .. }
+        | InstallError::Audit { .. }
+        | InstallError::Blob { .. }
+        | InstallError::Damaged { .. }
+        | InstallError::MissingComponent { .. } => RegistryError::Unavailable { reason: problem },
+        _ => RegistryError::Refused { problem, findings: Vec::new() },
+    }
+}
+
+fn unavailable(error: &dyn std::error::Error) -> RegistryError {
+    RegistryError::Unavailable { reason: whole(error) }
+}
+
+/// The line to change: as it is recorded, or as it is without anybody having bound it.
+fn line_of(now: &Installation, id: &PluginId, pipeline: Option<&str>) -> Line {
+    let lines = now.lines.get(id);
+    let recorded = match pipeline {
+        Some(pipeline) => lines.and_then(|lines| lines.pipelines.get(pipeline)),
+        None => lines.and_then(|lines| lines.everywhere.as_ref()),
+    };
+    recorded.map(|recorded| recorded.line.clone()).unwrap_or_else(|| {
+        let active = now.bound_version(id, pipeline).map(|plugin| plugin.manifest.version.clone());
+        Line { active, ..Line::default() }
+    })
+}
+
+/// A version in words.
+fn named(id: &PluginId, version: &Version) -> String {
+    format!("{id}@{version}")
+}
+
+/// Where a change holds, in words.
+fn place(pipeline: Option<&str>) -> String {
+    pipeline.map_or_else(String::new, |pipeline| format!(" in pipeline `{pipeline}`"))
+}
+
+/// Whether an act brings a version to serve, or near it.
+fn binds(act: &Act) -> bool {
+    matches!(act, Act::Stage { .. } | Act::Shadow { .. } | Act::Canary { .. } | Act::Promote { .. })
+}

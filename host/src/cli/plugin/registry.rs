@@ -1,0 +1,511 @@
+//! `crossdock plugin publish`, `show`, `explain`, `impact`, what is done with versions and bindings, and `changes`.
+
+use std::{path::PathBuf, process::ExitCode};
+
+use clap::{Args, Subcommand};
+use semver::Version;
+use serde_json::{Map, Value, json};
+
+use crate::{
+    app::publish::write_upload,
+    cli::{Failed, HubAddress, control::Who, out::Out},
+    model::{id::PluginId, timestamp::Timestamp},
+    net::client::{Client, encoded},
+};
+
+/// Versions of plugins, and which of them serve.
+#[derive(Subcommand, Debug)]
+pub(in crate::cli) enum Registry {
+    /// Send a package to a hub. It serves nobody before it is promoted.
+    Publish(Publish),
+    /// Make a draft final.
+    Release(VersionAct),
+    /// Show a plugin's versions, where they serve, and what is on trial.
+    Show(Show),
+    /// Tell what a version may touch: manifest, then grants, then the hub's ceiling; and which of them denies what.
+    Explain(Look),
+    /// Tell what depends on a plugin or a version: pipelines and their owners, connections, runs under way.
+    Impact(Look),
+    /// Tell the users of a version to use another.
+    Deprecate(Deprecate),
+    /// Keep a version from being bound anew; where it serves, it goes on.
+    Yank(Removal),
+    /// Put a version away that nothing calls any more.
+    Retire(VersionAct),
+    /// Stop a version at once: runs that would call it are parked.
+    Revoke(Removal),
+    /// Take a revocation back; a second person has to agree.
+    Restore(VersionAct),
+    /// Check a version and keep it ready.
+    Stage(Bind),
+    /// Evaluate a version on live input beside the active one, without effect, and count where it differs.
+    Shadow(Bind),
+    /// Let a version serve some business keys; it is taken back by itself if it does badly.
+    Canary(Canary),
+    /// Make a version the one that serves.
+    Promote(Bind),
+    /// End a trial.
+    Withdraw(LineAct),
+    /// Let the version serve again that served before.
+    Rollback(LineAct),
+    /// List the changes that need a second person.
+    Changes(HubAddress),
+    /// Agree to such a change, which is made then.
+    Approve(Decide),
+    /// Decline such a change, or take an own one back.
+    Decline(Decide),
+}
+
+/// What to publish.
+#[derive(Args, Debug)]
+pub(in crate::cli) struct Publish {
+    /// The package's folder, with a `plugin.toml` and a `component.wasm`.
+    folder: PathBuf,
+    /// Publish it as a draft, which may still be replaced.
+    #[arg(long)]
+    draft: bool,
+    #[command(flatten)]
+    who: Who,
+}
+
+/// What to show.
+#[derive(Args, Debug)]
+pub(in crate::cli) struct Show {
+    /// The plugin, `namespace/name`.
+    plugin: PluginId,
+    #[command(flatten)]
+    address: HubAddress,
+}
+
+/// What to look at.
+#[derive(Args, Debug)]
+pub(in crate::cli) struct Look {
+    /// The plugin, `namespace/name`.
+    plugin: PluginId,
+    /// The version; absent: the one that serves, or all.
+    #[arg(id = "plugin_version", value_name = "VERSION")]
+    version: Option<Version>,
+    #[command(flatten)]
+    address: HubAddress,
+}
+
+/// A version, and who does something with it.
+#[derive(Args, Debug)]
+pub(in crate::cli) struct VersionAct {
+    /// The plugin, `namespace/name`.
+    plugin: PluginId,
+    /// The version.
+    #[arg(id = "plugin_version", value_name = "VERSION")]
+    version: Version,
+    /// Override what stands against it; then a second person has to agree.
+    #[arg(long)]
+    force: bool,
+    #[command(flatten)]
+    who: Who,
+}
+
+/// A version that is taken away.
+#[derive(Args, Debug)]
+pub(in crate::cli) struct Removal {
+    #[command(flatten)]
+    act: VersionAct,
+    /// Do it although something depends on it.
+    #[arg(long)]
+    yes: bool,
+}
+
+/// A version that its users are to leave.
+#[derive(Args, Debug)]
+pub(in crate::cli) struct Deprecate {
+    #[command(flatten)]
+    act: VersionAct,
+    /// Until when it is meant to be used, such as `2026-12-31T00:00:00Z`.
+    #[arg(long, value_name = "TIME")]
+    sunset: Option<Timestamp>,
+    /// The version to use instead.
+    #[arg(long, value_name = "VERSION")]
+    replaced_by: Option<Version>,
+}
+
+/// A version, and where it is to serve.
+#[derive(Args, Debug)]
+pub(in crate::cli) struct Bind {
+    #[command(flatten)]
+    act: VersionAct,
+    /// In this pipeline alone.
+    #[arg(long, value_name = "NAME")]
+    pipeline: Option<String>,
+}
+
+/// A version, and which keys it is to serve.
+#[derive(Args, Debug)]
+pub(in crate::cli) struct Canary {
+    #[command(flatten)]
+    bind: Bind,
+    /// Of a hundred business keys, so many; always the same ones.
+    #[arg(long, value_name = "1-99", default_value_t = 10)]
+    percent: u8,
+    /// It is taken back beyond so many traps.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    traps_max: u32,
+    /// It is taken back beyond so many calls that ran out of time.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    deadlines_max: u32,
+    /// It is taken back if more of a hundred of its answers differ from the active version's.
+    #[arg(long, value_name = "PERCENT")]
+    divergence_max: Option<u8>,
+}
+
+/// A line, and who changes it.
+#[derive(Args, Debug)]
+pub(in crate::cli) struct LineAct {
+    /// The plugin, `namespace/name`.
+    plugin: PluginId,
+    /// In this pipeline alone.
+    #[arg(long, value_name = "NAME")]
+    pipeline: Option<String>,
+    #[command(flatten)]
+    who: Who,
+}
+
+/// A change, and who decides.
+#[derive(Args, Debug)]
+pub(in crate::cli) struct Decide {
+    /// The change, as `plugin changes` lists it.
+    id: String,
+    #[command(flatten)]
+    who: Who,
+}
+
+impl Registry {
+    pub(in crate::cli) async fn run(self, out: &Out) -> Result<ExitCode, Failed> {
+        match self {
+            Self::Publish(publish) => publish.run(out).await,
+            Self::Release(act) => act.send(out, "publish", json!({})).await,
+            Self::Show(show) => show.run(out).await,
+            Self::Explain(look) => look.explain(out).await,
+            Self::Impact(look) => look.impact(out).await,
+            Self::Deprecate(deprecate) => {
+                let Deprecate { act, sunset, replaced_by } = deprecate;
+                act.send(out, "deprecate", json!({ "sunset": sunset, "replaced_by": replaced_by })).await
+            }
+            Self::Yank(removal) => removal.run(out, "yank").await,
+            Self::Retire(act) => act.send(out, "retire", json!({})).await,
+            Self::Revoke(removal) => removal.run(out, "revoke").await,
+            Self::Restore(act) => act.send(out, "restore", json!({})).await,
+            Self::Stage(bind) => bind.send(out, "stage", json!({})).await,
+            Self::Shadow(bind) => bind.send(out, "shadow", json!({})).await,
+            Self::Canary(canary) => {
+                let Canary { bind, percent, traps_max, deadlines_max, divergence_max } = canary;
+                let more = json!({
+                    "percent": percent, "traps_max": traps_max, "deadlines_max": deadlines_max,
+                    "divergence_percent_max": divergence_max,
+                });
+                bind.send(out, "canary", more).await
+            }
+            Self::Promote(bind) => bind.send(out, "promote", json!({})).await,
+            Self::Withdraw(line) => line.send(out, "withdraw").await,
+            Self::Rollback(line) => line.send(out, "rollback").await,
+            Self::Changes(address) => changes(&address, out).await,
+            Self::Approve(decide) => decide.send(out, true).await,
+            Self::Decline(decide) => decide.send(out, false).await,
+        }
+    }
+}
+
+fn text(value: &Value, path: &str) -> String {
+    match value.pointer(path) {
+        Some(Value::String(text)) => text.clone(),
+        Some(Value::Null) | None => String::new(),
+        Some(other) => other.to_string(),
+    }
+}
+
+fn list<'a>(value: &'a Value, path: &str) -> impl Iterator<Item = &'a Value> {
+    value.pointer(path).and_then(Value::as_array).into_iter().flatten()
+}
+
+fn texts(value: &Value, path: &str) -> String {
+    list(value, path).filter_map(Value::as_str).collect::<Vec<_>>().join(", ")
+}
+
+/// Sends a change, and says what came of it.
+async fn send(out: &Out, who: &Who, path: &str, verb: &str, more: Value) -> Result<ExitCode, Failed> {
+    let mut request = Map::new();
+    request.insert("actor".to_owned(), who.actor.clone().into());
+    request.insert("reason".to_owned(), who.reason.clone().into());
+    request.insert("do".to_owned(), verb.into());
+    if let Value::Object(more) = more {
+        request.extend(more.into_iter().filter(|(_, value)| !value.is_null()));
+    }
+    let client = Client::new(&who.address.hub)?;
+    let answer: Value = client.post(path, "application/json", serde_json::to_vec(&request)?).await?;
+    said(out, &answer);
+    Ok(ExitCode::SUCCESS)
+}
+
+fn said(out: &Out, answer: &Value) {
+    if out.is_json() {
+        return out.value(answer);
+    }
+    match text(answer, "/outcome").as_str() {
+        "done" => {
+            out.say(format!("{} {}", out.green("done"), text(answer, "/summary")));
+            list(answer, "/notes").for_each(|note| out.say(format!("  {}", note.as_str().unwrap_or_default())));
+            let took = |part: &str| text(answer, &format!("/took/{part}_us"));
+            let times = format!("checks {} µs, record {} µs, swap {} µs", took("checks"), took("record"), took("swap"));
+            out.say(format!("  {}", out.dim(&times)));
+        }
+        "proposed" => {
+            out.say(format!("{} a second person has to agree, because", out.yellow("proposed")));
+            list(answer, "/because").for_each(|why| out.say(format!("  - {}", why.as_str().unwrap_or_default())));
+            out.say(format!("  next, somebody else: crossdock plugin approve {} --reason …", text(answer, "/id")));
+        }
+        other => out.say(other),
+    }
+}
+
+impl Publish {
+    async fn run(self, out: &Out) -> Result<ExitCode, Failed> {
+        let bar = super::spinner(out, &self.folder.display().to_string());
+        let upload = write_upload(&self.folder)?;
+        let client = Client::new(&self.who.address.hub)?;
+        let (actor, reason) = (encoded(&self.who.actor), encoded(&self.who.reason));
+        let path = format!("/v1/plugins?actor={actor}&reason={reason}&draft={}", self.draft);
+        let answer: Result<Value, _> = client.post(&path, "application/octet-stream", upload).await;
+        bar.finish_and_clear();
+        let answer = answer?;
+        if out.is_json() {
+            out.value(&answer);
+            return Ok(ExitCode::SUCCESS);
+        }
+        let named = format!("{}@{}", text(&answer, "/plugin"), text(&answer, "/version"));
+        out.say(format!("{} {} {}", out.green(&text(&answer, "/state")), out.bold(&named), text(&answer, "/digest")));
+        list(&answer, "/notes").for_each(|note| out.say(format!("  {}", note.as_str().unwrap_or_default())));
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+impl VersionAct {
+    async fn send(self, out: &Out, verb: &str, mut more: Value) -> Result<ExitCode, Failed> {
+        let path = format!("/v1/plugins/{}/control", self.plugin);
+        if let Some(more) = more.as_object_mut() {
+            more.insert("version".to_owned(), self.version.to_string().into());
+            more.insert("force".to_owned(), self.force.into());
+        }
+        send(out, &self.who, &path, verb, more).await
+    }
+}
+
+impl Removal {
+    /// Says what depends on the version, and goes on only if nothing does or it is wanted all the same.
+    async fn run(self, out: &Out, verb: &str) -> Result<ExitCode, Failed> {
+        let Self { act, yes } = self;
+        let client = Client::new(&act.who.address.hub)?;
+        let version = [("version", act.version.to_string())];
+        let impact: Value = client.get_with(&format!("/v1/plugins/{}/impact", act.plugin), &version).await?;
+        let depends = list(&impact, "/pipelines")
+            .any(|pipeline| pipeline.pointer("/serves") == Some(&Value::Bool(true)))
+            || list(&impact, "/connections").chain(list(&impact, "/sources")).next().is_some()
+            || impact.pointer("/runs_holding").and_then(Value::as_u64).unwrap_or_default() > 0;
+        if !depends || yes {
+            return act.send(out, verb, json!({})).await;
+        }
+        if out.is_json() {
+            out.value(
+                &json!({ "error": format!("something depends on it; `--yes` does it all the same"), "impact": impact }),
+            );
+        } else {
+            out.say(format!("{} {}@{} is in use:", out.red("refused"), act.plugin, act.version));
+            tell_impact(out, &impact);
+            out.say(format!("next: promote another version, or `--yes` to {verb} it all the same"));
+        }
+        Ok(ExitCode::FAILURE)
+    }
+}
+
+impl Bind {
+    async fn send(self, out: &Out, verb: &str, mut more: Value) -> Result<ExitCode, Failed> {
+        let Self { act, pipeline } = self;
+        let path = format!("/v1/bindings/{}", act.plugin);
+        if let Some(more) = more.as_object_mut() {
+            more.insert("version".to_owned(), act.version.to_string().into());
+            more.insert("force".to_owned(), act.force.into());
+            more.insert("pipeline".to_owned(), pipeline.into());
+        }
+        send(out, &act.who, &path, verb, more).await
+    }
+}
+
+impl LineAct {
+    async fn send(self, out: &Out, verb: &str) -> Result<ExitCode, Failed> {
+        let path = format!("/v1/bindings/{}", self.plugin);
+        send(out, &self.who, &path, verb, json!({ "pipeline": self.pipeline })).await
+    }
+}
+
+impl Show {
+    async fn run(self, out: &Out) -> Result<ExitCode, Failed> {
+        let answer: Value = Client::new(&self.address.hub)?.get(&format!("/v1/plugins/{}", self.plugin)).await?;
+        if out.is_json() {
+            out.value(&answer);
+            return Ok(ExitCode::SUCCESS);
+        }
+        out.say(out.bold(self.plugin.as_str()));
+        let rows = list(&answer, "/versions").map(|version| {
+            let until = text(version, "/sunset");
+            let instead = text(version, "/replaced_by");
+            let note = match (until.is_empty(), instead.is_empty()) {
+                (true, true) => String::new(),
+                (true, false) => format!("use {instead}"),
+                (false, true) => format!("until {until}"),
+                (false, false) => format!("until {until}, then {instead}"),
+            };
+            let digest = text(version, "/digest").chars().take(19).collect();
+            vec![
+                text(version, "/version"),
+                text(version, "/state"),
+                text(version, "/part"),
+                digest,
+                text(version, "/calls"),
+                note,
+            ]
+        });
+        out.table(&["version", "state", "part", "digest", "calls", ""], rows.collect(), "no versions");
+        for binding in list(&answer, "/bindings") {
+            let pipeline = text(binding, "/pipeline");
+            let place = if pipeline.is_empty() { "everywhere".to_owned() } else { format!("in `{pipeline}`") };
+            let active = text(binding, "/active");
+            let active = if active.is_empty() { "nothing".to_owned() } else { active };
+            let bound =
+                if binding.pointer("/bound") == Some(&Value::Bool(true)) { "" } else { " (follows the latest)" };
+            let earlier = texts(binding, "/earlier");
+            let earlier = if earlier.is_empty() { earlier } else { format!(", before by {earlier}") };
+            out.say(format!("{place}: served by {}{bound}{earlier}", out.bold(&active)));
+            if let Some(candidate) = binding.pointer("/candidate") {
+                let of = |name: &str| text(candidate, &format!("/counts/{name}"));
+                let share = text(candidate, "/percent");
+                let share = if share.is_empty() { share } else { format!(" {share} %") };
+                out.say(format!(
+                    "  {} {}{share}: served {}, failed {}, traps {}, out of time {}; compared {}, differed {}",
+                    text(candidate, "/mode"),
+                    out.bold(&text(candidate, "/version")),
+                    of("served"),
+                    of("failed"),
+                    of("traps"),
+                    of("deadlines"),
+                    of("compared"),
+                    of("diverged"),
+                ));
+                for sample in list(candidate, "/counts/samples") {
+                    let (run, step) = (text(sample, "/run"), text(sample, "/step"));
+                    out.say(format!("    {run} {step}: {} / {}", text(sample, "/served"), text(sample, "/other")));
+                }
+            }
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+impl Look {
+    async fn get(&self, what: &str) -> Result<Value, Failed> {
+        let client = Client::new(&self.address.hub)?;
+        let version: Vec<_> = self.version.iter().map(|version| ("version", version.to_string())).collect();
+        Ok(client.get_with(&format!("/v1/plugins/{}/{what}", self.plugin), &version).await?)
+    }
+
+    async fn explain(self, out: &Out) -> Result<ExitCode, Failed> {
+        let answer = self.get("explain").await?;
+        if out.is_json() {
+            out.value(&answer);
+            return Ok(ExitCode::SUCCESS);
+        }
+        let named = format!("{}@{}", text(&answer, "/plugin"), text(&answer, "/version"));
+        out.say(format!("{} {}", out.bold(&named), text(&answer, "/digest")));
+        let rows = list(&answer, "/parts").map(|part| {
+            let granted = part.pointer("/granted") == Some(&Value::Bool(true));
+            let connection = text(part, "/connection");
+            vec![
+                if granted { out.green("gets") } else { out.red("denied") },
+                text(part, "/what"),
+                if connection.is_empty() { "-".to_owned() } else { connection },
+                text(part, "/layer"),
+                text(part, "/why"),
+            ]
+        });
+        out.table(&["", "what", "connection", "by", "why"], rows.collect(), "it touches nothing");
+        Ok(ExitCode::SUCCESS)
+    }
+
+    async fn impact(self, out: &Out) -> Result<ExitCode, Failed> {
+        let answer = self.get("impact").await?;
+        if out.is_json() {
+            out.value(&answer);
+        } else {
+            tell_impact(out, &answer);
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+fn tell_impact(out: &Out, impact: &Value) {
+    let rows = list(impact, "/pipelines").map(|pipeline| {
+        let serves = pipeline.pointer("/serves") == Some(&Value::Bool(true));
+        vec![
+            format!("{}@{}", text(pipeline, "/pipeline"), text(pipeline, "/version")),
+            text(pipeline, "/owner"),
+            texts(pipeline, "/steps"),
+            if serves { out.yellow("serves") } else { "-".to_owned() },
+            text(pipeline, "/runs_open"),
+        ]
+    });
+    out.table(&["pipeline", "owner", "steps", "now", "runs open"], rows.collect(), "no pipeline calls it");
+    for (what, path) in [("connections", "/connections"), ("webhook sources", "/sources")] {
+        let names = texts(impact, path);
+        if !names.is_empty() {
+            out.say(format!("{what}: {names}"));
+        }
+    }
+    let of = |name: &str| text(impact, &format!("/{name}"));
+    out.say(format!(
+        "{} runs that have not ended have called it, of {} looked into, of {} open",
+        of("runs_holding"),
+        of("runs_examined"),
+        of("runs_open")
+    ));
+}
+
+async fn changes(address: &HubAddress, out: &Out) -> Result<ExitCode, Failed> {
+    let answer: Value = Client::new(&address.hub)?.get("/v1/changes").await?;
+    if out.is_json() {
+        out.value(&answer);
+        return Ok(ExitCode::SUCCESS);
+    }
+    let rows = list(&answer, "/changes").map(|change| {
+        let by = text(change, "/state/by");
+        let state = text(change, "/state/state");
+        vec![
+            text(change, "/id"),
+            if by.is_empty() { out.yellow(&state) } else { format!("{state} by {by}") },
+            format!("{} {} {}", text(change, "/act/do"), text(change, "/plugin"), text(change, "/act/version")),
+            text(change, "/actor"),
+            text(change, "/reason"),
+            texts(change, "/because"),
+        ]
+    });
+    let none = "no change needs a second person";
+    out.table(&["change", "state", "what", "asked for by", "reason", "because"], rows.collect(), none);
+    Ok(ExitCode::SUCCESS)
+}
+
+impl Decide {
+    async fn send(self, out: &Out, approved: bool) -> Result<ExitCode, Failed> {
+        let Who { actor, reason, address } = self.who;
+        let request = json!({ "actor": actor, "reason": reason, "approved": approved });
+        let path = format!("/v1/changes/{}/decision", encoded(&self.id));
+        let client = Client::new(&address.hub)?;
+        let answer: Value = client.post(&path, "application/json", serde_json::to_vec(&request)?).await?;
+        said(out, &answer);
+        Ok(ExitCode::SUCCESS)
+    }
+}

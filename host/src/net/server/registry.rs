@@ -1,0 +1,400 @@
+//! `/v1/plugins…`, `/v1/bindings…` and `/v1/changes…`: versions of plugins, which of them serve, and changes that need a
+//! second person.
+
+use axum::{
+    Json,
+    extract::{Path, RawQuery, Request, State},
+    response::{IntoResponse, Response},
+};
+use http::{StatusCode, header};
+use semver::Version;
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde_json::Value;
+use tokio::sync::Semaphore;
+use utoipa::ToSchema;
+
+use super::{
+    Surface,
+    answer::{parameters, read_body, read_json},
+};
+use crate::{
+    model::{
+        id::PluginId,
+        registry::{Act, Proposal},
+    },
+    net::problem::{Code, Document, Problem},
+    ports::registry::{
+        ChangeRequest, Changed, Effective, Impact, LineView, PluginDetail, Published, Registry, RegistryError, Who,
+    },
+};
+
+/// Largest upload, bytes.
+const UPLOAD_BYTES_LIMIT: u64 = 96 << 20;
+/// Uploads at the same time: each is held in memory until it is checked.
+const UPLOADS_AT_ONCE: usize = 2;
+/// After how long to try again when there are that many, seconds.
+const UPLOAD_RETRY_AFTER_S: u32 = 5;
+
+static UPLOADS: Semaphore = Semaphore::const_new(UPLOADS_AT_ONCE);
+
+/// A change to a version, or to which version serves.
+#[derive(ToSchema)]
+#[schema(as = RegistryChange)]
+#[expect(dead_code, reason = "described, never made")]
+pub(super) struct ChangeDoc {
+    /// Who.
+    actor: String,
+    /// Why.
+    reason: String,
+    /// For a version: `publish` (a draft), `deprecate`, `yank`, `retire`, `revoke`, `restore`. For a binding: `stage`,
+    /// `shadow`, `canary`, `promote`, `withdraw`, `rollback`.
+    r#do: String,
+    /// Which version; not for `withdraw` and `rollback`.
+    version: Option<String>,
+    /// For a binding: this pipeline alone.
+    pipeline: Option<String>,
+    /// For `deprecate`: until when it is meant to be used, RFC 3339.
+    sunset: Option<String>,
+    /// For `deprecate`: the version to use instead.
+    replaced_by: Option<String>,
+    /// For `canary`: of a hundred keys, so many; 1 to 99.
+    percent: Option<u8>,
+    /// For `canary`: it is taken back beyond so many traps; 0 unless told.
+    traps_max: Option<u32>,
+    /// For `canary`: it is taken back beyond so many calls out of time; 0 unless told.
+    deadlines_max: Option<u32>,
+    /// For `canary`: it is taken back if more of a hundred answers differ from the active version's.
+    divergence_percent_max: Option<u8>,
+    /// Overrides what stands against it; then a second person has to agree.
+    force: Option<bool>,
+}
+
+#[derive(Deserialize)]
+struct ChangeBody {
+    actor: String,
+    #[serde(default)]
+    reason: String,
+    #[serde(default)]
+    pipeline: Option<String>,
+    #[serde(default)]
+    force: bool,
+    #[serde(flatten)]
+    act: Act,
+}
+
+/// Publishes a packed version. It serves nobody before it is promoted.
+#[utoipa::path(
+    post,
+    path = "/v1/plugins",
+    tag = "registry",
+    params(
+        ("actor" = String, Query, description = "Who publishes it"),
+        ("reason" = String, Query, description = "Why"),
+        ("draft" = Option<bool>, Query, description = "Whether it may still be replaced"),
+    ),
+    request_body(content = Vec<u8>, content_type = "application/octet-stream", description = "The package's files as a tar file, at most 96 MiB"),
+    responses(
+        (status = 200, description = "Exactly this was published before", body = Object),
+        (status = 201, description = "Published: plugin, version, digest, state, what to do next", body = Object),
+        (status = 400, description = "`query.invalid`, `request.invalid`", body = Document, content_type = "application/problem+json"),
+        (status = 409, description = "`plugin.version-taken`", body = Document, content_type = "application/problem+json"),
+        (status = 413, description = "`body.too-large`", body = Document, content_type = "application/problem+json"),
+        (status = 415, description = "`event.content-type`", body = Document, content_type = "application/problem+json"),
+        (status = 422, description = "`plugin.refused`", body = Document, content_type = "application/problem+json"),
+        (status = 429, description = "`hub.busy`: other uploads are under way", body = Document, content_type = "application/problem+json"),
+        (status = 503, description = "`hub.unavailable`", body = Document, content_type = "application/problem+json"),
+    )
+)]
+pub(super) async fn publish(
+    State(surface): State<Surface>,
+    RawQuery(query): RawQuery,
+    request: Request,
+) -> Result<Response, Problem> {
+    let [actor, reason, draft] = parameters(query.as_deref(), ["actor", "reason", "draft"])?;
+    let draft = match draft.as_deref() {
+        None | Some("false") => false,
+        Some("true") => true,
+        Some(other) => return Err(Problem::new(Code::QueryInvalid, format!("`draft={other}` must be true or false"))),
+    };
+    let (head, body) = request.into_parts();
+    let content_type = head.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    if content_type != "application/octet-stream" {
+        let detail = format!("the body is `{content_type}`; it must be `application/octet-stream`, a packed plugin");
+        return Err(Problem::new(Code::ContentTypeUnsupported, detail));
+    }
+    let Ok(_room) = UPLOADS.try_acquire() else {
+        let detail = format!("{UPLOADS_AT_ONCE} uploads are under way already");
+        return Err(Problem::new(Code::HubBusy, detail).with("retry_after_s", UPLOAD_RETRY_AFTER_S));
+    };
+    let upload = read_body(body, &head.headers, UPLOAD_BYTES_LIMIT, super::WAIT_MAX).await?;
+    let who = Who { actor: actor.unwrap_or_default(), reason: reason.unwrap_or_default() };
+    let published: Published = registry(&surface)?.publish(upload, draft, who).await?;
+    let status = if published.unchanged { StatusCode::OK } else { StatusCode::CREATED };
+    Ok((status, Json(published)).into_response())
+}
+
+/// Shows a plugin's versions and where they serve.
+#[utoipa::path(
+    get,
+    path = "/v1/plugins/{namespace}/{name}",
+    tag = "registry",
+    params(("namespace" = String, Path), ("name" = String, Path)),
+    responses(
+        (status = 200, description = "`versions`, the latest first, and `bindings`", body = Object),
+        (status = 404, description = "`plugin.unknown`", body = Document, content_type = "application/problem+json"),
+    )
+)]
+pub(super) async fn show(
+    State(surface): State<Surface>,
+    Path(path): Path<(String, String)>,
+) -> Result<Json<PluginDetail>, Problem> {
+    Ok(Json(registry(&surface)?.plugin(&id_of(&path)?)?))
+}
+
+/// Tells what a version may touch and use: manifest, then grants, then the hub's ceiling; and which of them denies what.
+#[utoipa::path(
+    get,
+    path = "/v1/plugins/{namespace}/{name}/explain",
+    tag = "registry",
+    params(
+        ("namespace" = String, Path),
+        ("name" = String, Path),
+        ("version" = Option<String>, Query, description = "Absent: the one that serves"),
+    ),
+    responses(
+        (status = 200, description = "`parts`: connection, what, granted, layer, why", body = Object),
+        (status = 400, description = "`query.invalid`", body = Document, content_type = "application/problem+json"),
+        (status = 404, description = "`plugin.unknown`", body = Document, content_type = "application/problem+json"),
+    )
+)]
+pub(super) async fn explain(
+    State(surface): State<Surface>,
+    Path(path): Path<(String, String)>,
+    RawQuery(query): RawQuery,
+) -> Result<Json<Effective>, Problem> {
+    let version = version_of(query.as_deref())?;
+    Ok(Json(registry(&surface)?.effective(&id_of(&path)?, version.as_ref())?))
+}
+
+/// Tells what depends on a plugin or a version: pipelines and their owners, connections, sources, runs under way.
+#[utoipa::path(
+    get,
+    path = "/v1/plugins/{namespace}/{name}/impact",
+    tag = "registry",
+    params(
+        ("namespace" = String, Path),
+        ("name" = String, Path),
+        ("version" = Option<String>, Query, description = "Absent: any version"),
+    ),
+    responses(
+        (status = 200, description = "What depends on it", body = Object),
+        (status = 400, description = "`query.invalid`", body = Document, content_type = "application/problem+json"),
+        (status = 404, description = "`plugin.unknown`", body = Document, content_type = "application/problem+json"),
+        (status = 503, description = "`hub.unavailable`", body = Document, content_type = "application/problem+json"),
+    )
+)]
+pub(super) async fn impact(
+    State(surface): State<Surface>,
+    Path(path): Path<(String, String)>,
+    RawQuery(query): RawQuery,
+) -> Result<Json<Impact>, Problem> {
+    let version = version_of(query.as_deref())?;
+    Ok(Json(registry(&surface)?.impact(&id_of(&path)?, version.as_ref()).await?))
+}
+
+/// Changes where a version stands; durable when it answers.
+#[utoipa::path(
+    post,
+    path = "/v1/plugins/{namespace}/{name}/control",
+    tag = "registry",
+    params(("namespace" = String, Path), ("name" = String, Path)),
+    request_body(content = ChangeDoc, content_type = "application/json"),
+    responses(
+        (status = 200, description = "Done: what was done, what to know, how long it took", body = Object),
+        (status = 202, description = "Proposed: a second person has to agree at `/v1/changes/{id}/decision`", body = Object),
+        (status = 400, description = "`request.invalid`", body = Document, content_type = "application/problem+json"),
+        (status = 404, description = "`plugin.unknown`", body = Document, content_type = "application/problem+json"),
+        (status = 409, description = "`registry.conflict`", body = Document, content_type = "application/problem+json"),
+        (status = 413, description = "`body.too-large`", body = Document, content_type = "application/problem+json"),
+        (status = 415, description = "`event.content-type`", body = Document, content_type = "application/problem+json"),
+        (status = 503, description = "`hub.unavailable`", body = Document, content_type = "application/problem+json"),
+    )
+)]
+pub(super) async fn control(
+    State(surface): State<Surface>,
+    Path(path): Path<(String, String)>,
+    request: Request,
+) -> Result<Response, Problem> {
+    change(&surface, &path, request, true).await
+}
+
+/// Which versions serve.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Bindings {
+    /// By line: `plugin`, `pipeline`, `bound`, `active`, `earlier`, `candidate` with its `counts`.
+    #[schema(value_type = Vec<Object>)]
+    bindings: Vec<LineView>,
+}
+
+/// Lists which versions serve, and what is on trial.
+#[utoipa::path(
+    get,
+    path = "/v1/bindings",
+    tag = "registry",
+    responses((status = 200, description = "The bindings, by plugin", body = Bindings))
+)]
+pub(super) async fn bindings(State(surface): State<Surface>) -> Result<Json<Bindings>, Problem> {
+    Ok(Json(Bindings { bindings: registry(&surface)?.bindings() }))
+}
+
+/// Changes which version serves; durable and in effect when it answers.
+#[utoipa::path(
+    post,
+    path = "/v1/bindings/{namespace}/{name}",
+    tag = "registry",
+    params(("namespace" = String, Path), ("name" = String, Path)),
+    request_body(content = ChangeDoc, content_type = "application/json"),
+    responses(
+        (status = 200, description = "Done: what was done, what was checked, how long it took", body = Object),
+        (status = 202, description = "Proposed: a second person has to agree at `/v1/changes/{id}/decision`", body = Object),
+        (status = 400, description = "`request.invalid`", body = Document, content_type = "application/problem+json"),
+        (status = 404, description = "`plugin.unknown`", body = Document, content_type = "application/problem+json"),
+        (status = 409, description = "`registry.conflict`", body = Document, content_type = "application/problem+json"),
+        (status = 413, description = "`body.too-large`", body = Document, content_type = "application/problem+json"),
+        (status = 415, description = "`event.content-type`", body = Document, content_type = "application/problem+json"),
+        (status = 422, description = "`plugin.refused`", body = Document, content_type = "application/problem+json"),
+        (status = 503, description = "`hub.unavailable`", body = Document, content_type = "application/problem+json"),
+    )
+)]
+pub(super) async fn bind(
+    State(surface): State<Surface>,
+    Path(path): Path<(String, String)>,
+    request: Request,
+) -> Result<Response, Problem> {
+    change(&surface, &path, request, false).await
+}
+
+/// Changes that need, or needed, a second person.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Changes {
+    /// The latest first: `id`, `time`, `actor`, `reason`, `plugin`, `pipeline`, `act`, `force`, `because`, `state`.
+    #[schema(value_type = Vec<Object>)]
+    changes: Vec<Proposal>,
+}
+
+/// Lists changes that were proposed, the latest first.
+#[utoipa::path(
+    get,
+    path = "/v1/changes",
+    tag = "registry",
+    responses(
+        (status = 200, description = "The changes", body = Changes),
+        (status = 503, description = "`hub.unavailable`", body = Document, content_type = "application/problem+json"),
+    )
+)]
+pub(super) async fn changes(State(surface): State<Surface>) -> Result<Json<Changes>, Problem> {
+    Ok(Json(Changes { changes: registry(&surface)?.proposals().await? }))
+}
+
+/// Whether somebody agrees to a change.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ChangeDecision {
+    /// Who.
+    actor: String,
+    /// Why.
+    #[serde(default)]
+    reason: String,
+    /// Whether it is made.
+    approved: bool,
+}
+
+/// Agrees to a proposed change, which is made then, or declines it. Whoever asked for it cannot agree.
+#[utoipa::path(
+    post,
+    path = "/v1/changes/{id}/decision",
+    tag = "registry",
+    params(("id" = String, Path, description = "As GET /v1/changes lists it")),
+    request_body(content = ChangeDecision, content_type = "application/json"),
+    responses(
+        (status = 200, description = "Made, or declined", body = Object),
+        (status = 400, description = "`request.invalid`", body = Document, content_type = "application/problem+json"),
+        (status = 403, description = "`change.same-person`", body = Document, content_type = "application/problem+json"),
+        (status = 404, description = "`change.unknown`", body = Document, content_type = "application/problem+json"),
+        (status = 409, description = "`registry.conflict`", body = Document, content_type = "application/problem+json"),
+        (status = 413, description = "`body.too-large`", body = Document, content_type = "application/problem+json"),
+        (status = 415, description = "`event.content-type`", body = Document, content_type = "application/problem+json"),
+        (status = 422, description = "`plugin.refused`", body = Document, content_type = "application/problem+json"),
+        (status = 503, description = "`hub.unavailable`", body = Document, content_type = "application/problem+json"),
+    )
+)]
+pub(super) async fn decide(
+    State(surface): State<Surface>,
+    Path(id): Path<String>,
+    request: Request,
+) -> Result<Json<Value>, Problem> {
+    let ChangeDecision { actor, reason, approved } = read_json(&surface, request).await?;
+    let made = registry(&surface)?.decide(&id, approved, Who { actor, reason }).await?;
+    Ok(Json(match made {
+        Some(changed) => serde_json::to_value(changed).unwrap_or_default(),
+        None => serde_json::json!({ "outcome": "rejected" }),
+    }))
+}
+
+async fn change(
+    surface: &Surface,
+    path: &(String, String),
+    request: Request,
+    about_version: bool,
+) -> Result<Response, Problem> {
+    let registry = registry(surface)?;
+    let plugin = id_of(path)?;
+    let ChangeBody { actor, reason, pipeline, force, act } = read::<ChangeBody>(surface, request).await?;
+    if act.is_about_version() != about_version {
+        let place =
+            if about_version { format!("/v1/bindings/{plugin}") } else { format!("/v1/plugins/{plugin}/control") };
+        return Err(Problem::new(Code::RequestInvalid, format!("`{}` is asked for at `{place}`", act.verb())));
+    }
+    let request = ChangeRequest { who: Who { actor, reason }, plugin, pipeline, act, force };
+    let changed = registry.change(request).await?;
+    let status = if matches!(changed, Changed::Done(_)) { StatusCode::OK } else { StatusCode::ACCEPTED };
+    Ok((status, Json(changed)).into_response())
+}
+
+async fn read<T: DeserializeOwned>(surface: &Surface, request: Request) -> Result<T, Problem> {
+    read_json(surface, request).await
+}
+
+fn registry(surface: &Surface) -> Result<&dyn Registry, Problem> {
+    surface.hub.registry().ok_or_else(|| Problem::new(Code::RouteUnknown, "this hub has no registry"))
+}
+
+fn id_of((namespace, name): &(String, String)) -> Result<PluginId, Problem> {
+    let text = format!("{namespace}/{name}");
+    text.parse().map_err(|_| Problem::new(Code::PluginUnknown, format!("`{text}` is not a plugin's id")))
+}
+
+fn version_of(query: Option<&str>) -> Result<Option<Version>, Problem> {
+    let [version] = parameters(query, ["version"])?;
+    let parse = |text: &str| {
+        let wrong = |_| Problem::new(Code::QueryInvalid, format!("`version={text}` is no version such as `1.2.0`"));
+        text.parse::<Version>().map_err(wrong)
+    };
+    version.as_deref().map(parse).transpose()
+}
+
+impl From<RegistryError> for Problem {
+    fn from(error: RegistryError) -> Self {
+        let text = error.to_string();
+        match error {
+            RegistryError::Unknown { .. } => Self::new(Code::PluginUnknown, text),
+            RegistryError::UnknownChange { .. } => Self::new(Code::ChangeUnknown, text),
+            RegistryError::Invalid { .. } => Self::new(Code::RequestInvalid, text),
+            RegistryError::Conflict { .. } => Self::new(Code::RegistryConflict, text),
+            RegistryError::Refused { findings, .. } => Self::new(Code::PluginRefused, text).with("findings", findings),
+            RegistryError::Taken { .. } => Self::new(Code::PluginVersionTaken, text),
+            RegistryError::SamePerson { .. } => Self::new(Code::ChangeSamePerson, text),
+            RegistryError::Unavailable { .. } => Self::new(Code::HubUnavailable, text),
+        }
+    }
+}

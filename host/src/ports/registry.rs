@@ -1,0 +1,373 @@
+//! What the surfaces may ask of a hub's registry: versions, bindings, trials, changes that need a second person, and what
+//! depends on what. Everything that it answers is durable, counts of trials apart, which begin anew with each start.
+
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use semver::Version;
+use serde::Serialize;
+
+use crate::model::{
+    id::{Digest, PluginId, RunId},
+    manifest::Kind,
+    registry::{Act, Candidate, Part, Proposal, VersionRecord},
+};
+
+/// Longest actor, bytes.
+pub const ACTOR_BYTES_LIMIT: usize = 128;
+/// Longest reason, bytes.
+pub const REASON_BYTES_LIMIT: usize = 2_000;
+
+/// Who changes something, and why. Both are required.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Who {
+    /// Who.
+    pub actor: String,
+    /// Why.
+    pub reason: String,
+}
+
+/// A change that is asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ChangeRequest {
+    /// Who asks, and why.
+    pub who: Who,
+    /// The line.
+    pub plugin: PluginId,
+    /// For which pipeline alone; absent: for all that have no binding of their own.
+    pub pipeline: Option<String>,
+    /// What.
+    pub act: Act,
+    /// Overrides what stands against it, as far as that can be overridden; needs a second person.
+    pub force: bool,
+}
+
+/// What came of a change that was asked for.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(tag = "outcome", rename_all = "kebab-case")]
+pub enum Changed {
+    /// It is made.
+    Done(Done),
+    /// A second person has to agree first.
+    Proposed(Box<Proposal>),
+}
+
+/// A change that is made.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Done {
+    /// The line.
+    pub plugin: PluginId,
+    /// The version that it is about.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub version: Option<Version>,
+    /// What was done, in words.
+    pub summary: String,
+    /// What was looked at, and what to know.
+    pub notes: Vec<String>,
+    /// How long it took.
+    pub took: Took,
+}
+
+/// How long the parts of a change took, microseconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Took {
+    /// Verifying, compiling, trying out, golden tests, grants.
+    pub checks_us: u64,
+    /// Recording it durably.
+    pub record_us: u64,
+    /// Putting the new picture in the old one's place.
+    pub swap_us: u64,
+}
+
+/// A version that was published.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Published {
+    /// The line.
+    pub plugin: PluginId,
+    /// The version.
+    pub version: Version,
+    /// Digest of its component.
+    pub digest: Digest,
+    /// Where it stands.
+    #[serde(flatten)]
+    pub record: VersionRecord,
+    /// Whether exactly this was there before.
+    pub unchanged: bool,
+    /// What serves now, and what to do next.
+    pub notes: Vec<String>,
+}
+
+/// A version of a plugin.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct VersionView {
+    /// The version.
+    pub version: Version,
+    /// Digest of its component.
+    pub digest: Digest,
+    /// What it does.
+    pub kind: Kind,
+    /// Where it stands.
+    #[serde(flatten)]
+    pub record: VersionRecord,
+    /// Its part: `active`, `staged`, `shadow`, `canary`, `draining` (calls of it are under way though it serves no more),
+    /// `superseded` or `unbound`.
+    pub part: &'static str,
+    /// Calls of it that are under way.
+    pub calls: usize,
+    /// Whether it has golden tests, which are looked at before it is promoted.
+    pub golden: bool,
+}
+
+/// A plugin's line with its versions.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct PluginDetail {
+    /// The line.
+    pub plugin: PluginId,
+    /// Its versions, the latest first.
+    pub versions: Vec<VersionView>,
+    /// Where they serve.
+    pub bindings: Vec<LineView>,
+}
+
+/// Which versions of a line serve.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct LineView {
+    /// The line.
+    pub plugin: PluginId,
+    /// The pipeline that it is about; absent: all that have no binding of their own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pipeline: Option<String>,
+    /// Whether somebody bound it; otherwise it follows the latest version.
+    pub bound: bool,
+    /// The version that serves.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub active: Option<Version>,
+    /// Those that served before, the latest last.
+    pub earlier: Vec<Version>,
+    /// The version on trial.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub candidate: Option<CandidateView>,
+}
+
+/// A version on trial, and what it came to.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct CandidateView {
+    /// Which, and how.
+    #[serde(flatten)]
+    pub candidate: Candidate,
+    /// What it came to since it began, or since the hub started.
+    pub counts: CountsView,
+}
+
+/// A difference between two versions' answers to the same input.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Sample {
+    /// The run.
+    pub run: String,
+    /// The step.
+    pub step: String,
+    /// What counted.
+    pub served: String,
+    /// What the other version would have answered.
+    pub other: String,
+}
+
+/// What a trial came to, for people and programs.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct CountsView {
+    /// Durable answers that the candidate gave and that counted.
+    pub served: u64,
+    /// Calls that it answered with a failure of its own.
+    pub failed: u64,
+    /// Calls that ended by a defect or a limit other than time.
+    pub traps: u64,
+    /// Calls that ran out of time.
+    pub deadlines: u64,
+    /// Answers that were held against the other version's.
+    pub compared: u64,
+    /// Those that differed.
+    pub diverged: u64,
+    /// Comparisons that were not made because too many were under way.
+    pub left_out: u64,
+    /// Why the hub takes it back, if it does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub over: Option<String>,
+    /// The latest differences.
+    pub samples: Vec<Sample>,
+}
+
+/// What depends on a plugin, or on one version of it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Impact {
+    /// The version, if it is about one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub version: Option<Version>,
+    /// Pipelines that call it.
+    pub pipelines: Vec<ImpactedPipeline>,
+    /// Connections that it serves.
+    pub connections: Vec<String>,
+    /// Webhook sources that it reads.
+    pub sources: Vec<String>,
+    /// Runs of those pipelines that have not ended.
+    pub runs_open: usize,
+    /// Of them, how many have called the version, as far as was looked.
+    pub runs_holding: usize,
+    /// Some of those that have.
+    pub runs: Vec<RunId>,
+    /// How many runs were looked into; if less than `runs_open`, more may hold it.
+    pub runs_examined: usize,
+}
+
+impl Impact {
+    /// Whether anything depends on it.
+    #[must_use]
+    pub fn is_none(&self) -> bool {
+        !self.pipelines.iter().any(|pipeline| pipeline.serves)
+            && self.connections.is_empty()
+            && self.sources.is_empty()
+            && self.runs_holding == 0
+    }
+}
+
+/// A pipeline that calls a plugin.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ImpactedPipeline {
+    /// Its name.
+    pub pipeline: String,
+    /// Its version.
+    pub version: String,
+    /// Who answers for it.
+    pub owner: String,
+    /// The steps that call the plugin.
+    pub steps: Vec<String>,
+    /// Whether this version serves there now, alone or as a canary.
+    pub serves: bool,
+    /// Its runs that have not ended.
+    pub runs_open: usize,
+}
+
+/// What a version may touch and use, and which layer denies the rest: manifest, grant, hub ceiling.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Effective {
+    /// The line.
+    pub plugin: PluginId,
+    /// The version.
+    pub version: Version,
+    /// Digest of its component.
+    pub digest: Digest,
+    /// Each thing that it asks for, and each that its code could ask for.
+    pub parts: Vec<Part>,
+}
+
+/// Why the registry does not do something. Nothing was changed.
+#[derive(Debug, thiserror::Error)]
+pub enum RegistryError {
+    /// No such plugin or version.
+    #[error("{what} is not installed; installed: {known}")]
+    Unknown {
+        /// What was asked for.
+        what: String,
+        /// What there is, joined by commas.
+        known: String,
+    },
+    /// No such proposed change.
+    #[error("there is no change `{id}`")]
+    UnknownChange {
+        /// As asked.
+        id: String,
+    },
+    /// The request says too little, or something that makes no sense.
+    #[error("{problem}")]
+    Invalid {
+        /// What, and what to say instead.
+        problem: String,
+    },
+    /// It cannot be done as things stand.
+    #[error("{problem}")]
+    Conflict {
+        /// Why, and what can be done instead.
+        problem: String,
+    },
+    /// The version does not hold what is asked of it.
+    #[error("{problem}")]
+    Refused {
+        /// What, and what to change.
+        problem: String,
+        /// Further findings.
+        findings: Vec<String>,
+    },
+    /// The version exists with other content.
+    #[error("{problem}")]
+    Taken {
+        /// What there is.
+        problem: String,
+    },
+    /// The same person cannot agree to an own change.
+    #[error("`{actor}` asked for this change; somebody else has to agree")]
+    SamePerson {
+        /// Who.
+        actor: String,
+    },
+    /// The store takes nothing now.
+    #[error("the registry cannot be changed now: {reason}")]
+    Unavailable {
+        /// Why.
+        reason: String,
+    },
+}
+
+/// A hub's registry.
+pub trait Registry: Send + Sync {
+    /// Takes a packed version. It serves nobody before it is promoted.
+    ///
+    /// # Errors
+    /// As [`RegistryError`] says.
+    fn publish(&self, upload: Bytes, draft: bool, who: Who) -> BoxFuture<'_, Result<Published, RegistryError>>;
+
+    /// A line with its versions.
+    ///
+    /// # Errors
+    /// If there is none.
+    fn plugin(&self, id: &PluginId) -> Result<PluginDetail, RegistryError>;
+
+    /// Which versions serve, by line.
+    fn bindings(&self) -> Vec<LineView>;
+
+    /// Changes a version or a binding, or proposes to; durable when it answers.
+    ///
+    /// # Errors
+    /// As [`RegistryError`] says.
+    fn change(&self, request: ChangeRequest) -> BoxFuture<'_, Result<Changed, RegistryError>>;
+
+    /// Changes that were proposed, the latest first.
+    ///
+    /// # Errors
+    /// If they cannot be read.
+    fn proposals(&self) -> BoxFuture<'_, Result<Vec<Proposal>, RegistryError>>;
+
+    /// Agrees to a proposed change, which is made then, or declines it.
+    ///
+    /// # Errors
+    /// As [`RegistryError`] says.
+    fn decide<'a>(
+        &'a self,
+        id: &'a str,
+        approved: bool,
+        who: Who,
+    ) -> BoxFuture<'a, Result<Option<Changed>, RegistryError>>;
+
+    /// What depends on a line or one version of it.
+    ///
+    /// # Errors
+    /// If there is none.
+    fn impact<'a>(
+        &'a self,
+        id: &'a PluginId,
+        version: Option<&'a Version>,
+    ) -> BoxFuture<'a, Result<Impact, RegistryError>>;
+
+    /// What a version may touch and use; absent: the one that serves.
+    ///
+    /// # Errors
+    /// If there is none.
+    fn effective(&self, id: &PluginId, version: Option<&Version>) -> Result<Effective, RegistryError>;
+}
