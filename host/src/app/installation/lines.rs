@@ -193,6 +193,7 @@ impl Installation {
     fn unserved(&self, id: &PluginId, range: Option<&VersionReq>) -> Unserved {
         let wanted = range.map_or_else(String::new, |range| format!(" matches `{range}`"));
         let problem = match self.plugins.get(id) {
+            None if range.is_none() => format!("plugin `{id}` is not installed"),
             None => format!("no installed version of plugin `{id}`{wanted}: install one"),
             Some(_) => format!("no version of plugin `{id}` that serves{wanted}: promote one"),
         };

@@ -200,8 +200,16 @@ impl Registry {
         let ChangeRequest { plugin: id, pipeline, act, force, .. } = request;
         let line = line_of(now, id, pipeline.as_deref());
         let trial = |version: &Version, trial: Trial| binding::attempt(&line, version, trial);
-        let suits =
-            |version: &Version| now.version(id, version).is_some() && lifecycle::may_serve(now.state(id, version));
+        let fits = |plugin: &Arc<Plugin>| {
+            let mut served = now.connections.iter().filter(|(_, open)| open.connection.plugin == *id);
+            served.all(|(name, open)| {
+                let opened = self.installer.open_as(Arc::clone(plugin), name, open.connection.clone(), open.revision);
+                opened.is_ok()
+            })
+        };
+        let suits = |version: &Version| {
+            lifecycle::may_serve(now.state(id, version)) && now.version(id, version).is_some_and(fits)
+        };
         let next = match act {
             Act::Stage { version } => trial(version, Trial::Staged)?,
             Act::Shadow { version } => trial(version, Trial::Shadow)?,
