@@ -16,5 +16,6 @@ pub mod log;
 pub mod manifest;
 pub mod pace;
 pub mod pipeline;
+pub mod principal;
 pub mod run;
 pub mod timestamp;

@@ -4,17 +4,21 @@
 //! | module | decides |
 //! | --- | --- |
 //! | [`address`] | which network addresses a connection may reach |
+//! | [`authorization`] | who may do what |
 //! | [`chain`] | whether a batch of the journal continues the one before it, and holds what it says |
 //! | [`egress`] | which HTTP requests a connector may send |
 //! | [`flow_control`] | which calls go now and which wait, which events are refused at peak |
 //! | [`replay`] | whether a whole journal, batch after batch, is what a checkpoint was signed for |
 //! | [`seal`] | whether the hub signed a checkpoint or an export |
 //! | [`signature`] | whether a webhook delivery comes from who holds the secret |
+//! | [`token`] | whether a token is one of this hub |
 
 pub mod address;
+pub mod authorization;
 pub mod chain;
 pub mod egress;
 pub mod flow_control;
 pub mod replay;
 pub mod seal;
 pub mod signature;
+pub mod token;

@@ -160,6 +160,21 @@ impl Audit {
         key: &str,
         value: Bytes,
     ) -> Result<Revision, AuditError> {
+        self.put_as(records, cause, action(key), key, value).await
+    }
+
+    /// The same under another name than setting a record of its kind has, such as `token.revoke`.
+    ///
+    /// # Errors
+    /// As [`AuditError`] says; the value is not written then.
+    pub async fn put_as(
+        &self,
+        records: &dyn Records,
+        cause: &Cause,
+        action: &str,
+        key: &str,
+        value: Bytes,
+    ) -> Result<Revision, AuditError> {
         let _changing = self.changing.lock().await;
         let current = records.get(key).await?;
         if let Some(current) = current.as_ref().filter(|current| current.value == value) {
@@ -167,7 +182,7 @@ impl Audit {
         }
         let after = self.blobs.put(value.clone()).await?;
         let before = current.as_ref().map(|current| Digest::of(&current.value));
-        let change = Change { action: action(key).to_owned(), subject: key.to_owned(), before, after: Some(after) };
+        let change = Change { action: action.to_owned(), subject: key.to_owned(), before, after: Some(after) };
         self.record(cause, &change).await?;
         match records.put_if(key, value, current.map(|current| current.revision)).await {
             Ok(revision) => Ok(revision),
@@ -266,13 +281,15 @@ fn line(record: &Record) -> Result<AuditLine, AuditError> {
 }
 
 /// Keys of the records that affect what runs, and what setting one is called.
-const ACTIONS: [(&str, &str); 6] = [
+const ACTIONS: [(&str, &str); 8] = [
     ("plugin/", "plugin.install"),
     ("connection/", "connection.set"),
     ("source/", "source.set"),
     ("pipeline/", "pipeline.accept"),
     ("active/", "pipeline.activate"),
     ("binding/", "binding.set"),
+    ("token/", "token.set"),
+    ("policies", "policies.set"),
 ];
 
 fn action(key: &str) -> &'static str {

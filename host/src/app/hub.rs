@@ -19,6 +19,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
     accept,
+    access::{Access, AccessError},
     actors::{Actors, Timers},
     audit::{self, Audit, checkpoints::Checkpoints},
     clock::SystemClock,
@@ -147,6 +148,9 @@ pub enum StartError {
         #[from]
         source: RecordError,
     },
+    /// Who may come in cannot be set up.
+    #[error(transparent)]
+    Access(#[from] AccessError),
     /// The audit log cannot be used, and without it nothing may be changed.
     #[error(transparent)]
     Audit(#[from] audit::begin::BeginError),
@@ -164,6 +168,7 @@ pub struct Hub {
     checkpoints: Arc<Checkpoints>,
     data: Arc<Path>,
     retention: Arc<ArcSwap<Retention>>,
+    access: Arc<Access>,
     /// What the snapshot that was read says that it is of, until that is looked at.
     claim: Arc<Mutex<Option<Claim>>>,
 }
@@ -192,6 +197,7 @@ impl Hub {
         let gateway = Gateway::new().map_err(|error| StartError::Egress { problem: error.to_string() })?;
         let library = Library::built_in().map_err(|problem| StartError::Contracts { problem })?;
         let (audit, checkpoints) = audit::begin::begin(data, &store, &clock).await?;
+        let access = Arc::new(Access::open(Arc::clone(&audit), store.records(), Arc::clone(&clock)).await?);
         let installer = Installer {
             audit: Arc::clone(&audit),
             records: store.records(),
@@ -238,6 +244,7 @@ impl Hub {
             checkpoints,
             data: data.into(),
             retention: Arc::default(),
+            access,
             claim: Arc::new(Mutex::new(claim)),
         })
     }
@@ -250,6 +257,7 @@ impl Hub {
         self.retention.store(Arc::new(config.retention));
         let cause = Cause::config("declared in the configuration that the hub was started with");
         self.shared.intake.limit(&config.hub);
+        self.access.apply(&cause, &config.access).await?;
         for folder in &config.plugins {
             let package = Package::read(folder)?;
             let now = self.shared.installation.load_full();
@@ -291,6 +299,7 @@ impl Hub {
         if tokio::time::timeout(SHUTDOWN_LIMIT, self.shared.tasks.wait()).await.is_err() {
             tracing::warn!("some runs were still busy; they are taken up at the next start");
         }
+        self.access.keep_usage().await;
         self.sign().await;
         if self.store.statistics().appends >= SNAPSHOT_APPENDS_MIN {
             self.renew_snapshot().await;
@@ -388,6 +397,10 @@ impl Hub {
 }
 
 impl HubPort for Hub {
+    fn access(&self) -> &dyn crate::ports::access::Access {
+        &*self.access
+    }
+
     fn accept(&self, events: Vec<Event>) -> BoxFuture<'_, Result<Vec<Acceptance>, AcceptError>> {
         accept::external(&self.shared, events).boxed()
     }

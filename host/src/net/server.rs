@@ -7,6 +7,7 @@
 //! | --- | --- |
 //! | `attend` | connections: how many, how long, how they end |
 //! | `guard` | what holds for every request |
+//! | `gate` | who may ask what: the one place |
 //! | `events` | `POST /v1/events` |
 //! | `cloudevents` | the CloudEvents 1.0 HTTP binding |
 //! | `webhooks` | `POST /v1/webhooks/{source}` |
@@ -18,6 +19,7 @@
 //! | `traffic` | connections and lanes |
 //! | `audit` | the audit log |
 //! | `admin` | backups |
+//! | `tokens` | enrolment, tokens and their use |
 //! | `health` | liveness, readiness, metrics |
 //! | `openapi` | the description of all this |
 
@@ -31,10 +33,12 @@ mod cloudevents;
 mod control;
 mod dead_letters;
 mod events;
+mod gate;
 mod guard;
 mod health;
 mod openapi;
 mod runs;
+mod tokens;
 mod traffic;
 mod webhooks;
 
@@ -42,14 +46,15 @@ use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::{
     Router, middleware,
-    routing::{MethodRouter, get, post},
+    routing::{MethodRouter, any, get, post},
 };
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tower_http::catch_panic::CatchPanicLayer;
 
-use crate::ports::hub::Hub;
+use self::gate::Access;
+use crate::{model::principal::Action, ports::hub::Hub};
 
 /// Largest body of `POST /v1/events`, bytes.
 pub const EVENTS_BODY_BYTES_LIMIT: u64 = 1 << 20;
@@ -161,46 +166,61 @@ struct Surface {
     stopping: CancellationToken,
 }
 
-/// A path, its methods, and who answers.
-type Route = (&'static str, &'static [&'static str], MethodRouter<Surface>);
+/// How a webhook proves who sends it.
+const SIGNED: &str = "the delivery's signature";
+
+/// A path, its methods, who answers, and who may ask.
+type Route = (&'static str, &'static [&'static str], MethodRouter<Surface>, Access);
 
 /// Every route. `openapi` describes the same ones; a test compares them.
 fn routes() -> Vec<Route> {
+    use Access::{Each, Enrolment, Hub, Itself, Liveness};
+    use Action as A;
     vec![
-        ("/v1/events", &["post"], post(events::accept)),
-        ("/v1/webhooks/{source}", &["post"], post(webhooks::deliver)),
-        ("/v1/webhooks/{source}/{*rest}", &["post"], post(webhooks::deliver_below)),
-        ("/v1/runs", &["get"], get(runs::list)),
-        ("/v1/runs/{id}", &["get"], get(runs::show)),
-        ("/v1/runs/{id}/stream", &["get"], get(runs::stream)),
-        ("/v1/plugins", &["get"], get(catalog::plugins)),
-        ("/v1/pipelines", &["get"], get(catalog::pipelines)),
-        ("/v1/connections", &["get"], get(traffic::connections)),
-        ("/v1/connections/{name}", &["get"], get(traffic::connection)),
-        ("/v1/lanes", &["get"], get(traffic::lanes)),
-        ("/v1/audit", &["get"], get(audit::list)),
-        ("/v1/audit/explain", &["get"], get(audit::explain)),
-        ("/v1/admin/backup", &["post"], post(admin::backup)),
-        ("/health/live", &["get"], get(health::live)),
-        ("/health/ready", &["get"], get(health::ready)),
-        ("/metrics", &["get"], get(health::metrics)),
-        ("/openapi.json", &["get"], get(openapi::document)),
-        ("/v1/approvals", &["get"], get(approvals::list)),
-        ("/v1/approvals/decisions", &["post"], post(approvals::decide_many)),
-        ("/v1/approvals/{run}/{step}", &["get"], get(approvals::show)),
-        ("/v1/approvals/{run}/{step}/decision", &["post"], post(approvals::decide)),
-        ("/v1/runs/control", &["post"], post(control::many)),
-        ("/v1/runs/{id}/control", &["post"], post(control::one)),
-        ("/v1/dead-letters", &["get"], get(dead_letters::list)),
-        ("/v1/dead-letters/{run}", &["get"], get(dead_letters::show)),
+        ("/v1/events", &["post"], post(events::accept), Each(A::EventSend)),
+        ("/v1/webhooks/{source}", &["post"], post(webhooks::deliver), Itself(SIGNED)),
+        ("/v1/webhooks/{source}/{*rest}", &["post"], post(webhooks::deliver_below), Itself(SIGNED)),
+        ("/v1/runs", &["get"], get(runs::list), Hub(A::RunRead)),
+        ("/v1/runs/{id}", &["get"], get(runs::show), Hub(A::RunRead)),
+        ("/v1/runs/{id}/stream", &["get"], get(runs::stream), Hub(A::RunRead)),
+        ("/v1/plugins", &["get"], get(catalog::plugins), Hub(A::CatalogRead)),
+        ("/v1/pipelines", &["get"], get(catalog::pipelines), Hub(A::CatalogRead)),
+        ("/v1/connections", &["get"], get(traffic::connections), Hub(A::ConnectionRead)),
+        ("/v1/connections/{name}", &["get"], get(traffic::connection), Hub(A::ConnectionRead)),
+        ("/v1/lanes", &["get"], get(traffic::lanes), Hub(A::ConnectionRead)),
+        ("/v1/audit", &["get"], get(audit::list), Hub(A::AuditRead)),
+        ("/v1/audit/explain", &["get"], get(audit::explain), Hub(A::AuditRead)),
+        ("/v1/admin/backup", &["post"], post(admin::backup), Hub(A::HubBackup)),
+        ("/health/live", &["get"], get(health::live), Liveness),
+        ("/health/ready", &["get"], get(health::ready), Hub(A::HealthRead)),
+        ("/metrics", &["get"], get(health::metrics), Hub(A::HealthRead)),
+        ("/openapi.json", &["get"], get(openapi::document), Hub(A::DescriptionRead)),
+        ("/v1/approvals", &["get"], get(approvals::list), Hub(A::ApprovalRead)),
+        ("/v1/approvals/decisions", &["post"], post(approvals::decide_many), Each(A::ApprovalDecide)),
+        ("/v1/approvals/{run}/{step}", &["get"], get(approvals::show), Hub(A::ApprovalRead)),
+        ("/v1/approvals/{run}/{step}/decision", &["post"], post(approvals::decide), Each(A::ApprovalDecide)),
+        ("/v1/runs/control", &["post"], post(control::many), Each(A::RunControl)),
+        ("/v1/runs/{id}/control", &["post"], post(control::one), Each(A::RunControl)),
+        ("/v1/dead-letters", &["get"], get(dead_letters::list), Hub(A::RunRead)),
+        ("/v1/dead-letters/{run}", &["get"], get(dead_letters::show), Hub(A::RunRead)),
+        ("/v1/enroll", &["post"], post(tokens::enroll), Enrolment),
+        ("/v1/tokens", &["get"], get(tokens::list), Hub(A::TokenManage)),
+        ("/v1/tokens", &["post"], post(tokens::create), Hub(A::TokenManage)),
+        ("/v1/tokens/{id}/revoke", &["post"], post(tokens::revoke), Hub(A::TokenManage)),
+        ("/v1/tokens/{id}/rotate", &["post"], post(tokens::rotate), Hub(A::TokenManage)),
+        ("/v1/usage", &["get"], get(tokens::usage), Hub(A::UsageRead)),
     ]
 }
 
 fn router(surface: Surface) -> Router {
+    let gated = |access| middleware::from_fn_with_state((surface.clone(), access), gate::pass);
     routes()
         .into_iter()
-        .fold(Router::new(), |router, (path, _, answers)| router.route(path, answers))
-        .fallback(guard::no_route)
+        .fold(Router::new(), |router, (path, _, answers, access)| router.route(path, answers.layer(gated(access))))
+        // What there is not is shown only to those who may see what there is.
+        .fallback_service(
+            any(guard::no_route).layer(gated(Access::Hub(Action::DescriptionRead))).with_state(surface.clone()),
+        )
         .layer(middleware::from_fn_with_state(surface.clone(), guard::within_time))
         .layer(middleware::from_fn(guard::for_this_host))
         .layer(CatchPanicLayer::custom(guard::panicked))

@@ -5,7 +5,7 @@ use axum::Json;
 use serde_json::Value;
 use utoipa::{OpenApi, ToSchema};
 
-use super::{admin, approvals, audit, catalog, control, dead_letters, events, health, runs, traffic, webhooks};
+use super::{admin, approvals, audit, catalog, control, dead_letters, events, health, runs, tokens, traffic, webhooks};
 use crate::net::problem::Document;
 
 /// The description.
@@ -43,6 +43,12 @@ use crate::net::problem::Document;
         control::many,
         dead_letters::list,
         dead_letters::show,
+        tokens::enroll,
+        tokens::list,
+        tokens::create,
+        tokens::revoke,
+        tokens::rotate,
+        tokens::usage,
     ),
     components(schemas(Document)),
     tags(
@@ -53,6 +59,7 @@ use crate::net::problem::Document;
         (name = "catalog", description = "What is installed"),
         (name = "traffic", description = "Who may go on, and who waits"),
         (name = "admin", description = "What an operator has the hub do"),
+        (name = "access", description = "Who may come in"),
         (name = "audit", description = "Who changed what runs"),
         (name = "health", description = "For whoever keeps the hub running"),
     )

@@ -1,5 +1,6 @@
 //! The surface through real HTTP, before a hub that is only as clever as the tests need.
 
+mod access;
 mod audit;
 mod bad_input;
 mod connections;
@@ -57,6 +58,7 @@ struct Fake {
     deliveries: Mutex<Vec<Delivery>>,
     runs: Mutex<BTreeMap<RunId, RunSummary>>,
     people: people::People,
+    door: access::Door,
     sick: bool,
     /// A stream of a run never ends by itself.
     endless: bool,
@@ -145,6 +147,10 @@ impl Fake {
 }
 
 impl Hub for Fake {
+    fn access(&self) -> &dyn crate::ports::access::Access {
+        &self.door
+    }
+
     fn accept(&self, events: Vec<Event>) -> BoxFuture<'_, Result<Vec<Acceptance>, AcceptError>> {
         async move {
             if events.iter().any(|event| event.id == "slow") {
