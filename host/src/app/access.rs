@@ -194,31 +194,6 @@ impl Access {
         Ok(())
     }
 
-    /// Whether the hub may be reached from elsewhere: somebody is enrolled, and nothing that is only good for trying it
-    /// out is valid.
-    ///
-    /// # Errors
-    /// What to do first.
-    pub fn may_be_exposed(&self) -> Result<(), String> {
-        let now = self.clock.now();
-        let tokens = self.read();
-        let live = |held: &&Arc<Held>| held.record.is_valid(now);
-        if let Some(development) = tokens.values().filter(live).find(|held| held.record.development) {
-            return Err(format!(
-                "development token {} is valid until {}: revoke it with `crossdock token revoke {0}`, or wait until then",
-                development.record.id, development.record.expires
-            ));
-        }
-        if !tokens.values().filter(live).any(|held| held.record.is_admin()) {
-            return Err(
-                "no admin is enrolled: start the hub on 127.0.0.1, run `crossdock enroll --data DIR`, and start \
-                        it again"
-                    .to_owned(),
-            );
-        }
-        Ok(())
-    }
-
     /// Writes down how tokens were used; for a hub that stops.
     pub async fn keep_usage(&self) {
         let counts: Vec<_> = self.read().iter().map(|(id, held)| (id.clone(), Arc::clone(&held.count))).collect();
@@ -282,6 +257,26 @@ impl AccessPort for Access {
         let counts =
             |record: &TokenRecord| record.roles.contains(&Role::Admin) && (!record.development || record.is_valid(now));
         self.read().values().any(|held| counts(&held.record))
+    }
+
+    fn may_be_exposed(&self) -> Result<(), String> {
+        let now = self.clock.now();
+        let tokens = self.read();
+        let live = |held: &&Arc<Held>| held.record.is_valid(now);
+        if let Some(development) = tokens.values().filter(live).find(|held| held.record.development) {
+            return Err(format!(
+                "development token {} is valid until {}: revoke it with `crossdock token revoke {0}`, or wait until then",
+                development.record.id, development.record.expires
+            ));
+        }
+        if !tokens.values().filter(live).any(|held| held.record.is_admin()) {
+            return Err(
+                "no admin is enrolled: start the hub on 127.0.0.1, run `crossdock enroll --data DIR`, and start \
+                        it again"
+                    .to_owned(),
+            );
+        }
+        Ok(())
     }
 
     fn decide(&self, who: &Principal, action: Action, resource: Resource<'_>) -> Result<(), Denied> {

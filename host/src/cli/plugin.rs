@@ -13,7 +13,6 @@ use crate::{
         check::{self, Report},
         contracts::Library,
     },
-    net::client::Client,
     wasm::Sandbox,
 };
 
@@ -130,7 +129,7 @@ fn tell(out: &Out, report: &Report) {
 }
 
 async fn list(address: &HubAddress, out: &Out) -> Result<ExitCode, Failed> {
-    let client = Client::new(&address.hub)?;
+    let client = address.client()?;
     let answer: Value = client.get("/v1/plugins").await?;
     if out.is_json() {
         out.value(&answer);

@@ -13,10 +13,7 @@ use super::{
     out::Out,
     story::{self, duration},
 };
-use crate::{
-    model::run::{RunState, RunSummary, RunView},
-    net::client::Client,
-};
+use crate::model::run::{RunState, RunSummary, RunView};
 
 /// Runs.
 #[derive(Subcommand, Debug)]
@@ -84,7 +81,7 @@ impl Run {
         match self {
             Self::List(list) => list.run(out).await,
             Self::Show(show) => {
-                let client = Client::new(&show.address.hub)?;
+                let client = show.address.client()?;
                 let run: RunView = client.get(&format!("/v1/runs/{}", show.id)).await?;
                 if out.is_json() {
                     out.value(&run);
@@ -117,7 +114,7 @@ impl Run {
 
 impl List {
     async fn run(self, out: &Out) -> Result<ExitCode, Failed> {
-        let client = Client::new(&self.address.hub)?;
+        let client = self.address.client()?;
         let mut query = vec![("limit", self.limit.to_string())];
         query.extend(self.pipeline.map(|pipeline| ("pipeline", pipeline)));
         query.extend(self.state.map(|state| ("state", state)));
@@ -147,7 +144,7 @@ impl List {
 
 impl Show {
     async fn watch(self, out: &Out) -> Result<ExitCode, Failed> {
-        let client = Client::new(&self.address.hub)?;
+        let client = self.address.client()?;
         let mut views = client.stream(&format!("/v1/runs/{}/stream", self.id)).await?;
         let mut telling = story::Telling::default();
         let mut last: Option<RunView> = None;

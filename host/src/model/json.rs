@@ -67,11 +67,13 @@ impl Json {
         serde_json::from_slice(&self.0)
     }
 
-    /// The parsed value.
+    /// The parsed value, its fields in order.
     #[must_use]
     pub fn to_value(&self) -> serde_json::Value {
         // INVARIANT: the bytes were checked when `self` was made.
-        serde_json::from_slice(&self.0).unwrap_or(serde_json::Value::Null)
+        let mut value = serde_json::from_slice(&self.0).unwrap_or(serde_json::Value::Null);
+        value.sort_all_objects();
+        value
     }
 
     /// Whether the document is `null`.

@@ -240,7 +240,7 @@ impl Code {
                 "use a method of the Allow header"),
             Self::HostNotAllowed => facts("host.not-allowed", S::MISDIRECTED_REQUEST,
                 "The Host header names another machine",
-                "reach the hub as localhost, 127.0.0.1 or [::1]; it answers no other name"),
+                "reach the hub as localhost, 127.0.0.1 or [::1], or by a name that `serve --name` gives it; it answers no other"),
             Self::RequestTimeout => facts("request.timeout", S::SERVICE_UNAVAILABLE, "The request took too long",
                 "send it again; sending the same event again is safe"),
             Self::NotReady => facts("hub.not-ready", S::SERVICE_UNAVAILABLE, "The hub does not do its work",

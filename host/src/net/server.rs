@@ -1,4 +1,4 @@
-//! The hub's HTTP surface, on loopback only: access control does not exist yet.
+//! The hub's HTTP surface: on loopback, or elsewhere with TLS or a proxy in front of it and an admin enrolled.
 //!
 //! Reads, bounds and answers; what is accepted and what it means is the hub's ([`Hub`]). Every error is a problem
 //! document ([`super::problem`]).
@@ -54,6 +54,7 @@ use tokio_util::sync::CancellationToken;
 use tower_http::catch_panic::CatchPanicLayer;
 
 use self::gate::Access;
+use super::tls::Certificate;
 use crate::{model::principal::Action, ports::hub::Hub};
 
 /// Largest body of `POST /v1/events`, bytes.
@@ -67,6 +68,18 @@ pub const BATCH_EVENTS_MAX: usize = 256;
 
 /// Longest `?wait=`.
 pub const WAIT_MAX: Duration = Duration::from_secs(60);
+
+/// How requests come in.
+#[derive(Clone, Default)]
+pub enum Transport {
+    /// As they are; on loopback only.
+    #[default]
+    Plain,
+    /// Through TLS.
+    Tls(Certificate),
+    /// As they are, from a proxy that has taken TLS off; an operator says so.
+    Proxied,
+}
 
 /// How a server behaves. The defaults suit a hub; tests shorten the times.
 #[derive(Clone)]
@@ -83,6 +96,10 @@ pub struct Options {
     pub request_timeout: Duration,
     /// How long requests in flight may go on when the server stops.
     pub drain_timeout: Duration,
+    /// How requests come in.
+    pub transport: Transport,
+    /// Names that the hub is reached by, beside this machine's own loopback names.
+    pub names: Vec<String>,
 }
 
 impl Default for Options {
@@ -94,6 +111,8 @@ impl Default for Options {
             body_timeout: Duration::from_secs(10),
             request_timeout: WAIT_MAX + Duration::from_secs(15),
             drain_timeout: Duration::from_secs(10),
+            transport: Transport::Plain,
+            names: Vec::new(),
         }
     }
 }
@@ -101,14 +120,22 @@ impl Default for Options {
 /// Why there is no server.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
-    /// The address is not loopback.
+    /// The address is not loopback, and nothing protects what is sent there.
     #[error(
-        "`{address}` is not a loopback address; the hub has no access control yet, so that anybody there could send \
-         events: listen on 127.0.0.1 or [::1]"
+        "`{address}` is not a loopback address, and requests would come in unprotected: give a certificate with \
+         `--tls-cert` and `--tls-key`, or say `--behind-proxy` if a proxy takes TLS off, or listen on 127.0.0.1"
     )]
-    NotLoopback {
+    Unprotected {
         /// The address.
         address: SocketAddr,
+    },
+    /// The address is not loopback, and the hub is not ready to be reached from elsewhere.
+    #[error("`{address}` is not a loopback address, and {problem}")]
+    NotExposable {
+        /// The address.
+        address: SocketAddr,
+        /// Why not, and what to do first.
+        problem: String,
     },
     /// The address cannot be listened on.
     #[error("cannot listen on `{address}`; is another hub running there?")]
@@ -127,31 +154,39 @@ pub enum ServeError {
     },
 }
 
-/// Listens on a loopback address; port 0 takes a free one.
+/// Listens; port 0 takes a free one. Other addresses than loopback need a transport that protects what is sent.
 ///
 /// # Errors
-/// If the address is not loopback, or is taken.
-pub async fn listen(address: SocketAddr) -> Result<TcpListener, ServeError> {
-    require_loopback(address)?;
+/// If the address is unprotected, or is taken.
+pub async fn listen(address: SocketAddr, transport: &Transport) -> Result<TcpListener, ServeError> {
+    require_protected(address, transport)?;
     TcpListener::bind(address).await.map_err(|source| ServeError::Listen { address, source })
 }
 
-fn require_loopback(address: SocketAddr) -> Result<(), ServeError> {
-    if address.ip().is_loopback() { Ok(()) } else { Err(ServeError::NotLoopback { address }) }
+fn require_protected(address: SocketAddr, transport: &Transport) -> Result<(), ServeError> {
+    match transport {
+        Transport::Plain if !address.ip().is_loopback() => Err(ServeError::Unprotected { address }),
+        _ => Ok(()),
+    }
 }
 
 /// Serves until `shutdown` resolves; then takes no further connection, ends streams, and lets requests in flight go on
 /// for [`Options::drain_timeout`].
 ///
 /// # Errors
-/// If the listener is not on loopback.
+/// If the listener is not on loopback, and nothing protects what is sent or nobody is enrolled.
 pub async fn serve(
     listener: TcpListener,
     hub: Arc<dyn Hub>,
     options: Options,
     shutdown: impl Future<Output = ()> + Send,
 ) -> Result<(), ServeError> {
-    require_loopback(listener.local_addr()?)?;
+    let address = listener.local_addr()?;
+    require_protected(address, &options.transport)?;
+    if !address.ip().is_loopback() {
+        let exposable = hub.access().may_be_exposed();
+        exposable.map_err(|problem| ServeError::NotExposable { address, problem })?;
+    }
     let stopping = CancellationToken::new();
     let app = router(Surface { hub, options: options.clone(), stopping: stopping.clone() });
     attend::attend(listener, app, &options, stopping, shutdown).await;
@@ -222,7 +257,7 @@ fn router(surface: Surface) -> Router {
             any(guard::no_route).layer(gated(Access::Hub(Action::DescriptionRead))).with_state(surface.clone()),
         )
         .layer(middleware::from_fn_with_state(surface.clone(), guard::within_time))
-        .layer(middleware::from_fn(guard::for_this_host))
+        .layer(middleware::from_fn_with_state(surface.clone(), guard::for_this_host))
         .layer(CatchPanicLayer::custom(guard::panicked))
         .layer(middleware::from_fn(guard::account))
         .with_state(surface)

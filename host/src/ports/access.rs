@@ -260,6 +260,13 @@ pub trait Access: Send + Sync {
     /// Whether anybody can be let in at all. Until then, only liveness and enrolment answer.
     fn is_enrolled(&self) -> bool;
 
+    /// Whether the hub may be reached from elsewhere: somebody is enrolled, and nothing that is only good for trying it
+    /// out is valid.
+    ///
+    /// # Errors
+    /// What to do first.
+    fn may_be_exposed(&self) -> Result<(), String>;
+
     /// Whether somebody may do something.
     ///
     /// # Errors

@@ -26,9 +26,9 @@ pub(super) fn panicked(panic: Box<dyn Any + Send + 'static>) -> Response {
     Problem::new(Code::Internal, "the request met a defect of the hub").into_response()
 }
 
-/// Refuses requests under another name than this machine's own: a web page somewhere may have its name resolve to
+/// Refuses requests under another name than this machine's own or one that an operator gave the hub: a web page somewhere may have its name resolve to
 /// loopback, and would reach the hub through its reader's browser.
-pub(super) async fn for_this_host(request: Request, next: Next) -> Response {
+pub(super) async fn for_this_host(State(surface): State<Surface>, request: Request, next: Next) -> Response {
     let mut hosts = request.headers().get_all(header::HOST).iter();
     let named = match (hosts.next(), hosts.next()) {
         (Some(host), None) => host.to_str().ok().and_then(|host| host.parse::<Authority>().ok()),
@@ -36,7 +36,9 @@ pub(super) async fn for_this_host(request: Request, next: Next) -> Response {
     };
     let is_ours = named.as_ref().is_some_and(|host| {
         let name = host.host().to_ascii_lowercase();
-        matches!(name.strip_suffix('.').unwrap_or(&name), "localhost" | "127.0.0.1" | "[::1]")
+        let name = name.strip_suffix('.').unwrap_or(&name);
+        matches!(name, "localhost" | "127.0.0.1" | "[::1]")
+            || surface.options.names.iter().any(|known| known.eq_ignore_ascii_case(name))
     });
     // An absolute target would speak of another host than the header.
     let target_is_ours = request.uri().authority().is_none_or(|target| Some(target) == named.as_ref());

@@ -23,7 +23,7 @@ use http::{Request, Response};
 use serde_json::Value;
 use tokio::sync::oneshot;
 
-use super::{Options, ServeError, listen, serve};
+use super::{Options, ServeError, Transport, listen, serve};
 use crate::{
     model::{
         audit::{AuditLine, AuditRecord},
@@ -326,7 +326,7 @@ async fn start() -> Served {
 }
 
 async fn start_with(hub: Fake, options: Options) -> Served {
-    let listener = listen("127.0.0.1:0".parse().unwrap()).await.unwrap();
+    let listener = listen("127.0.0.1:0".parse().unwrap(), &Transport::Plain).await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let hub = Arc::new(hub);
     let (stop, stopped) = oneshot::channel();
