@@ -151,3 +151,6 @@ fn workspace() -> Option<PathBuf> {
     let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).parent()?;
     root.join("plugins").is_dir().then(|| root.to_owned())
 }
+
+#[cfg(test)]
+mod tests;

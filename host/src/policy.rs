@@ -8,6 +8,7 @@
 //! | [`chain`] | whether a batch of the journal continues the one before it, and holds what it says |
 //! | [`egress`] | which HTTP requests a connector may send |
 //! | [`flow_control`] | which calls go now and which wait, which events are refused at peak |
+//! | [`openid`] | whom a token of an OpenID provider stands for |
 //! | [`replay`] | whether a whole journal, batch after batch, is what a checkpoint was signed for |
 //! | [`seal`] | whether the hub signed a checkpoint or an export |
 //! | [`signature`] | whether a webhook delivery comes from who holds the secret |
@@ -18,6 +19,7 @@ pub mod authorization;
 pub mod chain;
 pub mod egress;
 pub mod flow_control;
+pub mod openid;
 pub mod replay;
 pub mod seal;
 pub mod signature;

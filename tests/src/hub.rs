@@ -39,18 +39,39 @@ pub struct Hub {
 }
 
 impl Hub {
-    /// Starts a hub and waits until it listens.
+    /// Starts a hub, waits until it listens, and becomes its admin, `tests`, if it has none yet.
+    ///
+    /// # Panics
+    /// If it does not start; with what it printed.
+    #[must_use]
+    pub fn start(binary: &str, data: &Path, config: Option<&Path>) -> Self {
+        let config = config.map(|config| config.display().to_string());
+        let more: Vec<&str> = config.iter().flat_map(|config| ["--config", config]).collect();
+        let hub = Self::launch(binary, data, &more);
+        if data.join("access/enrolment").exists() {
+            hub.command(&["enroll", "--name", ADMIN, "--data", &data.display().to_string()]);
+        }
+        hub
+    }
+
+    /// Starts a hub with more arguments, and waits until it listens; nobody is enrolled.
+    ///
+    /// # Panics
+    /// If it does not start; with what it printed.
+    #[must_use]
+    pub fn launch(binary: &str, data: &Path, more: &[&str]) -> Self {
+        Self::launch_on(binary, data, "127.0.0.1:0", more)
+    }
+
+    /// The same on an address.
     ///
     /// # Panics
     /// If it does not start; with what it printed.
     #[must_use]
     #[allow(clippy::panic, reason = "a test without its hub has failed, and must say why")]
-    pub fn start(binary: &str, data: &Path, config: Option<&Path>) -> Self {
+    pub fn launch_on(binary: &str, data: &Path, address: &str, more: &[&str]) -> Self {
         let mut command = Command::new(binary);
-        command.args(["serve", "--listen", "127.0.0.1:0", "--data"]).arg(data);
-        if let Some(config) = config {
-            command.arg("--config").arg(config);
-        }
+        command.args(["serve", "--listen", address, "--data"]).arg(data).args(more);
         let errors = std::fs::File::create(data.with_extension("log"));
         command.stdin(Stdio::null()).stdout(Stdio::piped());
         if let Ok(file) = errors {
@@ -63,7 +84,7 @@ impl Hub {
         let mut lines = BufReader::new(child.stdout.take().unwrap_or_else(|| panic!("no output"))).lines();
         let url = lines.find_map(|line| {
             let line = line.ok()?;
-            let at = line.find("http://")?;
+            let at = line.find("http")?;
             line.get(at..)?.split([',', '"', ' ']).next().map(str::to_owned)
         });
         let Some(url) = url else {
@@ -76,11 +97,7 @@ impl Hub {
         let client = Client::builder(TokioExecutor::new()).build_http();
         let token_file = data.join("access/token").display().to_string();
         let tokens = Mutex::default();
-        let hub = Self { child, url, data: data.to_owned(), token_file, binary: binary.to_owned(), tokens, client };
-        if data.join("access/enrolment").exists() {
-            hub.command(&["enroll", "--name", ADMIN, "--data", &data.display().to_string()]);
-        }
-        hub
+        Self { child, url, data: data.to_owned(), token_file, binary: binary.to_owned(), tokens, client }
     }
 
     /// Runs a command as the admin; what it printed.

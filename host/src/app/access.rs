@@ -8,9 +8,11 @@
 //! | [`record`] | a token as it is kept |
 //! | [`tokens`] | makes, rotates and revokes them |
 //! | [`enrolment`] | lets the first admin in |
+//! | `openid` | asks an identity provider's keys about those who have none |
 //! | [`usage`] | counts uses, and holds them to limits |
 
 pub mod enrolment;
+mod openid;
 pub mod record;
 pub mod tokens;
 pub mod usage;
@@ -21,7 +23,7 @@ use std::{
     sync::{Arc, RwLock, RwLockReadGuard, RwLockWriteGuard},
 };
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use bytes::Bytes;
 use futures::{FutureExt as _, future::BoxFuture};
 use serde::{Deserialize, Serialize};
@@ -29,6 +31,7 @@ use tokio::sync::Mutex;
 
 use self::{
     enrolment::Enrolment,
+    openid::OpenId,
     record::{TOKENS, TokenRecord},
     usage::Count,
 };
@@ -41,6 +44,7 @@ use crate::{
     },
     policy::{
         authorization::{Policies, PolicyError},
+        openid::Provider,
         token,
     },
     ports::{
@@ -52,6 +56,8 @@ use crate::{
 
 /// The record of an operator's policies.
 const POLICIES: &str = "policies";
+/// The record of an OpenID provider.
+const PROVIDER: &str = "openid";
 /// How many records one look reads.
 const PAGE: usize = 256;
 
@@ -62,6 +68,9 @@ pub struct AccessConfig {
     /// Files of Cedar policies, in force beside those that come with the hub.
     #[serde(default)]
     pub policies: Vec<PathBuf>,
+    /// An OpenID provider whose tokens are taken as well.
+    #[serde(default)]
+    pub openid: Option<Provider>,
 }
 
 /// Why access cannot be set up.
@@ -78,6 +87,12 @@ pub enum AccessError {
     /// A policy is wrong.
     #[error(transparent)]
     Policy(#[from] PolicyError),
+    /// The OpenID provider cannot be used.
+    #[error("`[access.openid]` cannot be used: {problem}")]
+    OpenId {
+        /// Why not.
+        problem: String,
+    },
     /// A recorded token or policy cannot be understood.
     #[error("record `{key}` cannot be understood: {problem}")]
     Damaged {
@@ -122,6 +137,7 @@ pub struct Access {
     records: Arc<dyn Records>,
     clock: Arc<dyn Clock>,
     policies: ArcSwap<Policies>,
+    openid: ArcSwapOption<OpenId>,
     tokens: RwLock<BTreeMap<TokenId, Arc<Held>>>,
     enrolment: Mutex<Option<Enrolment>>,
     /// Held while tokens are changed, so that two changes see each other.
@@ -155,6 +171,14 @@ impl Access {
                 break;
             }
         }
+        let provider: Option<Provider> = match records.get(PROVIDER).await? {
+            Some(stored) => {
+                serde_json::from_slice(&stored.value).map_err(|error| damaged(PROVIDER, error.to_string()))?
+            }
+            None => None,
+        };
+        let openid = provider.map(|provider| OpenId::new(provider, Arc::clone(&clock))).transpose();
+        let openid = openid.map_err(|problem| AccessError::OpenId { problem })?;
         let texts: BTreeMap<String, String> = match records.get(POLICIES).await? {
             Some(stored) => {
                 serde_json::from_slice(&stored.value).map_err(|error| damaged(POLICIES, error.to_string()))?
@@ -167,6 +191,7 @@ impl Access {
             records,
             clock,
             policies: ArcSwap::from_pointee(policies),
+            openid: ArcSwapOption::from_pointee(openid),
             tokens: RwLock::new(tokens),
             enrolment: Mutex::new(None),
             changing: Mutex::new(()),
@@ -185,6 +210,14 @@ impl Access {
             texts.insert(path.display().to_string(), text);
         }
         let policies = Policies::new(texts.iter().map(|(file, text)| (file.as_str(), text.as_str())))?;
+        let openid = config.openid.clone().map(|provider| OpenId::new(provider, Arc::clone(&self.clock))).transpose();
+        let openid = openid.map_err(|problem| AccessError::OpenId { problem })?;
+        if config.openid.is_some() || self.records.get(PROVIDER).await?.is_some() {
+            let value = serde_json::to_vec(&config.openid)
+                .map_err(|error| AccessError::Damaged { key: PROVIDER.to_owned(), problem: error.to_string() })?;
+            self.audit.put(&*self.records, cause, PROVIDER, Bytes::from(value)).await?;
+        }
+        self.openid.store(openid.map(Arc::new));
         if !texts.is_empty() || self.records.get(POLICIES).await?.is_some() {
             let value = serde_json::to_vec(&texts)
                 .map_err(|error| AccessError::Damaged { key: POLICIES.to_owned(), problem: error.to_string() })?;
@@ -234,6 +267,9 @@ impl Access {
         }
         let shown = shown.ok_or(AuthError::Missing)?;
         let now = self.clock.now();
+        if let Some(openid) = self.openid.load_full().filter(|_| !token::is_token(shown)) {
+            return openid.verify(shown, now).await;
+        }
         let held = self.proven(shown, now)?;
         let record = &held.record;
         let counted = held.count.take(&record.id, record.limits, now);

@@ -281,7 +281,7 @@ fn line(record: &Record) -> Result<AuditLine, AuditError> {
 }
 
 /// Keys of the records that affect what runs, and what setting one is called.
-const ACTIONS: [(&str, &str); 8] = [
+const ACTIONS: [(&str, &str); 9] = [
     ("plugin/", "plugin.install"),
     ("connection/", "connection.set"),
     ("source/", "source.set"),
@@ -290,6 +290,7 @@ const ACTIONS: [(&str, &str); 8] = [
     ("binding/", "binding.set"),
     ("token/", "token.set"),
     ("policies", "policies.set"),
+    ("openid", "openid.set"),
 ];
 
 fn action(key: &str) -> &'static str {

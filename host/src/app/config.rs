@@ -99,6 +99,9 @@ impl Config {
         for relative in config.plugins.iter_mut().chain(&mut config.pipelines).chain(&mut config.access.policies) {
             *relative = base.join(&relative);
         }
+        if let Some(provider) = config.access.openid.as_mut().filter(|provider| !provider.jwks.contains("://")) {
+            provider.jwks = base.join(&provider.jwks).display().to_string();
+        }
         Ok(config)
     }
 }

@@ -263,5 +263,11 @@ fn router(surface: Surface) -> Router {
         .with_state(surface)
 }
 
+/// Every endpoint, as method and path.
+#[cfg(test)]
+pub(crate) fn endpoints() -> Vec<(&'static str, &'static str)> {
+    routes().into_iter().flat_map(|(path, methods, ..)| methods.iter().map(move |method| (*method, path))).collect()
+}
+
 #[cfg(test)]
 mod tests;
