@@ -473,3 +473,68 @@ async fn the_hub_is_reached_from_elsewhere_only_through_tls_and_with_an_admin_an
     let _ = plain.read_to_end(&mut answer);
     assert!(!answer.starts_with(b"HTTP"), "{answer:?}");
 }
+
+/// A provider's key, its entry in a JWK set, and tokens signed with it.
+struct Provider {
+    id: &'static str,
+    key: rcgen::KeyPair,
+}
+
+impl Provider {
+    fn new(id: &'static str) -> Self {
+        Self { id, key: rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).unwrap() }
+    }
+
+    fn keys(&self) -> String {
+        use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+        // An uncompressed point: 4, x, y.
+        let point = self.key.public_key_raw();
+        let [x, y] = [&point[1..33], &point[33..65]].map(|part| URL_SAFE_NO_PAD.encode(part));
+        json!({"keys": [{"kty": "EC", "crv": "P-256", "alg": "ES256", "kid": self.id, "x": x, "y": y}]}).to_string()
+    }
+
+    fn token(&self, audience: &str) -> String {
+        let header = jsonwebtoken::Header {
+            kid: Some(self.id.to_owned()),
+            ..jsonwebtoken::Header::new(jsonwebtoken::Algorithm::ES256)
+        };
+        let expires = jsonwebtoken::get_current_timestamp() + 600;
+        let claims = json!({"iss": "https://id.example", "aud": audience, "sub": "ann", "exp": expires,
+            "groups": ["shop-ops"]});
+        let key = jsonwebtoken::EncodingKey::from_ec_pem(self.key.serialize_pem().as_bytes()).unwrap();
+        jsonwebtoken::encode(&header, &claims, &key).unwrap()
+    }
+}
+
+#[tokio::test]
+async fn a_provider_of_identities_lets_people_in_with_the_roles_that_their_groups_have() {
+    let folder = tempfile::tempdir().unwrap();
+    let (config, keys) = (folder.path().join("hub.toml"), folder.path().join("keys.json"));
+    let provider = "[access.openid]\nissuer = \"https://id.example\"\naudience = \"crossdock\"\njwks = \"keys.json\"\n\
+        roles_claim = \"groups\"\nroles = { \"shop-ops\" = [\"operator\"] }\n";
+    fs::write(&config, provider).unwrap();
+    let first = Provider::new("k1");
+    fs::write(&keys, first.keys()).unwrap();
+    let hub = Hub::start(BINARY, &folder.path().join("data"), Some(&config));
+    let token = first.token("crossdock");
+    assert_eq!(get(&hub, &token, "/v1/runs").await.0, 200);
+    let (status, problem) = get(&hub, &token, "/v1/tokens").await;
+    assert_eq!((status, &problem["code"]), (403, &json!("access.denied")), "{problem:#}");
+    assert_eq!(send(&hub, &token, "/s", "t").await.0, 403, "it lists no sources");
+    let (status, problem) = get(&hub, &first.token("another"), "/v1/runs").await;
+    assert_eq!((status, &problem["code"]), (401, &json!("auth.invalid")), "{problem:#}");
+    assert!(problem["detail"].as_str().unwrap().contains("another audience"), "{problem:#}");
+
+    // The provider's key turns: the old one is no longer good, the new one is found by itself.
+    let second = Provider::new("k2");
+    let token = second.token("crossdock");
+    assert_eq!(get(&hub, &token, "/v1/runs").await.0, 401);
+    fs::write(&keys, second.keys()).unwrap();
+    let begun = Instant::now();
+    while get(&hub, &token, "/v1/runs").await.0 != 200 {
+        assert!(begun.elapsed() < PATIENCE, "the new key is not found");
+    }
+    assert_eq!(get(&hub, &first.token("crossdock"), "/v1/runs").await.0, 401);
+    let log = fs::read_to_string(folder.path().join("data.log")).unwrap();
+    assert!(!log.contains(&token[token.len() - 40..]), "the token is in the log");
+}

@@ -84,7 +84,7 @@ fn what_is_wrong_with_a_token_refuses_it() {
     refused(&"x".repeat(TOKEN_BYTES_MAX + 1), "at most");
     refused(&with("iss", json!("https://id.example/")), "another issuer");
     refused(&with("aud", json!("other")), "another audience");
-    refused(&with("exp", json!("soon")), "until when");
+    refused(&with("exp", json!("soon")), "required");
     refused(&with("sub", json!("")), "`sub`");
     refused(&with("sub", json!("hub")), "keeps for itself");
     let mut lacking = claims();
