@@ -133,7 +133,7 @@ async fn a_token_goes_no_further_than_it_was_made_for() {
     let hub = Hub::start(BINARY, &folder.path().join("data"), None);
     let scope = json!({"scope": {"sources": ["/shops/eu-1"], "types": ["retail.order.*"]}});
     let (partner, _) = make(&hub, "shop", scope).await;
-    let (status, problem) = send(&hub, &partner, "/shops/eu-1", "retail.order.placed.v1").await;
+    let (status, problem) = send(&hub, &partner, "/shops/eu-1", "retail.order.unheard.v1").await;
     assert_eq!((status, &problem["code"]), (422, &json!("event.unknown-type")), "let through: {problem:#}");
     for (source, event_type, held) in [
         ("/bank", "retail.order.placed.v1", "its sources are /shops/eu-1"),
@@ -253,12 +253,17 @@ async fn no_token_is_in_a_log_an_answer_or_the_data_folder() {
     }
     answers.push(send(&hub, &token, "/s", "t").await.1);
     answers.push(send(&hub, &token, "/x", "t").await.1);
-    // A token where none belongs.
-    answers.push(hub.post(&format!("/v1/tokens/{token}/revoke"), &JSON, json!({"reason": "oops"}).to_string()).await.1);
     answers.push(get(&hub, &format!("{token}x"), "/v1/runs").await.1);
     let (_, rotated) = hub.post(&format!("/v1/tokens/{id}/rotate"), &JSON, json!({"overlap_s": 60}).to_string()).await;
     let again = rotated["token"].as_str().unwrap().to_owned();
     answers.push(get(&hub, &token, "/v1/runs").await.1);
+    // A token where none belongs.
+    for path in
+        [format!("/v1/runs/{again}"), format!("/v1/tokens/{again}x/revoke"), format!("/v1/tokens/{token}/revoke")]
+    {
+        answers.push(hub.post(&path, &JSON, json!({"reason": "oops"}).to_string()).await.1);
+        answers.push(hub.get(&path).await.1);
+    }
     let at = ["--hub", &hub.url, "--log", "trace"];
     for arguments in [&["token", "list"][..], &["run", "list"], &["token", "revoke", &again]] {
         let command =
@@ -501,7 +506,7 @@ impl Provider {
         let expires = jsonwebtoken::get_current_timestamp() + 600;
         let claims = json!({"iss": "https://id.example", "aud": audience, "sub": "ann", "exp": expires,
             "groups": ["shop-ops"]});
-        let key = jsonwebtoken::EncodingKey::from_ec_pem(self.key.serialize_pem().as_bytes()).unwrap();
+        let key = jsonwebtoken::EncodingKey::from_ec_der(&self.key.serialize_der());
         jsonwebtoken::encode(&header, &claims, &key).unwrap()
     }
 }

@@ -4,6 +4,8 @@
 //! Of the secret only its SHA-256 is kept. That is enough because it is 256 bits of randomness: nobody can try them out,
 //! so that a slow hash with a salt, which passwords need, would cost every request and add nothing.
 
+use std::borrow::Cow;
+
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
@@ -45,6 +47,19 @@ pub fn parse(text: &str) -> Option<(TokenId, &str)> {
     (is_id && secret.len() == SECRET_CHARACTERS).then(|| (TokenId(id.to_owned()), secret))
 }
 
+/// A text without the secrets of tokens that somebody put into it, such as a path that a token was pasted into.
+#[must_use]
+pub fn redact(text: &str) -> Cow<'_, str> {
+    let Some(at) = text.find(PREFIX) else { return Cow::Borrowed(text) };
+    let (before, token) = text.split_at(at);
+    let rest = token.strip_prefix(PREFIX).unwrap_or_default();
+    let is_part = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
+    let (token, after) = rest.split_at(rest.find(|c| !is_part(c)).unwrap_or(rest.len()));
+    let shown = token.split_once('_').map_or(token, |(id, _)| id);
+    let hidden = if shown.len() < token.len() { "_…" } else { "" };
+    Cow::Owned(format!("{before}{PREFIX}{shown}{hidden}{}", redact(after)))
+}
+
 /// What is kept of a secret, in hexadecimal digits.
 #[must_use]
 pub fn digest(secret: &str) -> String {
@@ -70,6 +85,16 @@ mod tests {
         assert!(is_it(secret, &digest(secret)));
         assert!(!is_it("another", &digest(secret)));
         assert!(!digest(secret).contains(secret));
+    }
+
+    #[test]
+    fn a_secret_is_taken_out_of_whatever_it_was_put_into() {
+        let check = |text: &str, expected: &str| assert_eq!(redact(text), expected);
+        check("/v1/runs", "/v1/runs");
+        check("/v1/tokens/crossdock_01_ab-c_d/revoke", "/v1/tokens/crossdock_01_…/revoke");
+        check("crossdock_01_a crossdock_02_b", "crossdock_01_… crossdock_02_…");
+        check("crossdock_runs_total", "crossdock_runs_…");
+        check("crossdock_", "crossdock_");
     }
 
     #[test]

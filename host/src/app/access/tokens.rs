@@ -144,7 +144,10 @@ impl Access {
     fn find(&self, id: &str) -> Result<Arc<Held>, TokenError> {
         // People paste what they have; a whole token names itself, and is not repeated.
         let id = token::parse(id).map_or_else(|| id.to_owned(), |(id, _)| id.0);
-        self.read().get(&TokenId(id.clone())).cloned().ok_or(TokenError::Unknown { id })
+        self.read()
+            .get(&TokenId(id.clone()))
+            .cloned()
+            .ok_or_else(|| TokenError::Unknown { id: token::redact(&id).into_owned() })
     }
 
     /// Records a token, and has it count from then on.

@@ -11,7 +11,10 @@ use http::{StatusCode, header, uri::Authority};
 use tokio::time::timeout;
 
 use super::Surface;
-use crate::net::problem::{Code, Problem};
+use crate::{
+    net::problem::{Code, Problem},
+    policy::token::redact,
+};
 
 /// Answers what no route takes.
 pub(super) async fn no_route() -> Problem {
@@ -62,7 +65,8 @@ pub(super) async fn within_time(State(surface): State<Surface>, request: Request
 pub(super) async fn account(request: Request, next: Next) -> Response {
     let route = request.extensions().get::<MatchedPath>().map_or("none", MatchedPath::as_str).to_owned();
     let method = request.method().clone();
-    let path = request.uri().path().to_owned();
+    // People paste what they have: a path is not where a secret belongs, and not how it gets into a log.
+    let path = redact(request.uri().path()).into_owned();
     let response = next.run(request).await;
     let status = response.status();
     tracing::debug!(%method, path, %status, "answered");
@@ -75,6 +79,7 @@ fn as_problem(mut response: Response, path: String) -> Response {
     let known = response.extensions_mut().remove::<Box<Problem>>();
     let mut problem = known.map_or_else(|| unnamed(response.status()), |problem| *problem);
     problem.instance = Some(path);
+    problem.detail = redact(&problem.detail).into_owned();
     let mut named = problem.into_response();
     for (name, value) in response.headers() {
         if name == header::ALLOW {
