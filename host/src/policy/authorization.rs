@@ -92,12 +92,12 @@ impl Policies {
             PolicyError::Invalid { file: place(file, text, error), problem: plain(problem) }
         };
         if let Some(error) = validated.validation_errors().next() {
-            return Err(wrong(&error.policy_id().to_string(), error, &error.to_string()));
+            return Err(wrong(error.policy_id().as_ref(), error, &error.to_string()));
         }
         let never =
             validated.validation_warnings().find(|warning| matches!(warning, ValidationWarning::ImpossiblePolicy(_)));
         if let Some(warning) = never {
-            return Err(wrong(&warning.policy_id().to_string(), warning, "it would never be asked"));
+            return Err(wrong(warning.policy_id().as_ref(), warning, "it would never be asked"));
         }
         Ok(Self { set, authorizer: Authorizer::new() })
     }

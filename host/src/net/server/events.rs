@@ -1,6 +1,9 @@
 //! `POST /v1/events`.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use axum::{
     Json,
@@ -102,17 +105,24 @@ pub(super) async fn accept(
     if events.is_empty() {
         caller.may(Resource::Source { source: "", event_type: "" })?;
     }
+    // Batches are of one source mostly, and a decision costs more than a look.
+    let mut decided: BTreeSet<(String, String)> = BTreeSet::new();
     for (index, event) in events.iter_mut().enumerate() {
+        let from = (event.source.clone(), event.event_type.clone());
+        if !decided.contains(&from) {
+            let resource = Resource::Source { source: &event.source, event_type: &event.event_type };
+            caller.may(resource).map_err(|problem| problem.with("index", index))?;
+            decided.insert(from);
+        }
         send_as(&caller, event).map_err(|problem| problem.with("index", index))?;
     }
     let acceptances = surface.hub.accept(events).await?;
     Ok(answer(&surface, acceptances, wait).await)
 }
 
-/// Holds an event to what its sender may send, and to who they are: nobody decides later about what they sent, so that
-/// a person's event carries their name, and nobody's carries another's.
+/// Holds an event to who sends it: nobody decides later about what they sent, so that a person's event carries their
+/// name, and nobody's carries another's.
 fn send_as(caller: &Caller, event: &mut Event) -> Result<(), Problem> {
-    caller.may(Resource::Source { source: &event.source, event_type: &event.event_type })?;
     let named = event.extensions.get(ACTOR).map(String::as_str);
     if named.is_some() || caller.principal().kind == Kind::Person {
         let actor = caller.acting_as(named)?;

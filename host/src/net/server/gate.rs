@@ -60,7 +60,11 @@ impl Caller {
     /// Whether they may do what the route is for on this.
     pub(super) fn may(&self, resource: Resource<'_>) -> Result<(), Problem> {
         self.asked.store(true, Ordering::Relaxed);
-        Ok(self.hub.access().decide(&self.principal, self.action, resource)?)
+        self.hub.access().decide(&self.principal, self.action, resource).map_err(|denied| {
+            tracing::info!(who = self.principal.name, action = %self.action, %denied, "somebody may not");
+            metrics::counter!("crossdock_access_denied_total", "action" => self.action.as_str()).increment(1);
+            denied.into()
+        })
     }
 
     /// The name that they act under: their own, or the one they name if they may.
