@@ -1,6 +1,7 @@
 //! L4: a hub put together. Configuration, what is installed, acceptance, and the runner that carries runs forward.
 
 pub mod accept;
+pub mod access;
 pub mod actors;
 pub mod audit;
 pub mod backup;

@@ -7,9 +7,11 @@ mod backup;
 mod bench;
 mod connection;
 mod control;
+mod credentials;
 mod dead_letter;
 mod demo;
 mod doctor;
+mod enroll;
 mod event;
 mod moving;
 mod next;
@@ -19,12 +21,13 @@ mod plugin;
 mod run;
 mod serve;
 mod story;
+mod token;
 
 use std::{path::PathBuf, process::ExitCode};
 
-use clap::{Args, CommandFactory, Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
-use self::out::Out;
+use self::{credentials::HubAddress, out::Out};
 use crate::telemetry;
 
 /// Crossdock: a WebAssembly-plugin integration hub for retail.
@@ -80,6 +83,11 @@ enum Command {
     /// Back up a hub, running or not, and restore it.
     #[command(subcommand)]
     Backup(backup::Backup),
+    /// Become the first admin of a hub that was just started.
+    Enroll(enroll::Enroll),
+    /// Make, list, rotate and revoke tokens, and see how much they are used.
+    #[command(subcommand)]
+    Token(token::Token),
     /// Look whether this machine can run a hub and build plugins.
     Doctor(doctor::Doctor),
     /// Measure a hub under load, and what its parts cost bare.
@@ -89,14 +97,6 @@ enum Command {
         /// For which shell.
         shell: clap_complete::Shell,
     },
-}
-
-/// Where the hub is.
-#[derive(Args, Debug, Clone)]
-struct HubAddress {
-    /// The hub's address.
-    #[arg(long, env = "CROSSDOCK_HUB", default_value = "http://127.0.0.1:7420", value_name = "URL")]
-    hub: String,
 }
 
 /// What went wrong, with everything that led to it.
@@ -134,6 +134,8 @@ async fn dispatch(command: Command, out: &Out) -> Result<ExitCode, Failed> {
         Command::Audit(audit) => Box::pin(audit.run(out)).await,
         Command::Archive(archive) => Box::pin(archive.run(out)).await,
         Command::Backup(backup) => Box::pin(backup.run(out)).await,
+        Command::Enroll(enroll) => enroll.run(out).await,
+        Command::Token(token) => token.run(out).await,
         Command::Doctor(doctor) => doctor.run(out),
         Command::Bench(bench) => Box::pin(bench.run(out)).await,
         Command::Completions { shell } => {
@@ -150,3 +152,6 @@ fn workspace() -> Option<PathBuf> {
     let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).parent()?;
     root.join("plugins").is_dir().then(|| root.to_owned())
 }
+
+#[cfg(test)]
+mod tests;

@@ -16,6 +16,7 @@ pub mod log;
 pub mod manifest;
 pub mod pace;
 pub mod pipeline;
+pub mod principal;
 pub mod registry;
 pub mod run;
 pub mod schemas;

@@ -5,18 +5,22 @@
 //! | --- | --- |
 //! | [`address`] | which network addresses a connection may reach |
 //! | [`binding`] | which version of a plugin serves, which is on trial, when a trial is over |
+//! | [`authorization`] | who may do what |
 //! | [`chain`] | whether a batch of the journal continues the one before it, and holds what it says |
 //! | [`effective`] | what a plugin may touch, and which layer denies it the rest |
 //! | [`egress`] | which HTTP requests a connector may send |
 //! | [`flow_control`] | which calls go now and which wait, which events are refused at peak |
 //! | [`gate`] | whether a plugin version may be published, and what its changes mean |
 //! | [`lifecycle`] | which state a plugin's version can go to |
+//! | [`openid`] | whom a token of an OpenID provider stands for |
 //! | [`replay`] | whether a whole journal, batch after batch, is what a checkpoint was signed for |
 //! | [`seal`] | whether the hub signed a checkpoint or an export |
 //! | [`signing`] | whose signature of a package holds |
 //! | [`signature`] | whether a webhook delivery comes from who holds the secret |
+//! | [`token`] | whether a token is one of this hub |
 
 pub mod address;
+pub mod authorization;
 pub mod binding;
 pub mod chain;
 pub mod effective;
@@ -24,7 +28,9 @@ pub mod egress;
 pub mod flow_control;
 pub mod gate;
 pub mod lifecycle;
+pub mod openid;
 pub mod replay;
 pub mod seal;
 pub mod signature;
 pub mod signing;
+pub mod token;

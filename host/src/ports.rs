@@ -1,6 +1,7 @@
 //! L1: the seams. Traits and the types that cross them; both callers and implementations import these, and neither
 //! imports the other.
 
+pub mod access;
 pub mod blobs;
 pub mod clock;
 pub mod egress;

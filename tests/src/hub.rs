@@ -1,14 +1,16 @@
 //! A hub in a process of its own, and an HTTP client that knows nothing of it.
 
 use std::{
+    collections::BTreeMap,
     io::{BufRead as _, BufReader},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
+    sync::{Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
 use bytes::Bytes;
-use http::{Method, Request, Response, StatusCode};
+use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt as _, Full};
 use hyper_util::{
     client::legacy::{Client, connect::HttpConnector},
@@ -19,6 +21,9 @@ use serde_json::Value;
 /// Longest wait for anything, generous because the machine may be busy.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
+/// Whose the first token is.
+const ADMIN: &str = "tests";
+
 /// A hub's process. Killed when dropped.
 pub struct Hub {
     child: Child,
@@ -26,22 +31,47 @@ pub struct Hub {
     pub url: String,
     /// Its data folder.
     pub data: PathBuf,
+    /// The file that holds the token of its admin, `tests`.
+    pub token_file: String,
+    binary: String,
+    tokens: Mutex<BTreeMap<String, String>>,
     client: Client<HttpConnector, Full<Bytes>>,
 }
 
 impl Hub {
-    /// Starts a hub and waits until it listens.
+    /// Starts a hub, waits until it listens, and becomes its admin, `tests`, if it has none yet.
+    ///
+    /// # Panics
+    /// If it does not start; with what it printed.
+    #[must_use]
+    pub fn start(binary: &str, data: &Path, config: Option<&Path>) -> Self {
+        let config = config.map(|config| config.display().to_string());
+        let more: Vec<&str> = config.iter().flat_map(|config| ["--config", config]).collect();
+        let hub = Self::launch(binary, data, &more);
+        if data.join("access/enrolment").exists() {
+            hub.command(&["enroll", "--name", ADMIN, "--data", &data.display().to_string()]);
+        }
+        hub
+    }
+
+    /// Starts a hub with more arguments, and waits until it listens; nobody is enrolled.
+    ///
+    /// # Panics
+    /// If it does not start; with what it printed.
+    #[must_use]
+    pub fn launch(binary: &str, data: &Path, more: &[&str]) -> Self {
+        Self::launch_on(binary, data, "127.0.0.1:0", more)
+    }
+
+    /// The same on an address.
     ///
     /// # Panics
     /// If it does not start; with what it printed.
     #[must_use]
     #[allow(clippy::panic, reason = "a test without its hub has failed, and must say why")]
-    pub fn start(binary: &str, data: &Path, config: Option<&Path>) -> Self {
+    pub fn launch_on(binary: &str, data: &Path, address: &str, more: &[&str]) -> Self {
         let mut command = Command::new(binary);
-        command.args(["serve", "--listen", "127.0.0.1:0", "--data"]).arg(data);
-        if let Some(config) = config {
-            command.arg("--config").arg(config);
-        }
+        command.args(["serve", "--listen", address, "--data"]).arg(data).args(more);
         let errors = std::fs::File::create(data.with_extension("log"));
         command.stdin(Stdio::null()).stdout(Stdio::piped());
         if let Ok(file) = errors {
@@ -54,7 +84,7 @@ impl Hub {
         let mut lines = BufReader::new(child.stdout.take().unwrap_or_else(|| panic!("no output"))).lines();
         let url = lines.find_map(|line| {
             let line = line.ok()?;
-            let at = line.find("http://")?;
+            let at = line.find("http")?;
             line.get(at..)?.split([',', '"', ' ']).next().map(str::to_owned)
         });
         let Some(url) = url else {
@@ -65,7 +95,58 @@ impl Hub {
         // What it prints later must not fill the pipe.
         std::thread::spawn(move || lines.for_each(drop));
         let client = Client::builder(TokioExecutor::new()).build_http();
-        Self { child, url, data: data.to_owned(), client }
+        let token_file = data.join("access/token").display().to_string();
+        let tokens = Mutex::default();
+        Self { child, url, data: data.to_owned(), token_file, binary: binary.to_owned(), tokens, client }
+    }
+
+    /// Runs a command as the admin; what it printed.
+    #[allow(clippy::panic, reason = "a test that cannot set itself up has failed, and must say why")]
+    fn command(&self, arguments: &[&str]) -> String {
+        let mut command = Command::new(&self.binary);
+        command.args(arguments).args(["--hub", &self.url, "--json"]);
+        if arguments.first() != Some(&"enroll") {
+            command.args(["--token-file", &self.token_file]);
+        }
+        match command.env_remove("CROSSDOCK_TOKEN").output() {
+            Ok(output) if output.status.success() => String::from_utf8_lossy(&output.stdout).into_owned(),
+            Ok(output) => panic!("{arguments:?}: {}", String::from_utf8_lossy(&output.stderr)),
+            Err(error) => panic!("{arguments:?}: {error}"),
+        }
+    }
+
+    /// The token of a person, an operator who may send anything; made when it is first asked for.
+    ///
+    /// # Panics
+    /// If it cannot be made.
+    #[allow(clippy::panic, reason = "a test without its people has failed, and must say why")]
+    pub fn token_of(&self, person: &str) -> String {
+        let mut tokens = self.tokens.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(token) = tokens.get(person) {
+            return token.clone();
+        }
+        let said = self.command(&["token", "create", person, "--role", "operator", "--source", "*", "--type", "*"]);
+        let issued: Value = serde_json::from_str(&said).unwrap_or_default();
+        let Some(token) = issued.get("token").and_then(Value::as_str) else { panic!("no token in {said}") };
+        tokens.insert(person.to_owned(), token.to_owned());
+        token.to_owned()
+    }
+
+    /// Posts a body as a person.
+    ///
+    /// # Panics
+    /// If there is no answer.
+    pub async fn post_as(
+        &self,
+        person: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: impl Into<Bytes>,
+    ) -> (StatusCode, Value) {
+        let bearer = format!("Bearer {}", self.token_of(person));
+        let mut headers = headers.to_vec();
+        headers.push(("authorization", &bearer));
+        self.post(path, &headers, body).await
     }
 
     /// Kills it without a word, as a crash would.
@@ -91,11 +172,18 @@ impl Hub {
         }
     }
 
-    /// Sends a request.
+    /// Sends a request, as the admin unless it says who sends it. A webhook has its signature instead.
     ///
     /// # Errors
     /// If there is no answer.
-    pub async fn send(&self, request: Request<Bytes>) -> Result<Response<Bytes>, String> {
+    pub async fn send(&self, mut request: Request<Bytes>) -> Result<Response<Bytes>, String> {
+        let is_signed = request.uri().path().starts_with("/v1/webhooks/");
+        if !is_signed && !request.headers().contains_key(header::AUTHORIZATION) {
+            let token = std::fs::read_to_string(&self.token_file).map_err(|error| error.to_string())?;
+            let value =
+                HeaderValue::from_str(&format!("Bearer {}", token.trim())).map_err(|error| error.to_string())?;
+            request.headers_mut().insert(header::AUTHORIZATION, value);
+        }
         send(&self.client, request).await
     }
 

@@ -20,7 +20,7 @@ use crossdock::{
     model::audit::SignedCheckpoint,
     policy::seal::{PrivateKey, PublicKey},
 };
-use crossdock_tests::retail::Retail;
+use crossdock_tests::{hub::Hub, retail::Retail};
 use serde_json::Value;
 
 const BINARY: &str = env!("CARGO_BIN_EXE_crossdock-tested");
@@ -202,15 +202,26 @@ async fn whoever_uses_it_wrongly_is_told_what_to_do() {
     refused(&["audit", "checkpoint", "--data", path(&data)], "stop it first");
     assert!(!dir.exists(), "nothing is left behind");
 
-    let said = crossdock(&["audit", "list", "--hub", &hub.url, "--action", "connection"]);
+    let said =
+        crossdock(&["audit", "list", "--hub", &hub.url, "--token-file", &hub.token_file, "--action", "connection"]);
     assert_eq!(said.code, Some(0), "{}", said.err);
     assert!(said.out.contains("connection/erp") && said.out.contains("operator:config"), "{}", said.out);
-    let listed = json(&crossdock(&["--json", "audit", "list", "--hub", &hub.url, "--limit", "2"]));
+    let listed = json(&crossdock(&[
+        "--json",
+        "audit",
+        "list",
+        "--hub",
+        &hub.url,
+        "--token-file",
+        &hub.token_file,
+        "--limit",
+        "2",
+    ]));
     let first = listed["records"][0]["sequence"].as_u64().expect("a number");
     assert_eq!(listed["records"][1]["sequence"].as_u64(), Some(first - 1), "newest first, without gaps");
-    let shown = crossdock(&["audit", "show", &first.to_string(), "--hub", &hub.url]);
+    let shown = crossdock(&["audit", "show", &first.to_string(), "--hub", &hub.url, "--token-file", &hub.token_file]);
     assert!(shown.out.contains("sha256:"), "{}{}", shown.out, shown.err);
-    refused(&["audit", "show", "9999", "--hub", &hub.url], "audit list");
+    refused(&["audit", "show", "9999", "--hub", &hub.url, "--token-file", &hub.token_file], "audit list");
     assert!(hub.stop());
 
     refused(&["audit", "export", path(&dir), "--data", path(retail.folder.path())], "start the hub once");
@@ -555,8 +566,9 @@ async fn any_byte_of_any_file_that_is_changed_removed_or_added_is_found() {
 }
 
 /// The step of the first run about an order, as `audit explain` tells it.
-fn explained(hub: &str, key: &str, path: &str) -> Value {
-    let said = crossdock(&["--json", "audit", "explain", "--key", key, "--hub", hub]);
+fn explained(hub: &Hub, key: &str, path: &str) -> Value {
+    let said =
+        crossdock(&["--json", "audit", "explain", "--key", key, "--hub", &hub.url, "--token-file", &hub.token_file]);
     assert_eq!(said.code, Some(0), "{}{}", said.out, said.err);
     let steps = json(&said)["runs"][0]["steps"].as_array().expect("steps").clone();
     steps.into_iter().find(|step| step["path"] == path).unwrap_or_else(|| panic!("no step `{path}`: {}", said.out))
@@ -584,7 +596,7 @@ async fn an_order_is_explained_by_what_was_granted_then_and_not_by_what_is_grant
     let hub = retail.hub();
     keys.push(order(&hub).await);
 
-    let steps: Vec<Value> = keys.iter().map(|key| explained(&hub.url, key, "erp_order")).collect();
+    let steps: Vec<Value> = keys.iter().map(|key| explained(&hub, key, "erp_order")).collect();
     let addresses = |step: &Value| step["connection"]["allow_addresses"].as_array().expect("addresses").len();
     assert_eq!((addresses(&steps[0]), addresses(&steps[1])), (1, 2), "each by its own grant");
     assert!(steps[1]["plugin"]["grant"].as_u64() > steps[0]["plugin"]["grant"].as_u64());
@@ -599,14 +611,14 @@ async fn an_order_is_explained_by_what_was_granted_then_and_not_by_what_is_grant
         let secret = step["touches"]["secrets"][0].as_str().unwrap();
         assert!(secret.contains("erp-password"), "by reference: {secret}");
     }
-    let plan = explained(&hub.url, &keys[0], "plan");
+    let plan = explained(&hub, &keys[0], "plan");
     assert_eq!((&plan["connection"], &plan["touches"]["http"]), (&Value::Null, &serde_json::json!([])), "{plan:#}");
     assert_eq!(plan["decision"], "proceed");
 
-    let said = crossdock(&["audit", "explain", "--key", &keys[0], "--hub", &hub.url]);
+    let said = crossdock(&["audit", "explain", "--key", &keys[0], "--hub", &hub.url, "--token-file", &hub.token_file]);
     for says in ["accepted by operator:config", "nothing but its input", "could touch: ", "never seen by the plugin"] {
         assert!(said.out.contains(says), "{} does not say {says}", said.out);
     }
-    let said = crossdock(&["audit", "explain", "--key", "nothing", "--hub", &hub.url]);
+    let said = crossdock(&["audit", "explain", "--key", "nothing", "--hub", &hub.url, "--token-file", &hub.token_file]);
     assert!(said.code == Some(1) && said.err.contains("run list"), "{}", said.err);
 }

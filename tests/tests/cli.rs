@@ -183,14 +183,17 @@ fn the_sample_configuration_starts_a_hub() {
     let folder = tempfile::tempdir().expect("folder");
     let sample = packages::workspace().join("host/demo/hub.toml");
     let hub = crossdock_tests::hub::Hub::start(BINARY, &folder.path().join("data"), Some(&sample));
-    let said = run(&["--json", "pipeline", "list", "--hub", &hub.url], folder.path());
+    let said = run(&["--json", "pipeline", "list", "--hub", &hub.url, "--token-file", &hub.token_file], folder.path());
     assert_eq!(json(&said)["pipelines"][0]["name"], "retail/order-fulfilment", "{}", said.out);
     // Its secrets are not set here: that is said before the first order needs them.
     let log = fs::read_to_string(folder.path().join("data.log")).expect("a log");
     assert!(log.contains("ERP_PASSWORD"), "{log}");
     // Nothing answers where it says that the systems are: the order is parked, and the exit code says so.
     let order = packages::workspace().join("host/demo/order.json").display().to_string();
-    let said = run(&["event", "send", &order, "--wait", "30s", "--hub", &hub.url], folder.path());
+    let said = run(
+        &["event", "send", &order, "--wait", "30s", "--hub", &hub.url, "--token-file", &hub.token_file],
+        folder.path(),
+    );
     assert_eq!(said.code, Some(1), "{}{}", said.out, said.err);
     assert!(said.out.contains("parked"), "{}{}", said.out, said.err);
 }
@@ -216,10 +219,7 @@ fn people_are_told_what_there_is_to_do_and_what_cannot_be_done() {
     let hub = crossdock_tests::hub::Hub::start(BINARY, &folder.path().join("data"), None);
     let said = |arguments: &[&str]| {
         let mut arguments = arguments.to_vec();
-        arguments.extend(["--hub", &hub.url]);
-        if !matches!(arguments[1], "list" | "show") {
-            arguments.extend(["--actor", "ann"]);
-        }
+        arguments.extend(["--hub", &hub.url, "--token-file", &hub.token_file]);
         let said = run(&arguments, folder.path());
         (said.code, format!("{}{}", said.out, said.err))
     };

@@ -155,7 +155,10 @@ async fn a_failing_remote_is_left_alone_and_others_do_not_notice() {
     ] {
         assert!(metrics.contains(line), "{line} is not in\n{metrics}");
     }
-    let shown = Command::new(BINARY).args(["connection", "show", "ill", "--hub", &hub.url]).output().unwrap();
+    let shown = Command::new(BINARY)
+        .args(["connection", "show", "ill", "--hub", &hub.url, "--token-file", &hub.token_file])
+        .output()
+        .unwrap();
     let shown = String::from_utf8_lossy(&shown.stdout).into_owned();
     for part in ["open until", "0 of 1 in flight, 7 waiting", "crossdock/sandbox-warehouse", "warehouse.busy"] {
         assert!(shown.contains(part), "`{part}` is not in\n{shown}");

@@ -129,10 +129,13 @@ async fn a_backup_of_a_busy_hub_is_restored_and_makes_no_call_until_a_person_say
     retail.deliver(&hub, &open).await.unwrap();
     hub.runs_until(&key(&open), |runs| runs.len() == 1 && runs[0]["state"] == "waiting").await;
     let backup = retail.folder.path().join("backups/first");
-    let made = crossdock(&["backup", "create", path(&backup), "--hub", &hub.url]);
+    let made = crossdock(&["backup", "create", path(&backup), "--hub", &hub.url, "--token-file", &hub.token_file]);
     assert_eq!(made["state"], "made", "{made}");
     assert!(made["paused_ms"].is_u64() && made["appends"].as_u64().unwrap() > 10, "{made}");
-    assert!(refused(&["backup", "create", path(&backup), "--hub", &hub.url]).contains("exists"));
+    assert!(
+        refused(&["backup", "create", path(&backup), "--hub", &hub.url, "--token-file", &hub.token_file])
+            .contains("exists")
+    );
     let request = json!({ "directory": "relative" }).to_string();
     let (status, _) = hub.post("/v1/admin/backup", &[("content-type", "application/json")], request).await;
     assert_eq!(status, StatusCode::BAD_REQUEST);

@@ -163,10 +163,10 @@ impl Audit {
         self.put_as(records, cause, action(key), key, value).await
     }
 
-    /// As [`Audit::put`], with a name of its own for what is done.
+    /// The same under another name than setting a record of its kind has, such as `token.revoke`.
     ///
     /// # Errors
-    /// As [`Audit::put`].
+    /// As [`AuditError`] says; the value is not written then.
     pub async fn put_as(
         &self,
         records: &dyn Records,
@@ -281,7 +281,7 @@ fn line(record: &Record) -> Result<AuditLine, AuditError> {
 }
 
 /// Keys of the records that affect what runs, and what setting one is called.
-const ACTIONS: [(&str, &str); 9] = [
+const ACTIONS: [(&str, &str); 12] = [
     ("plugin/", "plugin.install"),
     ("connection/", "connection.set"),
     ("source/", "source.set"),
@@ -291,6 +291,9 @@ const ACTIONS: [(&str, &str); 9] = [
     ("version/", "version.set"),
     ("line/", "line.set"),
     ("change/", "change.set"),
+    ("token/", "token.set"),
+    ("policies", "policies.set"),
+    ("openid", "openid.set"),
 ];
 
 fn action(key: &str) -> &'static str {

@@ -9,7 +9,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::{inbox::People, retention::Retention};
+use super::{access::AccessConfig, inbox::People, retention::Retention};
 use crate::model::connection::{Connection, WebhookSource};
 
 /// The file's name.
@@ -45,6 +45,9 @@ pub struct Config {
     /// How long things are kept.
     #[serde(default)]
     pub retention: Retention,
+    /// Who may do what, beyond the policies that come with the hub.
+    #[serde(default)]
+    pub access: AccessConfig,
 }
 
 /// Bounds of the hub itself, which an operator may narrow.
@@ -93,8 +96,11 @@ impl Config {
         let text = fs::read_to_string(path).map_err(wrong)?;
         let mut config: Self = toml::from_str(&text).map_err(|error| parse(error.to_string().trim_end().to_owned()))?;
         let base = path.parent().unwrap_or(Path::new("."));
-        for relative in config.plugins.iter_mut().chain(&mut config.pipelines) {
+        for relative in config.plugins.iter_mut().chain(&mut config.pipelines).chain(&mut config.access.policies) {
             *relative = base.join(&relative);
+        }
+        if let Some(provider) = config.access.openid.as_mut().filter(|provider| !provider.jwks.contains("://")) {
+            provider.jwks = base.join(&provider.jwks).display().to_string();
         }
         Ok(config)
     }

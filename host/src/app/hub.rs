@@ -20,6 +20,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
     accept,
+    access::{Access, AccessError},
     actors::{Actors, Timers},
     audit::{self, Audit, checkpoints::Checkpoints},
     clock::SystemClock,
@@ -153,6 +154,9 @@ pub enum StartError {
         #[from]
         source: RecordError,
     },
+    /// Who may come in cannot be set up.
+    #[error(transparent)]
+    Access(#[from] AccessError),
     /// The audit log cannot be used, and without it nothing may be changed.
     #[error(transparent)]
     Audit(#[from] audit::begin::BeginError),
@@ -171,6 +175,7 @@ pub struct Hub {
     data: Arc<Path>,
     retention: Arc<ArcSwap<Retention>>,
     registry: Arc<Registry>,
+    access: Arc<Access>,
     /// What the snapshot that was read says that it is of, until that is looked at.
     claim: Arc<Mutex<Option<Claim>>>,
 }
@@ -199,6 +204,7 @@ impl Hub {
         let gateway = Gateway::new().map_err(|error| StartError::Egress { problem: error.to_string() })?;
         let library = Library::built_in().map_err(|problem| StartError::Contracts { problem })?;
         let (audit, checkpoints) = audit::begin::begin(data, &store, &clock).await?;
+        let access = Arc::new(Access::open(Arc::clone(&audit), store.records(), Arc::clone(&clock)).await?);
         let installer = Installer {
             audit: Arc::clone(&audit),
             records: store.records(),
@@ -248,6 +254,7 @@ impl Hub {
             checkpoints,
             data: data.into(),
             retention: Arc::default(),
+            access,
             claim: Arc::new(Mutex::new(claim)),
         })
     }
@@ -260,6 +267,7 @@ impl Hub {
         self.retention.store(Arc::new(config.retention));
         let cause = Cause::config("declared in the configuration that the hub was started with");
         self.shared.intake.limit(&config.hub);
+        self.access.apply(&cause, &config.access).await?;
         for folder in &config.plugins {
             let package = Package::read(folder)?;
             let now = self.shared.installation.load_full();
@@ -301,6 +309,7 @@ impl Hub {
         if tokio::time::timeout(SHUTDOWN_LIMIT, self.shared.tasks.wait()).await.is_err() {
             tracing::warn!("some runs were still busy; they are taken up at the next start");
         }
+        self.access.keep_usage().await;
         self.sign().await;
         if self.store.statistics().appends >= SNAPSHOT_APPENDS_MIN {
             self.renew_snapshot().await;
@@ -398,6 +407,10 @@ impl Hub {
 }
 
 impl HubPort for Hub {
+    fn access(&self) -> &dyn crate::ports::access::Access {
+        &*self.access
+    }
+
     fn accept(&self, events: Vec<Event>) -> BoxFuture<'_, Result<Vec<Acceptance>, AcceptError>> {
         accept::external(&self.shared, events).boxed()
     }

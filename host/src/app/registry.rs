@@ -62,12 +62,22 @@ impl Registry {
     }
 
     /// Takes in a version.
-    pub(super) async fn publish(&self, upload: Bytes, draft: bool, who: Who) -> Result<Published, RegistryError> {
+    pub(super) async fn publish(
+        &self,
+        plugin: PluginId,
+        upload: Bytes,
+        draft: bool,
+        who: Who,
+    ) -> Result<Published, RegistryError> {
         let cause = cause(&who)?;
         let unpacked = tokio::task::spawn_blocking(move || publish::read_upload(&upload)).await;
         let upload = unpacked
             .map_err(|error| RegistryError::Unavailable { reason: error.to_string() })?
             .map_err(|error| upload_refused(&error))?;
+        if upload.package.manifest.id != plugin {
+            let problem = format!("the upload is `{}`, and not `{plugin}`", upload.package.manifest.id);
+            return Err(RegistryError::Invalid { problem });
+        }
         let _changing = self.changing.lock().await;
         let now = self.shared.installation.load_full();
         let (id, version, digest) =

@@ -133,7 +133,7 @@ impl Approval {
         match self {
             Self::List(list) => list.run(out).await,
             Self::Show(show) => {
-                let client = Client::new(&show.address.hub)?;
+                let client = show.address.client()?;
                 let question = show.which.question(&client).await?;
                 if out.is_json() {
                     out.value(&question)
@@ -151,7 +151,7 @@ impl Approval {
 
 impl List {
     async fn run(self, out: &Out) -> Result<ExitCode, Failed> {
-        let client = Client::new(&self.address.hub)?;
+        let client = self.address.client()?;
         let mut query = vec![("limit", self.limit.to_string())];
         query.extend(self.group.map(|group| ("group", group)));
         query.extend(self.run.map(|run| ("run", run)));
@@ -267,7 +267,7 @@ pub(super) fn say_how(out: &Out, question: &Question) {
 
 impl Decide {
     async fn run(self, out: &Out, approved: bool) -> Result<ExitCode, Failed> {
-        let client = Client::new(&self.who.address.hub)?;
+        let client = self.who.address.client()?;
         let step = self.which.step(&client).await?;
         let path = format!("/v1/approvals/{}/{}", encoded(&self.which.run), encoded(&step));
         let question: Question = client.get(&path).await?;
@@ -283,7 +283,7 @@ impl Decide {
             }
         }
         let decision = json!({
-            "actor": self.who.actor,
+            "actor": self.who.actor.clone().unwrap_or_default(),
             "on_behalf_of": self.on_behalf_of,
             "approved": approved,
             "revision": question.revision,
@@ -295,7 +295,7 @@ impl Decide {
             client.post(&format!("{path}/decision"), "application/json", serde_json::to_vec(&decision)?).await?;
         if !out.is_json() {
             let word = if approved { out.green("approved") } else { out.yellow("rejected") };
-            out.say(format!("{word} by {}", self.who.actor));
+            out.say(self.who.actor.map_or_else(|| word.clone(), |actor| format!("{word} by {actor}")));
         }
         control::say(out, &summary);
         Ok(ExitCode::SUCCESS)
@@ -305,7 +305,7 @@ impl Decide {
 impl DecideMany {
     async fn run(self, out: &Out) -> Result<ExitCode, Failed> {
         let decisions = self.decisions()?;
-        let client = Client::new(&self.who.address.hub)?;
+        let client = self.who.address.client()?;
         let body = serde_json::to_vec(&json!({ "decisions": decisions }))?;
         let answer: Value = client.post("/v1/approvals/decisions", "application/json", body).await?;
         let answers = answer.get("decisions").and_then(Value::as_array).cloned().unwrap_or_default();
@@ -359,7 +359,9 @@ impl DecideMany {
                 .filter(|(name, _)| KNOWN.contains(&name.as_str()))
                 .map(|(name, value)| (name.clone(), value.clone()))
                 .collect();
-            decision.entry("actor").or_insert_with(|| self.who.actor.clone().into());
+            if let Some(actor) = &self.who.actor {
+                decision.entry("actor").or_insert_with(|| actor.clone().into());
+            }
             decision.entry("reason").or_insert_with(|| self.who.reason.clone().into());
             decisions.push(Value::Object(decision));
         }

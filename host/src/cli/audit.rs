@@ -24,7 +24,6 @@ use crate::{
         audit::{AuditLine, SignedCheckpoint},
         explanation::{ExplainedStep, Explanation},
     },
-    net::client::Client,
 };
 
 /// The audit log.
@@ -140,7 +139,7 @@ impl Audit {
 
 impl List {
     async fn run(self, out: &Out) -> Result<ExitCode, Failed> {
-        let client = Client::new(&self.address.hub)?;
+        let client = self.address.client()?;
         let mut query = vec![("limit", self.limit.to_string())];
         query.extend(self.actor.map(|actor| ("actor", actor)));
         query.extend(self.action.map(|action| ("action", action)));
@@ -174,7 +173,7 @@ impl List {
 
 impl Show {
     async fn run(self, out: &Out) -> Result<ExitCode, Failed> {
-        let client = Client::new(&self.address.hub)?;
+        let client = self.address.client()?;
         let before = self.sequence.saturating_add(1).to_string();
         let query = [("before", before), ("limit", "1".to_owned())];
         let Records { records } = client.get_with("/v1/audit", &query).await?;
@@ -205,7 +204,7 @@ impl Show {
 
 impl Explain {
     async fn run(self, out: &Out) -> Result<ExitCode, Failed> {
-        let client = Client::new(&self.address.hub)?;
+        let client = self.address.client()?;
         let explanation: Explanation = client.get_with("/v1/audit/explain", &[("key", self.key.clone())]).await?;
         if explanation.runs.is_empty() {
             return Err(

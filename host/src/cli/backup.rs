@@ -16,7 +16,6 @@ use crate::{
         clock::SystemClock,
         effects,
     },
-    net::client::Client,
     ports::clock::Clock,
     store::disk::Store,
 };
@@ -118,7 +117,7 @@ impl Create {
         let made = match &self.data {
             Some(data) => offline(data, &dir).await?,
             None => {
-                let client = Client::new(&self.address.hub)?;
+                let client = self.address.client()?;
                 let body = serde_json::to_vec(&serde_json::json!({ "directory": dir }))?;
                 client.post("/v1/admin/backup", "application/json", body).await?
             }

@@ -6,7 +6,6 @@ use clap::{Args, Subcommand};
 use serde_json::Value;
 
 use super::{Failed, HubAddress, out::Out};
-use crate::net::client::Client;
 
 /// Connections.
 #[derive(Subcommand, Debug)]
@@ -69,7 +68,7 @@ fn health(out: &Out, connection: &Value) -> String {
 }
 
 async fn list(address: &HubAddress, out: &Out) -> Result<ExitCode, Failed> {
-    let answer: Value = Client::new(&address.hub)?.get("/v1/connections").await?;
+    let answer: Value = address.client()?.get("/v1/connections").await?;
     if out.is_json() {
         out.value(&answer);
         return Ok(ExitCode::SUCCESS);
@@ -98,7 +97,7 @@ async fn list(address: &HubAddress, out: &Out) -> Result<ExitCode, Failed> {
 
 impl Show {
     async fn run(self, out: &Out) -> Result<ExitCode, Failed> {
-        let client = Client::new(&self.address.hub)?;
+        let client = self.address.client()?;
         // Looked up here rather than put into a path: a name may hold anything.
         let mut answer: Value = client.get("/v1/connections").await?;
         let connections = answer.get_mut("connections").and_then(Value::as_array_mut).map(std::mem::take);
@@ -133,7 +132,7 @@ impl Show {
 }
 
 async fn lanes(address: &HubAddress, out: &Out) -> Result<ExitCode, Failed> {
-    let answer: Value = Client::new(&address.hub)?.get("/v1/lanes").await?;
+    let answer: Value = address.client()?.get("/v1/lanes").await?;
     if out.is_json() {
         out.value(&answer);
         return Ok(ExitCode::SUCCESS);

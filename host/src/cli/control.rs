@@ -15,15 +15,15 @@ use crate::{
         id::RunId,
         run::{RunState, RunSummary, RunView},
     },
-    net::client::{Client, encoded},
+    net::client::encoded,
 };
 
 /// Who does something, and why.
 #[derive(Args, Debug, Clone)]
 pub(super) struct Who {
-    /// Who does it.
-    #[arg(long, env = "USER", hide_env_values = true, value_name = "NAME")]
-    pub(super) actor: String,
+    /// Under which name, if that is allowed; absent: the token's own.
+    #[arg(long, value_name = "NAME")]
+    pub(super) actor: Option<String>,
     /// Why; it is recorded with what is done.
     #[arg(long, default_value = "", hide_default_value = true, value_name = "TEXT")]
     pub(super) reason: String,
@@ -106,10 +106,10 @@ impl Act {
     async fn send(self, out: &Out, mut request: Value) -> Result<ExitCode, Failed> {
         let Who { actor, reason, address } = self.who;
         if let Some(request) = request.as_object_mut() {
-            request.insert("actor".to_owned(), actor.into());
+            request.extend(actor.map(|actor| ("actor".to_owned(), actor.into())));
             request.insert("reason".to_owned(), reason.into());
         }
-        let client = Client::new(&address.hub)?;
+        let client = address.client()?;
         let path = format!("/v1/runs/{}/control", encoded(&self.run));
         let summary: RunSummary = client.post(&path, "application/json", serde_json::to_vec(&request)?).await?;
         say(out, &summary);
@@ -117,7 +117,7 @@ impl Act {
     }
 
     async fn view(&self) -> Result<RunView, Failed> {
-        let client = Client::new(&self.who.address.hub)?;
+        let client = self.who.address.client()?;
         Ok(client.get(&format!("/v1/runs/{}", encoded(&self.run))).await?)
     }
 }
@@ -168,7 +168,7 @@ impl Reassign {
         let step = match self.step {
             Some(step) => step,
             None => {
-                let client = Client::new(&self.act.who.address.hub)?;
+                let client = self.act.who.address.client()?;
                 let asked: Questions = client.get_with("/v1/approvals", &[("run", self.act.run.clone())]).await?;
                 the_only_step(&self.act.run, &asked.approvals)?
             }

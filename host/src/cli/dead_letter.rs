@@ -11,10 +11,7 @@ use super::{
     next,
     out::Out,
 };
-use crate::{
-    model::run::RunSummary,
-    net::client::{Client, encoded},
-};
+use crate::{model::run::RunSummary, net::client::encoded};
 
 /// Longest payload that is shown whole, characters.
 const PAYLOAD_CHARACTERS: usize = 16_000;
@@ -104,7 +101,7 @@ fn number(value: &Value, pointer: &str) -> u64 {
 
 impl List {
     async fn run(self, out: &Out) -> Result<ExitCode, Failed> {
-        let client = Client::new(&self.address.hub)?;
+        let client = self.address.client()?;
         let mut query = vec![("limit", self.limit.to_string())];
         query.extend(self.pipeline.map(|pipeline| ("pipeline", pipeline)));
         query.extend(self.key.map(|key| ("key", key)));
@@ -142,7 +139,7 @@ impl List {
 
 impl Show {
     async fn run(self, out: &Out) -> Result<ExitCode, Failed> {
-        let client = Client::new(&self.address.hub)?;
+        let client = self.address.client()?;
         let letter: Value = client.get(&format!("/v1/dead-letters/{}", encoded(&self.run))).await?;
         if out.is_json() {
             out.value(&letter);
@@ -201,8 +198,8 @@ impl Show {
 impl Replay {
     async fn run(self, out: &Out) -> Result<ExitCode, Failed> {
         let Who { actor, reason, address } = self.who;
-        let client = Client::new(&address.hub)?;
-        let request = json!({ "actor": actor, "do": "resume", "reason": reason });
+        let client = address.client()?;
+        let request = json!({ "actor": actor.unwrap_or_default(), "do": "resume", "reason": reason });
         if let Some(run) = &self.run {
             let path = format!("/v1/runs/{}/control", encoded(run));
             let summary: RunSummary = client.post(&path, "application/json", serde_json::to_vec(&request)?).await?;

@@ -15,7 +15,11 @@ use clap::Args;
 use self::{scenario::Scenario, setting::Setting};
 use super::{Failed, out::Out, plugin::spinner};
 use crate::{
-    app::{build, hub::Hub},
+    app::{
+        access::enrolment::{token_path, write_secret},
+        build,
+        hub::Hub,
+    },
     net::server,
     sandbox::{self, Retailer},
     telemetry,
@@ -24,6 +28,9 @@ use crate::{
 /// The plugins that the demo uses, by their folder.
 const PLUGINS: [&str; 6] =
     ["shopify-order", "node-ranking", "fulfilment-policy", "sap-sales-order", "sandbox-warehouse", "sandbox-carrier"];
+
+/// Whose the demo's token is.
+const DEVELOPER: &str = "developer";
 
 /// Runs a small retailer end to end.
 #[derive(Args, Debug)]
@@ -52,8 +59,10 @@ impl Demo {
         let setting = Setting::prepare(&data, &retailer, packages)?;
         hub.apply(&setting.config).await?;
         hub.take_up().await?;
+        let issued = hub.access_control().develop(DEVELOPER).await?;
+        write_secret(&token_path(&data), &issued.token)?;
 
-        let listener = server::listen(([127, 0, 0, 1], 0).into()).await?;
+        let listener = server::listen(([127, 0, 0, 1], 0).into(), &server::Transport::Plain).await?;
         let url = format!("http://{}", listener.local_addr()?);
         introduce(out, &retailer, &url);
         let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
@@ -93,7 +102,7 @@ impl Demo {
         out.say("\nWhat to try next:");
         if self.data.is_some() {
             out.say(format!("  crossdock serve --data {}         open what was just recorded; the systems have stopped, so new orders park", data.display()));
-            out.say("  crossdock run list                  and, in another terminal, look at it");
+            out.say(format!("  crossdock run list --hub-data {}     and, in another terminal, look at it, with the demo's token: valid for a day", data.display()));
         } else {
             out.say("  crossdock demo --data demo-data     keep the data; then `crossdock serve --data demo-data`");
         }

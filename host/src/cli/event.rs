@@ -6,7 +6,6 @@ use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
 use super::{Failed, HubAddress, out::Out};
-use crate::net::client::Client;
 
 /// Events.
 #[derive(Subcommand, Debug)]
@@ -58,7 +57,7 @@ impl Event {
             }),
         };
         let query = send.wait.map(|wait| format!("?wait={wait}")).unwrap_or_default();
-        let client = Client::new(&send.address.hub)?;
+        let client = send.address.client()?;
         let answer: Value = client
             .post(&format!("/v1/events{query}"), "application/cloudevents+json", serde_json::to_vec(&event)?)
             .await?;

@@ -55,9 +55,9 @@ struct Runs {
 impl Move {
     /// Fails if any run cannot be moved; the others are.
     pub(super) async fn run(self, out: &Out) -> Result<ExitCode, Failed> {
-        let client = Client::new(&self.who.address.hub)?;
+        let client = self.who.address.client()?;
         let request = MoveRequest {
-            actor: self.who.actor.clone(),
+            actor: self.who.actor.clone().unwrap_or_default(),
             reason: self.who.reason.clone(),
             to: self.to.clone(),
             steps: self.steps.iter().cloned().collect::<BTreeMap<_, _>>(),

@@ -14,7 +14,6 @@ use crate::{
     app::{contracts::Library, package},
     flow::language::{self, Diagnostic, Environment, PluginFacts},
     model::id::PluginId,
-    net::client::Client,
 };
 
 /// Pipelines.
@@ -163,7 +162,7 @@ fn read(file: &Path) -> Result<String, Failed> {
 }
 
 async fn list(address: &HubAddress, out: &Out) -> Result<ExitCode, Failed> {
-    let client = Client::new(&address.hub)?;
+    let client = address.client()?;
     let answer: Value = client.get("/v1/pipelines").await?;
     if out.is_json() {
         out.value(&answer);

@@ -19,7 +19,6 @@ use crate::{
         pipeline::Standing,
         run::{RunState, RunSummary, RunView},
     },
-    net::client::Client,
     ports::promises::Promise,
 };
 
@@ -115,7 +114,7 @@ impl Run {
             Self::List(list) => list.run(out).await,
             Self::Late(late) => late.run(out).await,
             Self::Show(show) => {
-                let client = Client::new(&show.address.hub)?;
+                let client = show.address.client()?;
                 let run: RunView = client.get(&format!("/v1/runs/{}", show.id)).await?;
                 if out.is_json() {
                     out.value(&run);
@@ -149,7 +148,7 @@ impl Run {
 
 impl List {
     async fn run(self, out: &Out) -> Result<ExitCode, Failed> {
-        let client = Client::new(&self.address.hub)?;
+        let client = self.address.client()?;
         let mut query = vec![("limit", self.limit.to_string())];
         query.extend(self.pipeline.map(|pipeline| ("pipeline", pipeline)));
         query.extend(self.state.map(|state| ("state", state)));
@@ -179,7 +178,7 @@ impl List {
 
 impl Late {
     async fn run(self, out: &Out) -> Result<ExitCode, Failed> {
-        let client = Client::new(&self.address.hub)?;
+        let client = self.address.client()?;
         let mut query = vec![("limit", self.limit.to_string())];
         query.extend(self.pipeline.map(|pipeline| ("pipeline", pipeline)));
         query.extend(self.over.then(|| ("standing", "late".to_owned())));
@@ -214,7 +213,7 @@ impl Late {
 
 impl Show {
     async fn watch(self, out: &Out) -> Result<ExitCode, Failed> {
-        let client = Client::new(&self.address.hub)?;
+        let client = self.address.client()?;
         let mut views = client.stream(&format!("/v1/runs/{}/stream", self.id)).await?;
         let mut telling = story::Telling::default();
         let mut last: Option<RunView> = None;

@@ -10,9 +10,16 @@ use crate::{
         config::{CONFIG_FILE, Config},
         hub::Hub,
     },
-    net::server,
+    net::{
+        server::{self, Transport},
+        tls::Certificate,
+    },
+    ports::hub::Hub as _,
     telemetry,
 };
+
+/// Where the command line looks for a hub unless told.
+const DEFAULT: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 7420);
 
 /// Runs a hub.
 #[derive(Args, Debug)]
@@ -24,14 +31,32 @@ pub(super) struct Serve {
     /// there is one.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Where to listen; loopback only, until access control exists.
+    /// Where to listen. Other addresses than loopback need TLS, or a proxy that takes it off, and an enrolled admin.
     #[arg(long, default_value = "127.0.0.1:7420", value_name = "ADDRESS")]
     listen: SocketAddr,
+    /// The hub's certificate and those that vouch for it, as a PEM file; read again when it changes.
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    tls_cert: Option<PathBuf>,
+    /// The certificate's private key, as a PEM file.
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    tls_key: Option<PathBuf>,
+    /// A proxy in front of the hub takes TLS off.
+    #[arg(long, conflicts_with = "tls_cert")]
+    behind_proxy: bool,
+    /// A name that the hub is reached by, beside localhost; may be given several times.
+    #[arg(long = "name", value_name = "HOST")]
+    names: Vec<String>,
 }
 
 impl Serve {
     pub(super) async fn run(self, out: &Out) -> Result<ExitCode, Failed> {
-        let listener = server::listen(self.listen).await?;
+        let transport = match (&self.tls_cert, &self.tls_key) {
+            (Some(certificate), Some(key)) => Transport::Tls(Certificate::read(certificate, key)?),
+            _ if self.behind_proxy => Transport::Proxied,
+            _ => Transport::Plain,
+        };
+        let scheme = if matches!(transport, Transport::Tls(_)) { "https" } else { "http" };
+        let listener = server::listen(self.listen, &transport).await?;
         // Before anything happens that is counted, such as runs that are taken up.
         let metrics = telemetry::metrics();
         let hub = Hub::open(&self.data).await?;
@@ -40,17 +65,34 @@ impl Serve {
         if let Some(path) = config {
             hub.apply(&Config::read(&path)?).await?;
         }
+        if !self.listen.ip().is_loopback() {
+            // Before any run is taken up; the server looks again.
+            hub.access()
+                .may_be_exposed()
+                .map_err(|problem| format!("`{}` is not a loopback address, and {problem}", self.listen))?;
+        }
+        let enrolment = hub.access_control().offer_enrolment(&self.data).await?;
         hub.take_up().await?;
         let address = listener.local_addr()?;
         if out.is_json() {
-            out.value(&serde_json::json!({ "listening": format!("http://{address}"), "data": self.data }));
+            out.value(&serde_json::json!({
+                "listening": format!("{scheme}://{address}"), "data": self.data, "enrolment": enrolment
+            }));
         } else {
-            out.say(format!("listening on http://{address}, data in {}", self.data.display()));
+            out.say(format!("listening on {scheme}://{address}, data in {}", self.data.display()));
+            if enrolment.is_some() {
+                out.say(format!(
+                    "nobody is enrolled: within 15 minutes, in another terminal: crossdock enroll --data {}{}",
+                    self.data.display(),
+                    if address == DEFAULT { String::new() } else { format!(" --hub {scheme}://{address}") }
+                ));
+            }
         }
         if crate::app::effects::marker(&self.data).exists() && !out.is_json() {
             out.say(super::backup::said(&self.data));
         }
-        let options = server::Options { metrics: Some(metrics), ..server::Options::default() };
+        let options =
+            server::Options { metrics: Some(metrics), transport, names: self.names, ..server::Options::default() };
         let served = server::serve(listener, Arc::new(hub.clone()), options, ending(&hub)).await;
         let failed = hub.failure();
         hub.stop().await;

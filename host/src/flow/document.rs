@@ -43,7 +43,8 @@ impl PartialEq for Document {
 }
 
 impl From<Value> for Document {
-    fn from(value: Value) -> Self {
+    fn from(mut value: Value) -> Self {
+        value.sort_all_objects();
         Self(Arc::new(Inner { json: Json::from(value.clone()), value: OnceLock::from(value) }))
     }
 }

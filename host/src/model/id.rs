@@ -234,6 +234,12 @@ impl PluginId {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// What goes before the slash.
+    #[must_use]
+    pub fn namespace(&self) -> &str {
+        self.0.split_once('/').map_or("", |(namespace, _)| namespace)
+    }
 }
 
 impl fmt::Display for PluginId {

@@ -67,11 +67,13 @@ impl Json {
         serde_json::from_slice(&self.0)
     }
 
-    /// The parsed value.
+    /// The parsed value, its fields in order.
     #[must_use]
     pub fn to_value(&self) -> serde_json::Value {
         // INVARIANT: the bytes were checked when `self` was made.
-        serde_json::from_slice(&self.0).unwrap_or(serde_json::Value::Null)
+        let mut value = serde_json::from_slice(&self.0).unwrap_or(serde_json::Value::Null);
+        value.sort_all_objects();
+        value
     }
 
     /// Whether the document is `null`.
@@ -113,7 +115,11 @@ fn is_suspicious(bytes: &[u8]) -> bool {
 }
 
 impl From<serde_json::Value> for Json {
-    fn from(value: serde_json::Value) -> Self {
+    /// The document with its fields in order, whatever order they were put in: the same value is the same bytes, which
+    /// digests, repeated steps and duplicates rest on.
+    fn from(mut value: serde_json::Value) -> Self {
+        // A crate in the tree may have maps keep the order of insertion (`serde_json/preserve_order`).
+        value.sort_all_objects();
         Self(value.to_string().into())
     }
 }
@@ -250,6 +256,15 @@ mod tests {
             let shown = serde_json::to_string(&tagged).unwrap_or_default();
             assert_eq!(serde_json::from_str::<Tagged>(&shown).ok().as_ref(), Some(&tagged), "{text}");
         }
+    }
+
+    #[test]
+    fn the_document_of_a_value_does_not_depend_on_the_order_in_which_it_was_put_together() {
+        let mut value = serde_json::Map::new();
+        value.insert("b".into(), serde_json::json!([{"z": 1, "a": 2}]));
+        value.insert("a".into(), 1.into());
+        assert_eq!(Json::from(serde_json::Value::Object(value)).as_bytes(), br#"{"a":1,"b":[{"a":2,"z":1}]}"#);
+        assert_eq!(serde_json::from_str::<Json>("{\"b\": 1, \"a\": 2}").unwrap().as_bytes(), br#"{"a":2,"b":1}"#);
     }
 
     #[test]

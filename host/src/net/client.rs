@@ -1,18 +1,33 @@
 //! A small HTTP client for the command line and the demo: JSON to and from a hub, and a stream of its events.
 //!
-//! Plain HTTP to whatever address it is given; connectors go through [`egress`](super::egress) instead.
+//! To whatever address it is given; connectors go through [`egress`](super::egress) instead. A token goes to loopback or
+//! through TLS, and nowhere else.
 
-use std::{fmt, time::Duration};
+use std::{
+    fmt,
+    net::IpAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use bytes::Bytes;
 use futures::stream::{BoxStream, StreamExt as _};
-use http::{Method, Request, Response, StatusCode, Uri, header};
+use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, header};
 use http_body_util::{BodyExt as _, Full, Limited};
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::{
-    client::legacy::{Client as Hyper, connect::HttpConnector},
+    client::legacy::{
+        Client as Hyper,
+        connect::{Connect, HttpConnector},
+    },
     rt::TokioExecutor,
 };
+use rustls::{ClientConfig, RootCertStore, crypto::ring};
 use serde::{Deserialize, de::DeserializeOwned};
+
+use super::tls::{self, TlsError};
+use crate::ports::secrets::Secret;
 
 /// Longest wait for an answer; above the longest `?wait=` of the hub.
 const ANSWER_LIMIT: Duration = Duration::from_secs(90);
@@ -25,7 +40,18 @@ const LINE_BYTES_LIMIT: usize = 16 << 20;
 #[derive(Clone)]
 pub struct Client {
     base: String,
-    hyper: Hyper<HttpConnector, Full<Bytes>>,
+    hyper: Hyper<HttpsConnector<HttpConnector>, Full<Bytes>>,
+    /// The `Authorization` header, marked as sensitive so that nothing prints it.
+    authorization: Option<HeaderValue>,
+}
+
+/// What a client shows a hub, and whom it trusts.
+#[derive(Clone, Debug, Default)]
+pub struct Credentials {
+    /// The token; absent: none is sent.
+    pub token: Option<Secret>,
+    /// A PEM file of authorities that may vouch for the hub, beside those that everybody trusts.
+    pub authorities: Option<PathBuf>,
 }
 
 /// What the hub says is wrong (RFC 9457).
@@ -61,6 +87,18 @@ pub enum ClientError {
         /// As given.
         url: String,
     },
+    /// The token would be sent in the clear.
+    #[error("a token is not sent to `{url}` in the clear: use `https://`, or reach the hub on 127.0.0.1")]
+    Clear {
+        /// The address.
+        url: String,
+    },
+    /// The token cannot be sent.
+    #[error("the token holds characters that no token has: give it as it was printed, on one line")]
+    Token,
+    /// The authorities cannot be used.
+    #[error(transparent)]
+    Authorities(#[from] TlsError),
     /// Nobody answers.
     #[error("no hub answers at `{url}`: start one with `crossdock serve --data DIR`, or name it with `--hub`")]
     Unreachable {
@@ -86,17 +124,41 @@ pub enum ClientError {
 }
 
 impl Client {
-    /// A client of the hub at an address.
+    /// A client of the hub at an address, which shows nothing.
     ///
     /// # Errors
     /// If the address is not one.
     pub fn new(url: &str) -> Result<Self, ClientError> {
+        Self::with(url, &Credentials::default())
+    }
+
+    /// A client of the hub at an address.
+    ///
+    /// # Errors
+    /// If the address is not one, or the credentials cannot be used there.
+    pub fn with(url: &str, credentials: &Credentials) -> Result<Self, ClientError> {
         let wrong = || ClientError::Address { url: url.to_owned() };
         let parsed: Uri = url.parse().map_err(|_| wrong())?;
-        if parsed.scheme_str() != Some("http") || parsed.host().is_none() {
-            return Err(wrong());
+        let host = parsed.host().ok_or_else(wrong)?;
+        let clear = match parsed.scheme_str() {
+            Some("http") => true,
+            Some("https") => false,
+            _ => return Err(wrong()),
+        };
+        if clear && credentials.token.is_some() && !is_loopback(host) {
+            return Err(ClientError::Clear { url: url.to_owned() });
         }
-        Ok(Self { base: url.trim_end_matches('/').to_owned(), hyper: hyper() })
+        let authorization = credentials.token.as_ref().map(|token| {
+            let value = [b"Bearer ", token.expose()].concat();
+            let mut value = HeaderValue::from_bytes(&value).map_err(|_| ClientError::Token)?;
+            value.set_sensitive(true);
+            Ok::<_, ClientError>(value)
+        });
+        Ok(Self {
+            base: url.trim_end_matches('/').to_owned(),
+            hyper: secured(credentials.authorities.as_deref())?,
+            authorization: authorization.transpose()?,
+        })
     }
 
     /// Gets a document.
@@ -218,6 +280,9 @@ impl Client {
         if let Some(content_type) = content_type {
             request = request.header(header::CONTENT_TYPE, content_type);
         }
+        if let Some(authorization) = &self.authorization {
+            request = request.header(header::AUTHORIZATION, authorization.clone());
+        }
         request.body(body).map_err(|_| ClientError::Address { url: format!("{}{path}", self.base) })
     }
 }
@@ -235,10 +300,38 @@ fn hyper() -> Hyper<HttpConnector, Full<Bytes>> {
     Hyper::builder(TokioExecutor::new()).build_http()
 }
 
-async fn exchange(
-    hyper: &Hyper<HttpConnector, Full<Bytes>>,
+/// Whether a host is this machine, whoever answers for its names.
+#[must_use]
+pub fn is_loopback(host: &str) -> bool {
+    let bare = host.trim_start_matches('[').trim_end_matches(']');
+    host.eq_ignore_ascii_case("localhost") || bare.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
+/// Through TLS where the address says so.
+fn secured(authorities: Option<&Path>) -> Result<Hyper<HttpsConnector<HttpConnector>, Full<Bytes>>, ClientError> {
+    let mut roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
+    if let Some(path) = authorities {
+        roots.add_parsable_certificates(tls::authorities(path)?);
+    }
+    let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .map_err(|error| ClientError::Unreachable { url: String::new(), source: error.into() })?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let mut http = HttpConnector::new();
+    http.enforce_http(false);
+    let https =
+        HttpsConnectorBuilder::new().with_tls_config(config).https_or_http().enable_http1().wrap_connector(http);
+    Ok(Hyper::builder(TokioExecutor::new()).build(https))
+}
+
+async fn exchange<C>(
+    hyper: &Hyper<C, Full<Bytes>>,
     request: Request<Bytes>,
-) -> Result<Response<Bytes>, Box<dyn std::error::Error + Send + Sync>> {
+) -> Result<Response<Bytes>, Box<dyn std::error::Error + Send + Sync>>
+where
+    C: Connect + Clone + Send + Sync + 'static,
+{
     let whole = async {
         let (parts, body) = hyper.request(request.map(Full::new)).await?.into_parts();
         let body = Limited::new(body, ANSWER_BYTES_LIMIT).collect().await?.to_bytes();
@@ -288,7 +381,8 @@ pub fn encoded(value: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{Client, encoded, next_event};
+    use super::{Client, Credentials, encoded, next_event};
+    use crate::ports::secrets::Secret;
 
     #[test]
     fn an_event_is_taken_when_it_is_whole() {
@@ -307,5 +401,20 @@ mod tests {
     fn an_address_must_be_http() {
         assert!(Client::new("127.0.0.1:7420").is_err());
         assert!(Client::new("http://127.0.0.1:7420/").is_ok());
+        assert!(Client::new("https://hub.example/").is_ok());
+    }
+
+    #[test]
+    fn a_token_does_not_leave_the_machine_in_the_clear() {
+        let credentials = Credentials { token: Some(Secret::new("crossdock_x")), authorities: None };
+        for url in ["http://127.0.0.1:1", "http://[::1]:1", "http://localhost", "https://hub.example"] {
+            assert!(Client::with(url, &credentials).is_ok(), "{url}");
+        }
+        for url in ["http://hub.example", "http://127.0.0.1.example", "http://10.0.0.1"] {
+            let error = Client::with(url, &credentials).err().map(|error| error.to_string()).unwrap_or_default();
+            assert!(error.contains("in the clear") && !error.contains("crossdock_x"), "{url}: {error}");
+        }
+        let odd = Credentials { token: Some(Secret::new("a\nb")), authorities: None };
+        assert!(Client::with("http://127.0.0.1:1", &odd).is_err());
     }
 }

@@ -98,6 +98,22 @@ pub enum Code {
     MetricsOff,
     /// A defect of the hub.
     Internal,
+    /// The request carries no token.
+    AuthRequired,
+    /// The token proves nothing.
+    AuthInvalid,
+    /// Whoever asks may not.
+    AccessDenied,
+    /// The enrolment token does not hold.
+    EnrolmentInvalid,
+    /// No such token.
+    TokenUnknown,
+    /// It cannot be done with the token now.
+    TokenConflict,
+    /// The token is used too often just now.
+    TokenSpike,
+    /// The token's quota is used up.
+    TokenQuota,
 }
 
 /// What is fixed for a code.
@@ -114,7 +130,7 @@ const fn facts(code: &'static str, status: StatusCode, title: &'static str, advi
 
 impl Code {
     /// Every code.
-    pub const ALL: [Self; 42] = [
+    pub const ALL: [Self; 50] = [
         Self::RequestInvalid,
         Self::JsonMalformed,
         Self::EventInvalid,
@@ -157,6 +173,14 @@ impl Code {
         Self::NotReady,
         Self::MetricsOff,
         Self::Internal,
+        Self::AuthRequired,
+        Self::AuthInvalid,
+        Self::AccessDenied,
+        Self::EnrolmentInvalid,
+        Self::TokenUnknown,
+        Self::TokenConflict,
+        Self::TokenSpike,
+        Self::TokenQuota,
     ];
 
     /// The table of codes: text, status, title, and what to do.
@@ -246,7 +270,7 @@ impl Code {
                 "use a method of the Allow header"),
             Self::HostNotAllowed => facts("host.not-allowed", S::MISDIRECTED_REQUEST,
                 "The Host header names another machine",
-                "reach the hub as localhost, 127.0.0.1 or [::1]; it answers no other name"),
+                "reach the hub as localhost, 127.0.0.1 or [::1], or by a name that `serve --name` gives it; it answers no other"),
             Self::RequestTimeout => facts("request.timeout", S::SERVICE_UNAVAILABLE, "The request took too long",
                 "send it again; sending the same event again is safe"),
             Self::NotReady => facts("hub.not-ready", S::SERVICE_UNAVAILABLE, "The hub does not do its work",
@@ -255,6 +279,23 @@ impl Code {
                 "start the hub with metrics"),
             Self::Internal => facts("hub.internal", S::INTERNAL_SERVER_ERROR, "The hub failed",
                 "this is a defect of the hub: report it with its log; sending the same event again is safe"),
+            Self::AuthRequired => facts("auth.required", S::UNAUTHORIZED, "The request carries no token",
+                "send `Authorization: Bearer TOKEN`; the command line takes CROSSDOCK_TOKEN or --token-file; an admin \
+                 makes tokens with `crossdock token create`, and `crossdock enroll` makes the first"),
+            Self::AuthInvalid => facts("auth.invalid", S::UNAUTHORIZED, "The token is not valid",
+                "use a token that is valid; an admin makes one with `crossdock token create`"),
+            Self::AccessDenied => facts("access.denied", S::FORBIDDEN, "This may not be done with the token",
+                "use a token with the role and scope for it, or have an admin make one"),
+            Self::EnrolmentInvalid => facts("enrolment.invalid", S::UNAUTHORIZED, "The enrolment token does not hold",
+                "use the one in the data folder, `access/enrolment`; it is good once, for 15 minutes from the hub's start"),
+            Self::TokenUnknown => facts("token.unknown", S::NOT_FOUND, "No such token",
+                "use an id as GET /v1/tokens lists it"),
+            Self::TokenConflict => facts("token.conflict", S::CONFLICT, "It cannot be done with the token now",
+                "do what the detail says; nothing was changed"),
+            Self::TokenSpike => facts("token.spike", S::TOO_MANY_REQUESTS, "The token is used too often just now",
+                "send fewer requests a second; send this one again after the time in Retry-After"),
+            Self::TokenQuota => facts("token.quota", S::TOO_MANY_REQUESTS, "The token's quota is used up",
+                "send it again after the time in Retry-After; GET /v1/usage shows the use; an admin sets the quota"),
         }
     }
 

@@ -1,4 +1,4 @@
-//! The hub's HTTP surface, on loopback only: access control does not exist yet.
+//! The hub's HTTP surface: on loopback, or elsewhere with TLS or a proxy in front of it and an admin enrolled.
 //!
 //! Reads, bounds and answers; what is accepted and what it means is the hub's ([`Hub`]). Every error is a problem
 //! document ([`super::problem`]).
@@ -7,6 +7,7 @@
 //! | --- | --- |
 //! | `attend` | connections: how many, how long, how they end |
 //! | `guard` | what holds for every request |
+//! | `gate` | who may ask what: the one place |
 //! | `events` | `POST /v1/events` |
 //! | `cloudevents` | the CloudEvents 1.0 HTTP binding |
 //! | `webhooks` | `POST /v1/webhooks/{source}` |
@@ -19,6 +20,7 @@
 //! | `traffic` | connections and lanes |
 //! | `audit` | the audit log |
 //! | `admin` | backups |
+//! | `tokens` | enrolment, tokens and their use |
 //! | `health` | liveness, readiness, metrics |
 //! | `openapi` | the description of all this |
 
@@ -32,12 +34,14 @@ mod cloudevents;
 mod control;
 mod dead_letters;
 mod events;
+mod gate;
 mod guard;
 mod health;
 mod openapi;
 mod promises;
 mod registry;
 mod runs;
+mod tokens;
 mod traffic;
 mod webhooks;
 
@@ -45,14 +49,16 @@ use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::{
     Router, middleware,
-    routing::{MethodRouter, get, post},
+    routing::{MethodRouter, any, get, post},
 };
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tower_http::catch_panic::CatchPanicLayer;
 
-use crate::ports::hub::Hub;
+use self::gate::Access;
+use super::tls::Certificate;
+use crate::{model::principal::Action, ports::hub::Hub};
 
 /// Largest body of `POST /v1/events`, bytes.
 pub const EVENTS_BODY_BYTES_LIMIT: u64 = 1 << 20;
@@ -65,6 +71,18 @@ pub const BATCH_EVENTS_MAX: usize = 256;
 
 /// Longest `?wait=`.
 pub const WAIT_MAX: Duration = Duration::from_secs(60);
+
+/// How requests come in.
+#[derive(Clone, Default)]
+pub enum Transport {
+    /// As they are; on loopback only.
+    #[default]
+    Plain,
+    /// Through TLS.
+    Tls(Certificate),
+    /// As they are, from a proxy that has taken TLS off; an operator says so.
+    Proxied,
+}
 
 /// How a server behaves. The defaults suit a hub; tests shorten the times.
 #[derive(Clone)]
@@ -81,6 +99,10 @@ pub struct Options {
     pub request_timeout: Duration,
     /// How long requests in flight may go on when the server stops.
     pub drain_timeout: Duration,
+    /// How requests come in.
+    pub transport: Transport,
+    /// Names that the hub is reached by, beside this machine's own loopback names.
+    pub names: Vec<String>,
 }
 
 impl Default for Options {
@@ -92,6 +114,8 @@ impl Default for Options {
             body_timeout: Duration::from_secs(10),
             request_timeout: WAIT_MAX + Duration::from_secs(15),
             drain_timeout: Duration::from_secs(10),
+            transport: Transport::Plain,
+            names: Vec::new(),
         }
     }
 }
@@ -99,14 +123,22 @@ impl Default for Options {
 /// Why there is no server.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
-    /// The address is not loopback.
+    /// The address is not loopback, and nothing protects what is sent there.
     #[error(
-        "`{address}` is not a loopback address; the hub has no access control yet, so that anybody there could send \
-         events: listen on 127.0.0.1 or [::1]"
+        "`{address}` is not a loopback address, and requests would come in unprotected: give a certificate with \
+         `--tls-cert` and `--tls-key`, or say `--behind-proxy` if a proxy takes TLS off, or listen on 127.0.0.1"
     )]
-    NotLoopback {
+    Unprotected {
         /// The address.
         address: SocketAddr,
+    },
+    /// The address is not loopback, and the hub is not ready to be reached from elsewhere.
+    #[error("`{address}` is not a loopback address, and {problem}")]
+    NotExposable {
+        /// The address.
+        address: SocketAddr,
+        /// Why not, and what to do first.
+        problem: String,
     },
     /// The address cannot be listened on.
     #[error("cannot listen on `{address}`; is another hub running there?")]
@@ -125,31 +157,39 @@ pub enum ServeError {
     },
 }
 
-/// Listens on a loopback address; port 0 takes a free one.
+/// Listens; port 0 takes a free one. Other addresses than loopback need a transport that protects what is sent.
 ///
 /// # Errors
-/// If the address is not loopback, or is taken.
-pub async fn listen(address: SocketAddr) -> Result<TcpListener, ServeError> {
-    require_loopback(address)?;
+/// If the address is unprotected, or is taken.
+pub async fn listen(address: SocketAddr, transport: &Transport) -> Result<TcpListener, ServeError> {
+    require_protected(address, transport)?;
     TcpListener::bind(address).await.map_err(|source| ServeError::Listen { address, source })
 }
 
-fn require_loopback(address: SocketAddr) -> Result<(), ServeError> {
-    if address.ip().is_loopback() { Ok(()) } else { Err(ServeError::NotLoopback { address }) }
+fn require_protected(address: SocketAddr, transport: &Transport) -> Result<(), ServeError> {
+    match transport {
+        Transport::Plain if !address.ip().is_loopback() => Err(ServeError::Unprotected { address }),
+        _ => Ok(()),
+    }
 }
 
 /// Serves until `shutdown` resolves; then takes no further connection, ends streams, and lets requests in flight go on
 /// for [`Options::drain_timeout`].
 ///
 /// # Errors
-/// If the listener is not on loopback.
+/// If the listener is not on loopback, and nothing protects what is sent or nobody is enrolled.
 pub async fn serve(
     listener: TcpListener,
     hub: Arc<dyn Hub>,
     options: Options,
     shutdown: impl Future<Output = ()> + Send,
 ) -> Result<(), ServeError> {
-    require_loopback(listener.local_addr()?)?;
+    let address = listener.local_addr()?;
+    require_protected(address, &options.transport)?;
+    if !address.ip().is_loopback() {
+        let exposable = hub.access().may_be_exposed();
+        exposable.map_err(|problem| ServeError::NotExposable { address, problem })?;
+    }
     let stopping = CancellationToken::new();
     let app = router(Surface { hub, options: options.clone(), stopping: stopping.clone() });
     attend::attend(listener, app, &options, stopping, shutdown).await;
@@ -164,61 +204,83 @@ struct Surface {
     stopping: CancellationToken,
 }
 
-/// A path, its methods, and who answers.
-type Route = (&'static str, &'static [&'static str], MethodRouter<Surface>);
+/// How a webhook proves who sends it.
+const SIGNED: &str = "the delivery's signature";
+
+/// A path, its methods, who answers, and who may ask.
+type Route = (&'static str, &'static [&'static str], MethodRouter<Surface>, Access);
 
 /// Every route. `openapi` describes the same ones; a test compares them.
 fn routes() -> Vec<Route> {
+    use Access::{Each, Enrolment, Hub, Itself, Liveness};
+    use Action as A;
     vec![
-        ("/v1/events", &["post"], post(events::accept)),
-        ("/v1/webhooks/{source}", &["post"], post(webhooks::deliver)),
-        ("/v1/webhooks/{source}/{*rest}", &["post"], post(webhooks::deliver_below)),
-        ("/v1/runs", &["get"], get(runs::list)),
-        ("/v1/runs/{id}", &["get"], get(runs::show)),
-        ("/v1/runs/{id}/stream", &["get"], get(runs::stream)),
-        ("/v1/plugins", &["get", "post"], get(catalog::plugins).post(registry::publish)),
-        ("/v1/pipelines", &["get"], get(catalog::pipelines)),
-        ("/v1/connections", &["get"], get(traffic::connections)),
-        ("/v1/connections/{name}", &["get"], get(traffic::connection)),
-        ("/v1/promises", &["get"], get(promises::list)),
-        ("/v1/lanes", &["get"], get(traffic::lanes)),
-        ("/v1/audit", &["get"], get(audit::list)),
-        ("/v1/audit/explain", &["get"], get(audit::explain)),
-        ("/v1/admin/backup", &["post"], post(admin::backup)),
-        ("/health/live", &["get"], get(health::live)),
-        ("/health/ready", &["get"], get(health::ready)),
-        ("/metrics", &["get"], get(health::metrics)),
-        ("/openapi.json", &["get"], get(openapi::document)),
-        ("/v1/approvals", &["get"], get(approvals::list)),
-        ("/v1/approvals/decisions", &["post"], post(approvals::decide_many)),
-        ("/v1/approvals/{run}/{step}", &["get"], get(approvals::show)),
-        ("/v1/approvals/{run}/{step}/decision", &["post"], post(approvals::decide)),
-        ("/v1/runs/control", &["post"], post(control::many)),
-        ("/v1/runs/{id}/move", &["post"], post(control::move_run)),
-        ("/v1/runs/{id}/control", &["post"], post(control::one)),
-        ("/v1/dead-letters", &["get"], get(dead_letters::list)),
-        ("/v1/dead-letters/{run}", &["get"], get(dead_letters::show)),
-        ("/v1/plugins/{namespace}/{name}", &["get"], get(registry::show)),
-        ("/v1/plugins/{namespace}/{name}/explain", &["get"], get(registry::explain)),
-        ("/v1/plugins/{namespace}/{name}/impact", &["get"], get(registry::impact)),
-        ("/v1/plugins/{namespace}/{name}/control", &["post"], post(registry::control)),
-        ("/v1/bindings", &["get"], get(registry::bindings)),
-        ("/v1/bindings/{namespace}/{name}", &["post"], post(registry::bind)),
-        ("/v1/changes", &["get"], get(registry::changes)),
-        ("/v1/changes/{id}/decision", &["post"], post(registry::decide)),
+        ("/v1/events", &["post"], post(events::accept), Each(A::EventSend)),
+        ("/v1/webhooks/{source}", &["post"], post(webhooks::deliver), Itself(SIGNED)),
+        ("/v1/webhooks/{source}/{*rest}", &["post"], post(webhooks::deliver_below), Itself(SIGNED)),
+        ("/v1/runs", &["get"], get(runs::list), Hub(A::RunRead)),
+        ("/v1/runs/{id}", &["get"], get(runs::show), Hub(A::RunRead)),
+        ("/v1/runs/{id}/stream", &["get"], get(runs::stream), Hub(A::RunRead)),
+        ("/v1/plugins", &["get"], get(catalog::plugins), Hub(A::CatalogRead)),
+        ("/v1/pipelines", &["get"], get(catalog::pipelines), Hub(A::CatalogRead)),
+        ("/v1/connections", &["get"], get(traffic::connections), Hub(A::ConnectionRead)),
+        ("/v1/connections/{name}", &["get"], get(traffic::connection), Hub(A::ConnectionRead)),
+        ("/v1/lanes", &["get"], get(traffic::lanes), Hub(A::ConnectionRead)),
+        ("/v1/audit", &["get"], get(audit::list), Hub(A::AuditRead)),
+        ("/v1/audit/explain", &["get"], get(audit::explain), Hub(A::AuditRead)),
+        ("/v1/admin/backup", &["post"], post(admin::backup), Hub(A::HubBackup)),
+        ("/health/live", &["get"], get(health::live), Liveness),
+        ("/health/ready", &["get"], get(health::ready), Hub(A::HealthRead)),
+        ("/metrics", &["get"], get(health::metrics), Hub(A::HealthRead)),
+        ("/openapi.json", &["get"], get(openapi::document), Hub(A::DescriptionRead)),
+        ("/v1/approvals", &["get"], get(approvals::list), Hub(A::ApprovalRead)),
+        ("/v1/approvals/decisions", &["post"], post(approvals::decide_many), Each(A::ApprovalDecide)),
+        ("/v1/approvals/{run}/{step}", &["get"], get(approvals::show), Hub(A::ApprovalRead)),
+        ("/v1/approvals/{run}/{step}/decision", &["post"], post(approvals::decide), Each(A::ApprovalDecide)),
+        ("/v1/runs/control", &["post"], post(control::many), Each(A::RunControl)),
+        ("/v1/runs/{id}/control", &["post"], post(control::one), Each(A::RunControl)),
+        ("/v1/dead-letters", &["get"], get(dead_letters::list), Hub(A::RunRead)),
+        ("/v1/dead-letters/{run}", &["get"], get(dead_letters::show), Hub(A::RunRead)),
+        ("/v1/enroll", &["post"], post(tokens::enroll), Enrolment),
+        ("/v1/tokens", &["get"], get(tokens::list), Hub(A::TokenManage)),
+        ("/v1/tokens", &["post"], post(tokens::create), Hub(A::TokenManage)),
+        ("/v1/tokens/{id}/revoke", &["post"], post(tokens::revoke), Hub(A::TokenManage)),
+        ("/v1/tokens/{id}/rotate", &["post"], post(tokens::rotate), Hub(A::TokenManage)),
+        ("/v1/usage", &["get"], get(tokens::usage), Hub(A::UsageRead)),
+        ("/v1/promises", &["get"], get(promises::list), Hub(A::RunRead)),
+        ("/v1/runs/{id}/move", &["post"], post(control::move_run), Each(A::RunControl)),
+        ("/v1/plugins", &["post"], post(registry::publish), Each(A::PluginPublish)),
+        ("/v1/plugins/{namespace}/{name}", &["get"], get(registry::show), Hub(A::CatalogRead)),
+        ("/v1/plugins/{namespace}/{name}/explain", &["get"], get(registry::explain), Hub(A::CatalogRead)),
+        ("/v1/plugins/{namespace}/{name}/impact", &["get"], get(registry::impact), Hub(A::CatalogRead)),
+        ("/v1/plugins/{namespace}/{name}/control", &["post"], post(registry::control), Each(A::PluginRevoke)),
+        ("/v1/bindings", &["get"], get(registry::bindings), Hub(A::CatalogRead)),
+        ("/v1/bindings/{namespace}/{name}", &["post"], post(registry::bind), Each(A::PluginPromote)),
+        ("/v1/changes", &["get"], get(registry::changes), Hub(A::CatalogRead)),
+        ("/v1/changes/{id}/decision", &["post"], post(registry::decide), Each(A::PluginPromote)),
     ]
 }
 
 fn router(surface: Surface) -> Router {
+    let gated = |access| middleware::from_fn_with_state((surface.clone(), access), gate::pass);
     routes()
         .into_iter()
-        .fold(Router::new(), |router, (path, _, answers)| router.route(path, answers))
-        .fallback(guard::no_route)
+        .fold(Router::new(), |router, (path, _, answers, access)| router.route(path, answers.layer(gated(access))))
+        // What there is not is shown only to those who may see what there is.
+        .fallback_service(
+            any(guard::no_route).layer(gated(Access::Hub(Action::DescriptionRead))).with_state(surface.clone()),
+        )
         .layer(middleware::from_fn_with_state(surface.clone(), guard::within_time))
-        .layer(middleware::from_fn(guard::for_this_host))
+        .layer(middleware::from_fn_with_state(surface.clone(), guard::for_this_host))
         .layer(CatchPanicLayer::custom(guard::panicked))
         .layer(middleware::from_fn(guard::account))
         .with_state(surface)
+}
+
+/// Every endpoint, as method and path.
+#[cfg(test)]
+pub(crate) fn endpoints() -> Vec<(&'static str, &'static str)> {
+    routes().into_iter().flat_map(|(path, methods, ..)| methods.iter().map(move |method| (*method, path))).collect()
 }
 
 #[cfg(test)]

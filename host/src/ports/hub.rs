@@ -6,6 +6,7 @@ use futures::{future::BoxFuture, stream::BoxStream};
 use serde::{Deserialize, Serialize};
 
 use super::{
+    access::Access,
     invoker::{Delivery, WebhookReply},
     promises::{Promise, PromiseFilter},
     registry::Registry,
@@ -211,7 +212,8 @@ pub struct QuestionFilter {
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Decision {
-    /// Who decides.
+    /// Who decides. Over HTTP: the token's own name unless it may act under another.
+    #[serde(default)]
     pub actor: String,
     /// For whom, if the actor stands in for somebody.
     #[serde(default)]
@@ -233,7 +235,8 @@ pub struct Decision {
 /// What a person does with a run.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 pub struct ControlRequest {
-    /// Who.
+    /// Who. Over HTTP: the token's own name unless it may act under another.
+    #[serde(default)]
     pub actor: String,
     /// What.
     #[serde(flatten)]
@@ -247,7 +250,8 @@ pub struct ControlRequest {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct MoveRequest {
-    /// Who.
+    /// Who; empty: whoever sends it.
+    #[serde(default)]
     pub actor: String,
     /// Why.
     #[serde(default)]
@@ -406,6 +410,9 @@ pub struct BackupMade {
 
 /// A running hub.
 pub trait Hub: Send + Sync {
+    /// Who may come in, and what they may do.
+    fn access(&self) -> &dyn Access;
+
     /// Accepts events, all or none; durable when it answers.
     fn accept(&self, events: Vec<Event>) -> BoxFuture<'_, Result<Vec<Acceptance>, AcceptError>>;
 

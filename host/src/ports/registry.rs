@@ -321,7 +321,13 @@ pub trait Registry: Send + Sync {
     ///
     /// # Errors
     /// As [`RegistryError`] says.
-    fn publish(&self, upload: Bytes, draft: bool, who: Who) -> BoxFuture<'_, Result<Published, RegistryError>>;
+    fn publish(
+        &self,
+        plugin: PluginId,
+        upload: Bytes,
+        draft: bool,
+        who: Who,
+    ) -> BoxFuture<'_, Result<Published, RegistryError>>;
 
     /// A line with its versions.
     ///

@@ -5,6 +5,7 @@ use std::path::Path;
 use super::Hub;
 use crate::{
     app::{
+        access::Access,
         backup::{self, BackupError, Manifest},
         retention::{self, Archived, Retention, RetentionError, earlier},
     },
@@ -12,6 +13,12 @@ use crate::{
 };
 
 impl Hub {
+    /// Who may come in.
+    #[must_use]
+    pub fn access_control(&self) -> &Access {
+        &self.access
+    }
+
     /// Backs up the data folder while the hub works; nothing is committed while the journal is copied.
     ///
     /// # Errors

@@ -13,8 +13,14 @@ use crate::{
 };
 
 impl Registry for Hub {
-    fn publish(&self, upload: Bytes, draft: bool, who: Who) -> BoxFuture<'_, Result<Published, RegistryError>> {
-        self.registry.publish(upload, draft, who).boxed()
+    fn publish(
+        &self,
+        plugin: PluginId,
+        upload: Bytes,
+        draft: bool,
+        who: Who,
+    ) -> BoxFuture<'_, Result<Published, RegistryError>> {
+        self.registry.publish(plugin, upload, draft, who).boxed()
     }
 
     fn plugin(&self, id: &PluginId) -> Result<PluginDetail, RegistryError> {

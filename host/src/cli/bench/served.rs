@@ -13,7 +13,12 @@ use tokio::{
     time::timeout,
 };
 
-use crate::{cli::Failed, net::client::Client};
+use crate::{
+    app::access::enrolment::enrolment_path,
+    cli::Failed,
+    net::client::{Client, Credentials},
+    ports::secrets::Secret,
+};
 
 /// How long a hub may take to listen, and to stop.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -72,7 +77,7 @@ impl Served {
         let url = timeout(PATIENCE, listening).await.map_err(|_| "the hub does not listen in time")??;
         // What it prints later must not fill the pipe.
         tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
-        Ok(Self { child, client: Client::new(&url)?, data: data.to_owned() })
+        Ok(Self { child, client: enrolled(&url, data).await?, data: data.to_owned() })
     }
 
     pub(super) fn client(&self) -> Client {
@@ -99,6 +104,17 @@ impl Served {
         let status = timeout(PATIENCE, self.child.wait()).await.map_err(|_| "the hub does not stop in time")??;
         if status.success() { Ok(()) } else { Err(format!("the hub ended with {status}").into()) }
     }
+}
+
+/// A client of a new hub, as its first admin.
+async fn enrolled(url: &str, data: &Path) -> Result<Client, Failed> {
+    let showing = |token: Secret| Client::with(url, &Credentials { token: Some(token), authorities: None });
+    let offered = std::fs::read_to_string(enrolment_path(data))?;
+    let body = br#"{"name": "bench"}"#.to_vec();
+    let client = showing(Secret::new(offered.trim()))?;
+    let issued: serde_json::Value = client.post("/v1/enroll", "application/json", body).await?;
+    let token = issued.get("token").and_then(serde_json::Value::as_str).ok_or("the hub gives no token")?;
+    Ok(showing(Secret::new(token))?)
 }
 
 /// Bytes of the files in a folder. A file that goes meanwhile counts nothing.

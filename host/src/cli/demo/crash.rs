@@ -11,12 +11,13 @@ use tokio::{
 
 use super::scenario::{body, run_of, sales_orders};
 use crate::{
-    cli::{Failed, out::Out, story},
+    app::access::enrolment::token_path,
+    cli::{Failed, credentials, out::Out, story},
     model::{
         id::RunId,
         run::{RunState, RunView, StepView},
     },
-    net::client::{self, Client},
+    net::client::{self, Client, Credentials},
     sandbox::{
         Retailer,
         shop::{DeliveryOptions, Receipt, Webhook},
@@ -38,6 +39,8 @@ const STEP: &str = "erp_order";
 struct Served {
     child: Child,
     url: String,
+    /// The demo's own token.
+    credentials: Credentials,
 }
 
 impl Served {
@@ -62,7 +65,8 @@ impl Served {
         let url = tokio::time::timeout(PATIENCE, listening).await.map_err(|_| "the hub's process does not start")??;
         // What it says later must not fill the pipe.
         tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
-        Ok(Self { child, url })
+        let credentials = Credentials { token: Some(credentials::read(&token_path(data))?), authorities: None };
+        Ok(Self { child, url, credentials })
     }
 
     /// Kills it without a word, as a crash would (SIGKILL).
@@ -87,7 +91,7 @@ impl Served {
         telling: &mut story::Telling,
         wanted: impl Fn(&RunView) -> bool,
     ) -> Result<Option<RunView>, Failed> {
-        let client = Client::new(&self.url)?;
+        let client = Client::with(&self.url, &self.credentials)?;
         let following = async {
             loop {
                 let view: RunView = client.get(&format!("/v1/runs/{run}")).await?;

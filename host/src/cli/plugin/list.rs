@@ -4,13 +4,10 @@ use std::process::ExitCode;
 
 use serde_json::Value;
 
-use crate::{
-    cli::{Failed, HubAddress, out::Out},
-    net::client::Client,
-};
+use crate::cli::{Failed, HubAddress, out::Out};
 
 pub(super) async fn list(address: &HubAddress, out: &Out) -> Result<ExitCode, Failed> {
-    let client = Client::new(&address.hub)?;
+    let client = address.client()?;
     let answer: Value = client.get("/v1/plugins").await?;
     if out.is_json() {
         out.value(&answer);

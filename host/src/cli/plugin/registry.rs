@@ -7,10 +7,10 @@ use semver::Version;
 use serde_json::{Map, Value, json};
 
 use crate::{
-    app::publish::write_upload,
+    app::{package::read_manifest, publish::write_upload},
     cli::{Failed, HubAddress, control::Who, out::Out},
     model::{id::PluginId, timestamp::Timestamp},
-    net::client::{Client, encoded},
+    net::client::encoded,
 };
 
 /// Versions of plugins, and which of them serve.
@@ -232,13 +232,13 @@ fn texts(value: &Value, path: &str) -> String {
 /// Sends a change, and says what came of it.
 async fn send(out: &Out, who: &Who, path: &str, verb: &str, more: Value) -> Result<ExitCode, Failed> {
     let mut request = Map::new();
-    request.insert("actor".to_owned(), who.actor.clone().into());
+    request.extend(who.actor.clone().map(|actor| ("actor".to_owned(), actor.into())));
     request.insert("reason".to_owned(), who.reason.clone().into());
     request.insert("do".to_owned(), verb.into());
     if let Value::Object(more) = more {
         request.extend(more.into_iter().filter(|(_, value)| !value.is_null()));
     }
-    let client = Client::new(&who.address.hub)?;
+    let client = who.address.client()?;
     let answer: Value = client.post(path, "application/json", serde_json::to_vec(&request)?).await?;
     said(out, &answer);
     Ok(ExitCode::SUCCESS)
@@ -269,9 +269,11 @@ impl Publish {
     async fn run(self, out: &Out) -> Result<ExitCode, Failed> {
         let bar = super::spinner(out, &self.folder.display().to_string());
         let upload = write_upload(&self.folder)?;
-        let client = Client::new(&self.who.address.hub)?;
-        let (actor, reason) = (encoded(&self.who.actor), encoded(&self.who.reason));
-        let path = format!("/v1/plugins?actor={actor}&reason={reason}&draft={}", self.draft);
+        let client = self.who.address.client()?;
+        let plugin = read_manifest(&self.folder)?.0.id;
+        let (plugin, reason) = (encoded(plugin.as_str()), encoded(&self.who.reason));
+        let actor = self.who.actor.as_deref().map(|actor| format!("&actor={}", encoded(actor))).unwrap_or_default();
+        let path = format!("/v1/plugins?plugin={plugin}{actor}&reason={reason}&draft={}", self.draft);
         let answer: Result<Value, _> = client.post(&path, "application/octet-stream", upload).await;
         bar.finish_and_clear();
         let answer = answer?;
@@ -301,7 +303,7 @@ impl Removal {
     /// Says what depends on the version, and goes on only if nothing does or it is wanted all the same.
     async fn run(self, out: &Out, verb: &str) -> Result<ExitCode, Failed> {
         let Self { act, yes } = self;
-        let client = Client::new(&act.who.address.hub)?;
+        let client = act.who.address.client()?;
         let version = [("version", act.version.to_string())];
         let impact: Value = client.get_with(&format!("/v1/plugins/{}/impact", act.plugin), &version).await?;
         let depends = list(&impact, "/pipelines")
@@ -346,7 +348,7 @@ impl LineAct {
 
 impl Show {
     async fn run(self, out: &Out) -> Result<ExitCode, Failed> {
-        let answer: Value = Client::new(&self.address.hub)?.get(&format!("/v1/plugins/{}", self.plugin)).await?;
+        let answer: Value = self.address.client()?.get(&format!("/v1/plugins/{}", self.plugin)).await?;
         if out.is_json() {
             out.value(&answer);
             return Ok(ExitCode::SUCCESS);
@@ -409,7 +411,7 @@ impl Show {
 
 impl Look {
     async fn get(&self, what: &str) -> Result<Value, Failed> {
-        let client = Client::new(&self.address.hub)?;
+        let client = self.address.client()?;
         let version: Vec<_> = self.version.iter().map(|version| ("version", version.to_string())).collect();
         Ok(client.get_with(&format!("/v1/plugins/{}/{what}", self.plugin), &version).await?)
     }
@@ -476,7 +478,7 @@ fn tell_impact(out: &Out, impact: &Value) {
 }
 
 async fn changes(address: &HubAddress, out: &Out) -> Result<ExitCode, Failed> {
-    let answer: Value = Client::new(&address.hub)?.get("/v1/changes").await?;
+    let answer: Value = address.client()?.get("/v1/changes").await?;
     if out.is_json() {
         out.value(&answer);
         return Ok(ExitCode::SUCCESS);
@@ -501,9 +503,9 @@ async fn changes(address: &HubAddress, out: &Out) -> Result<ExitCode, Failed> {
 impl Decide {
     async fn send(self, out: &Out, approved: bool) -> Result<ExitCode, Failed> {
         let Who { actor, reason, address } = self.who;
-        let request = json!({ "actor": actor, "reason": reason, "approved": approved });
+        let request = json!({ "actor": actor.unwrap_or_default(), "reason": reason, "approved": approved });
         let path = format!("/v1/changes/{}/decision", encoded(&self.id));
-        let client = Client::new(&address.hub)?;
+        let client = address.client()?;
         let answer: Value = client.post(&path, "application/json", serde_json::to_vec(&request)?).await?;
         said(out, &answer);
         Ok(ExitCode::SUCCESS)

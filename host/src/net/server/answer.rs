@@ -42,10 +42,19 @@ impl IntoResponse for Problem {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
         if status == StatusCode::UNAUTHORIZED {
-            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Webhook-Signature"));
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge(self.code)));
         }
         response.extensions_mut().insert(Box::new(self));
         response
+    }
+}
+
+/// How to prove who one is (RFC 9110, 11.6.1; RFC 6750, 3).
+fn challenge(code: Code) -> &'static str {
+    match code {
+        Code::WebhookSignature => "Webhook-Signature",
+        Code::AuthInvalid | Code::EnrolmentInvalid => "Bearer realm=\"crossdock\", error=\"invalid_token\"",
+        _ => "Bearer realm=\"crossdock\"",
     }
 }
 

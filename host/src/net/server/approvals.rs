@@ -12,11 +12,12 @@ use super::{
     Surface,
     answer::{parameters, read_json},
     control::summary_of,
+    gate::Caller,
     openapi::RunSummaryDoc,
     runs::{self, LIST_DEFAULT, parse_limit},
 };
 use crate::{
-    model::run::RunSummary,
+    model::{id::RunId, principal::Resource, run::RunSummary},
     net::problem::{Code, Document, Problem},
     ports::hub::{Decision, Question, QuestionFilter},
 };
@@ -63,8 +64,8 @@ pub(super) struct QuestionDoc {
 #[schema(as = Decision)]
 #[expect(dead_code, reason = "described, never made")]
 pub(super) struct DecisionDoc {
-    /// Who decides.
-    actor: String,
+    /// Who decides; absent: whose token it is. Another name only if that is allowed.
+    actor: Option<String>,
     /// For whom, if the actor stands in for somebody.
     on_behalf_of: Option<String>,
     /// Yes or no.
@@ -165,16 +166,30 @@ pub(super) async fn show(
 )]
 pub(super) async fn decide(
     State(surface): State<Surface>,
+    caller: Caller,
     Path((run, step)): Path<(String, String)>,
     request: Request,
 ) -> Result<Json<RunSummary>, Problem> {
     let decision: Decision = read_json(&surface, request).await?;
-    decide_one(&surface, &run, &step, decision).await.map(Json)
+    decide_one(&surface, &caller, &run, &step, decision).await.map(Json)
 }
 
-async fn decide_one(surface: &Surface, run: &str, step: &str, decision: Decision) -> Result<RunSummary, Problem> {
-    super::control::check_actor(&decision.actor)?;
-    let id = runs::find(surface, run)?;
+async fn decide_one(
+    surface: &Surface,
+    caller: &Caller,
+    run: &str,
+    step: &str,
+    mut decision: Decision,
+) -> Result<RunSummary, Problem> {
+    let id = runs::find(surface, run);
+    let asked = |id: &RunId| {
+        let of_run = QuestionFilter { group: None, run: Some(*id), limit: usize::MAX };
+        surface.hub.questions(&of_run).into_iter().find(|question| question.step == step)
+    };
+    let group = id.as_ref().ok().and_then(asked).map(|question| question.group).unwrap_or_default();
+    caller.may(Resource::Group(&group))?;
+    caller.sign(&mut decision.actor, &mut decision.reason)?;
+    let id = id?;
     surface.hub.decide(id, step, decision).await?;
     summary_of(surface, id).await
 }
@@ -209,11 +224,18 @@ pub(super) struct Decided {
         (status = 415, description = "`event.content-type`", body = Document, content_type = "application/problem+json"),
     )
 )]
-pub(super) async fn decide_many(State(surface): State<Surface>, request: Request) -> Result<Json<Decided>, Problem> {
+pub(super) async fn decide_many(
+    State(surface): State<Surface>,
+    caller: Caller,
+    request: Request,
+) -> Result<Json<Decided>, Problem> {
     let Decisions { decisions } = read_json(&surface, request).await?;
     if decisions.len() > DECISIONS_MAX {
         let detail = format!("there are {} decisions; at most {DECISIONS_MAX} are taken at once", decisions.len());
         return Err(Problem::new(Code::RequestInvalid, detail));
+    }
+    if decisions.is_empty() {
+        caller.may(Resource::Group(""))?;
     }
     let mut answers = Vec::with_capacity(decisions.len());
     for mut fields in decisions {
@@ -224,7 +246,7 @@ pub(super) async fn decide_many(State(surface): State<Surface>, request: Request
         let (run, step) = (text("run"), text("step"));
         let mut answer = serde_json::json!({ "run": run, "step": step });
         let done = match serde_json::from_value::<Decision>(Value::Object(fields)) {
-            Ok(decision) => decide_one(&surface, &run, &step, decision).await,
+            Ok(decision) => decide_one(&surface, &caller, &run, &step, decision).await,
             Err(error) => Err(Problem::new(Code::RequestInvalid, format!("this is no decision: {error}"))),
         };
         let (name, value) = match &done {

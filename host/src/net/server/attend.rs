@@ -7,7 +7,8 @@ use http::Request;
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
-    net::{TcpListener, TcpStream},
+    io::{AsyncRead, AsyncWrite},
+    net::TcpListener,
     pin, select,
     sync::Semaphore,
     task::JoinSet,
@@ -16,7 +17,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
-use super::Options;
+use super::{Options, Transport};
 
 /// Most header lines of a request.
 const HEADERS_MAX: usize = 100;
@@ -34,6 +35,9 @@ pub(super) async fn attend(
     stopping: CancellationToken,
     shutdown: impl Future<Output = ()> + Send,
 ) {
+    if let Transport::Tls(certificate) = &options.transport {
+        tokio::spawn(certificate.clone().follow(stopping.clone()));
+    }
     let slots = Arc::new(Semaphore::new(options.connections_max));
     let mut connections = JoinSet::new();
     pin!(shutdown);
@@ -49,9 +53,18 @@ pub(super) async fn attend(
         };
         match accepted {
             Ok((stream, _)) => {
-                let serving = serve(stream, app.clone(), options.head_timeout, stopping.clone());
+                let (app, transport) = (app.clone(), options.transport.clone());
+                let (head_timeout, stopping) = (options.head_timeout, stopping.clone());
                 connections.spawn(async move {
-                    serving.await;
+                    match transport {
+                        Transport::Plain | Transport::Proxied => serve(stream, app, head_timeout, stopping).await,
+                        // Whoever does not shake hands in time holds no place.
+                        Transport::Tls(certificate) => match timeout(head_timeout, certificate.accept(stream)).await {
+                            Ok(Ok(stream)) => serve(stream, app, head_timeout, stopping).await,
+                            Ok(Err(error)) => tracing::debug!(%error, "a connection is not TLS"),
+                            Err(_) => tracing::debug!("a connection does not shake hands in time"),
+                        },
+                    }
                     drop(slot);
                 });
             }
@@ -71,7 +84,10 @@ pub(super) async fn attend(
     }
 }
 
-async fn serve(stream: TcpStream, app: Router, head_timeout: Duration, stopping: CancellationToken) {
+async fn serve<S>(stream: S, app: Router, head_timeout: Duration, stopping: CancellationToken)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
     let answer = service_fn(move |request: Request<Incoming>| {
         let app = app.clone();
         async move { Ok::<_, Infallible>(app.oneshot(request.map(Body::new)).await.unwrap_or_else(|never| match never {})) }

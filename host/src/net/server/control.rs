@@ -1,6 +1,6 @@
 //! `POST /v1/runs/{id}/control` and `POST /v1/runs/control`: what people do with runs, one or many.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use axum::{
     Json,
@@ -14,6 +14,7 @@ use utoipa::ToSchema;
 use super::{
     Surface, WAIT_MAX,
     answer::read_json,
+    gate::Caller,
     openapi::RunSummaryDoc,
     runs::{self, PREFIX_RUNS_MAX, parse_state},
 };
@@ -21,6 +22,7 @@ use crate::{
     model::{
         entry::Control,
         id::RunId,
+        principal::Resource,
         run::{RunState, RunSummary},
     },
     net::problem::{Code, Document, Problem},
@@ -43,8 +45,8 @@ const CANARY_WAIT: Duration = Duration::from_secs(30);
 #[schema(as = ControlRequest)]
 #[expect(dead_code, reason = "described, never made")]
 pub(super) struct ControlDoc {
-    /// Who.
-    actor: String,
+    /// Who; absent: whose token it is. Another name only if that is allowed.
+    actor: Option<String>,
     /// `pause`, `continue`, `cancel`, `resume`, `close`, `resolve`, `reassign` or `restart`.
     r#do: String,
     /// For `cancel` and `close`: whether the run's effects are undone.
@@ -81,12 +83,15 @@ pub(super) struct ControlDoc {
 )]
 pub(super) async fn one(
     State(surface): State<Surface>,
+    caller: Caller,
     Path(id): Path<String>,
     request: Request,
 ) -> Result<Json<RunSummary>, Problem> {
-    let request: ControlRequest = read_json(&surface, request).await?;
-    check_actor(&request.actor)?;
-    let run = runs::find(&surface, &id)?;
+    let mut request: ControlRequest = read_json(&surface, request).await?;
+    let run = runs::find(&surface, &id);
+    may_control(&surface, &caller, run.as_ref().ok()).await?;
+    caller.sign(&mut request.actor, &mut request.reason)?;
+    let run = run?;
     surface.hub.control(run, request).await?;
     summary_of(&surface, run).await.map(Json)
 }
@@ -96,8 +101,8 @@ pub(super) async fn one(
 #[schema(as = MoveRequest)]
 #[expect(dead_code, reason = "described, never made")]
 pub(super) struct MoveDoc {
-    /// Who.
-    actor: String,
+    /// Who; absent: whoever sends it.
+    actor: Option<String>,
     /// Why.
     reason: Option<String>,
     /// The version.
@@ -128,22 +133,26 @@ pub(super) struct MoveDoc {
 )]
 pub(super) async fn move_run(
     State(surface): State<Surface>,
+    caller: Caller,
     Path(id): Path<String>,
     request: Request,
 ) -> Result<Json<RunSummary>, Problem> {
-    let request: MoveRequest = read_json(&surface, request).await?;
-    check_actor(&request.actor)?;
-    let run = runs::find(&surface, &id)?;
+    let mut request: MoveRequest = read_json(&surface, request).await?;
+    let run = runs::find(&surface, &id);
+    may_control(&surface, &caller, run.as_ref().ok()).await?;
+    caller.sign(&mut request.actor, &mut request.reason)?;
+    let run = run?;
     surface.hub.move_run(run, request).await?;
     summary_of(&surface, run).await.map(Json)
 }
 
-/// Refuses an act of nobody.
-pub(super) fn check_actor(actor: &str) -> Result<(), Problem> {
-    if actor.trim().is_empty() {
-        return Err(Problem::new(Code::RequestInvalid, "`actor` says who does this; it is empty"));
-    }
-    Ok(())
+/// Whether somebody may take hold of a run; of one that there is not, only who may of any.
+async fn may_control(surface: &Surface, caller: &Caller, run: Option<&RunId>) -> Result<(), Problem> {
+    let summary = match run {
+        Some(run) => summary_of(surface, *run).await.ok(),
+        None => None,
+    };
+    caller.may(Resource::Pipeline(summary.as_ref().map_or("", |summary| &summary.pipeline)))
 }
 
 /// A run as it is now.
@@ -234,14 +243,20 @@ pub(super) struct Canary {
         (status = 415, description = "`event.content-type`", body = Document, content_type = "application/problem+json"),
     )
 )]
-pub(super) async fn many(State(surface): State<Surface>, request: Request) -> Result<Json<ManyDone>, Problem> {
-    let many: Many = read_json(&surface, request).await?;
+pub(super) async fn many(
+    State(surface): State<Surface>,
+    caller: Caller,
+    request: Request,
+) -> Result<Json<ManyDone>, Problem> {
+    let mut many: Many = read_json(&surface, request).await?;
     let (limit, rate) = check(&many)?;
+    caller.sign(&mut many.request.actor, &mut many.request.reason)?;
     let Many { filter, request, canary, .. } = many;
     let state = filter.state.as_deref().map(parse_state).transpose()?;
     let listed = RunFilter { pipeline: filter.pipeline, state, key: filter.key, limit: PREFIX_RUNS_MAX };
     let mut found = surface.hub.runs(&listed);
     found.retain(|run| filter.cause.as_ref().is_none_or(|text| run.cause.as_ref().is_some_and(|c| c.contains(text))));
+    only_allowed(&caller, &mut found)?;
     let matched = found.len();
     found.sort_by_key(|run| (run.started, run.id));
     let runs: Vec<RunId> = found.iter().take(limit).map(|run| run.id).collect();
@@ -285,10 +300,23 @@ pub(super) async fn many(State(surface): State<Surface>, request: Request) -> Re
     }))
 }
 
+/// Leaves out runs of pipelines whose runs the caller may not take hold of.
+///
+/// # Errors
+/// Why not, if there is none left for that reason, or none at all and they could not take hold of any.
+fn only_allowed(caller: &Caller, found: &mut Vec<RunSummary>) -> Result<(), Problem> {
+    let mut decided: BTreeMap<String, Result<(), Problem>> = BTreeMap::new();
+    let mut may = |pipeline: &str| -> Result<(), Problem> {
+        decided.entry(pipeline.to_owned()).or_insert_with(|| caller.may(Resource::Pipeline(pipeline))).clone()
+    };
+    let first = may(found.first().map_or("", |run| &run.pipeline));
+    found.retain(|run| may(&run.pipeline).is_ok());
+    if found.is_empty() { first } else { Ok(()) }
+}
+
 /// The limit and the rate of a request.
 fn check(many: &Many) -> Result<(usize, u32), Problem> {
     let wrong = |problem: String| Problem::new(Code::RequestInvalid, problem);
-    check_actor(&many.request.actor)?;
     let ManyFilter { pipeline, state, key, cause } = &many.filter;
     if [pipeline, state, key, cause].into_iter().all(Option::is_none) {
         return Err(wrong("`filter` fits every run: give a `pipeline`, `state`, `key` or `cause`".to_owned()));

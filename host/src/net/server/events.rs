@@ -1,6 +1,9 @@
 //! `POST /v1/events`.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use axum::{
     Json,
@@ -15,13 +18,22 @@ use super::{
     EVENTS_BODY_BYTES_LIMIT, Surface, WAIT_MAX,
     answer::{parameters, read_body},
     cloudevents,
+    gate::Caller,
     openapi::RunSummaryDoc,
 };
 use crate::{
-    model::{id::RunId, run::RunSummary},
+    model::{
+        event::Event,
+        id::RunId,
+        principal::{Kind, Resource},
+        run::RunSummary,
+    },
     net::problem::{Code, Document, Problem},
     ports::hub::{AcceptError, Acceptance},
 };
+
+/// The extension that names who sent an event.
+const ACTOR: &str = "actor";
 
 /// What became of the events of one request.
 #[derive(Serialize, ToSchema)]
@@ -69,6 +81,7 @@ enum StartedRun {
         (status = 202, description = "Accepted; the runs go on", body = Accepted),
         (status = 200, description = "Accepted and, as far as was waited for, settled; or all accepted before", body = Accepted),
         (status = 400, description = "`event.malformed`, `event.invalid`, `query.invalid`", body = Document, content_type = "application/problem+json"),
+        (status = 403, description = "`access.denied`: the token may not send events of this source and type", body = Document, content_type = "application/problem+json"),
         (status = 409, description = "`event.contradiction`", body = Document, content_type = "application/problem+json"),
         (status = 413, description = "`body.too-large`, `event.batch-too-large`", body = Document, content_type = "application/problem+json"),
         (status = 415, description = "`event.content-type`, `event.data-type`", body = Document, content_type = "application/problem+json"),
@@ -77,16 +90,45 @@ enum StartedRun {
         (status = 503, description = "`hub.unavailable`", body = Document, content_type = "application/problem+json"),
     )
 )]
-pub(super) async fn accept(State(surface): State<Surface>, request: Request) -> Result<Response, Problem> {
+pub(super) async fn accept(
+    State(surface): State<Surface>,
+    caller: Caller,
+    request: Request,
+) -> Result<Response, Problem> {
     let (head, body) = request.into_parts();
     let [wait] = parameters(head.uri.query(), ["wait"])?;
     let wait = wait.as_deref().map(parse_wait).transpose()?;
     cloudevents::check_type(&head.headers)?;
     let body = read_body(body, &head.headers, EVENTS_BODY_BYTES_LIMIT, surface.options.body_timeout).await?;
-    let events = cloudevents::read(&head.headers, &body)?;
+    let mut events = cloudevents::read(&head.headers, &body)?;
     drop(body);
+    if events.is_empty() {
+        caller.may(Resource::Source { source: "", event_type: "" })?;
+    }
+    // Batches are of one source mostly, and a decision costs more than a look.
+    let mut decided: BTreeSet<(String, String)> = BTreeSet::new();
+    for (index, event) in events.iter_mut().enumerate() {
+        let from = (event.source.clone(), event.event_type.clone());
+        if !decided.contains(&from) {
+            let resource = Resource::Source { source: &event.source, event_type: &event.event_type };
+            caller.may(resource).map_err(|problem| problem.with("index", index))?;
+            decided.insert(from);
+        }
+        send_as(&caller, event).map_err(|problem| problem.with("index", index))?;
+    }
     let acceptances = surface.hub.accept(events).await?;
     Ok(answer(&surface, acceptances, wait).await)
+}
+
+/// Holds an event to who sends it: nobody decides later about what they sent, so that a person's event carries their
+/// name, and nobody's carries another's.
+fn send_as(caller: &Caller, event: &mut Event) -> Result<(), Problem> {
+    let named = event.extensions.get(ACTOR).map(String::as_str);
+    if named.is_some() || caller.principal().kind == Kind::Person {
+        let actor = caller.acting_as(named)?;
+        event.extensions.insert(ACTOR.to_owned(), actor);
+    }
+    Ok(())
 }
 
 /// The answer about events that were accepted.

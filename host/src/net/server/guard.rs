@@ -11,7 +11,10 @@ use http::{StatusCode, header, uri::Authority};
 use tokio::time::timeout;
 
 use super::Surface;
-use crate::net::problem::{Code, Problem};
+use crate::{
+    net::problem::{Code, Problem},
+    policy::token::redact,
+};
 
 /// Answers what no route takes.
 pub(super) async fn no_route() -> Problem {
@@ -26,9 +29,9 @@ pub(super) fn panicked(panic: Box<dyn Any + Send + 'static>) -> Response {
     Problem::new(Code::Internal, "the request met a defect of the hub").into_response()
 }
 
-/// Refuses requests under another name than this machine's own: a web page somewhere may have its name resolve to
+/// Refuses requests under another name than this machine's own or one that an operator gave the hub: a web page somewhere may have its name resolve to
 /// loopback, and would reach the hub through its reader's browser.
-pub(super) async fn for_this_host(request: Request, next: Next) -> Response {
+pub(super) async fn for_this_host(State(surface): State<Surface>, request: Request, next: Next) -> Response {
     let mut hosts = request.headers().get_all(header::HOST).iter();
     let named = match (hosts.next(), hosts.next()) {
         (Some(host), None) => host.to_str().ok().and_then(|host| host.parse::<Authority>().ok()),
@@ -36,7 +39,9 @@ pub(super) async fn for_this_host(request: Request, next: Next) -> Response {
     };
     let is_ours = named.as_ref().is_some_and(|host| {
         let name = host.host().to_ascii_lowercase();
-        matches!(name.strip_suffix('.').unwrap_or(&name), "localhost" | "127.0.0.1" | "[::1]")
+        let name = name.strip_suffix('.').unwrap_or(&name);
+        matches!(name, "localhost" | "127.0.0.1" | "[::1]")
+            || surface.options.names.iter().any(|known| known.eq_ignore_ascii_case(name))
     });
     // An absolute target would speak of another host than the header.
     let target_is_ours = request.uri().authority().is_none_or(|target| Some(target) == named.as_ref());
@@ -60,7 +65,8 @@ pub(super) async fn within_time(State(surface): State<Surface>, request: Request
 pub(super) async fn account(request: Request, next: Next) -> Response {
     let route = request.extensions().get::<MatchedPath>().map_or("none", MatchedPath::as_str).to_owned();
     let method = request.method().clone();
-    let path = request.uri().path().to_owned();
+    // People paste what they have: a path is not where a secret belongs, and not how it gets into a log.
+    let path = redact(request.uri().path()).into_owned();
     let response = next.run(request).await;
     let status = response.status();
     tracing::debug!(%method, path, %status, "answered");
@@ -73,6 +79,7 @@ fn as_problem(mut response: Response, path: String) -> Response {
     let known = response.extensions_mut().remove::<Box<Problem>>();
     let mut problem = known.map_or_else(|| unnamed(response.status()), |problem| *problem);
     problem.instance = Some(path);
+    problem.detail = redact(&problem.detail).into_owned();
     let mut named = problem.into_response();
     for (name, value) in response.headers() {
         if name == header::ALLOW {

@@ -6,7 +6,7 @@ use serde_json::Value;
 use utoipa::{OpenApi, ToSchema};
 
 use super::{
-    admin, approvals, audit, catalog, control, dead_letters, events, health, promises, registry, runs, traffic,
+    admin, approvals, audit, catalog, control, dead_letters, events, health, promises, registry, runs, tokens, traffic,
     webhooks,
 };
 use crate::net::problem::Document;
@@ -57,6 +57,12 @@ use crate::net::problem::Document;
         registry::bind,
         registry::changes,
         registry::decide,
+        tokens::enroll,
+        tokens::list,
+        tokens::create,
+        tokens::revoke,
+        tokens::rotate,
+        tokens::usage,
     ),
     components(schemas(Document)),
     tags(
@@ -68,6 +74,7 @@ use crate::net::problem::Document;
         (name = "registry", description = "Versions of plugins, which of them serve, and who agreed"),
         (name = "traffic", description = "Who may go on, and who waits"),
         (name = "admin", description = "What an operator has the hub do"),
+        (name = "access", description = "Who may come in"),
         (name = "audit", description = "Who changed what runs"),
         (name = "health", description = "For whoever keeps the hub running"),
     )

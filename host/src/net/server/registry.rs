@@ -8,7 +8,7 @@ use axum::{
 };
 use http::{StatusCode, header};
 use semver::Version;
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio::sync::Semaphore;
 use utoipa::ToSchema;
@@ -16,10 +16,12 @@ use utoipa::ToSchema;
 use super::{
     Surface,
     answer::{parameters, read_body, read_json},
+    gate::Caller,
 };
 use crate::{
     model::{
         id::PluginId,
+        principal::{Action, Resource},
         registry::{Act, Proposal},
     },
     net::problem::{Code, Document, Problem},
@@ -42,8 +44,8 @@ static UPLOADS: Semaphore = Semaphore::const_new(UPLOADS_AT_ONCE);
 #[schema(as = RegistryChange)]
 #[expect(dead_code, reason = "described, never made")]
 pub(super) struct ChangeDoc {
-    /// Who.
-    actor: String,
+    /// Who; absent: whoever sends it.
+    actor: Option<String>,
     /// Why.
     reason: String,
     /// For a version: `publish` (a draft), `deprecate`, `yank`, `retire`, `revoke`, `restore`. For a binding: `stage`,
@@ -71,6 +73,7 @@ pub(super) struct ChangeDoc {
 
 #[derive(Deserialize)]
 struct ChangeBody {
+    #[serde(default)]
     actor: String,
     #[serde(default)]
     reason: String,
@@ -88,7 +91,8 @@ struct ChangeBody {
     path = "/v1/plugins",
     tag = "registry",
     params(
-        ("actor" = String, Query, description = "Who publishes it"),
+        ("plugin" = String, Query, description = "Which plugin it is, as its manifest says"),
+        ("actor" = Option<String>, Query, description = "Who publishes it; absent: whoever sends it"),
         ("reason" = String, Query, description = "Why"),
         ("draft" = Option<bool>, Query, description = "Whether it may still be replaced"),
     ),
@@ -107,10 +111,16 @@ struct ChangeBody {
 )]
 pub(super) async fn publish(
     State(surface): State<Surface>,
+    caller: Caller,
     RawQuery(query): RawQuery,
     request: Request,
 ) -> Result<Response, Problem> {
-    let [actor, reason, draft] = parameters(query.as_deref(), ["actor", "reason", "draft"])?;
+    let [plugin, actor, reason, draft] = parameters(query.as_deref(), ["plugin", "actor", "reason", "draft"])?;
+    let plugin = plugin.unwrap_or_default();
+    let plugin: PluginId = plugin.parse().map_err(|_| {
+        Problem::new(Code::QueryInvalid, format!("`plugin={plugin}` must be the plugin's id, such as `acme/rules`"))
+    })?;
+    caller.may(Resource::Namespace(plugin.namespace()))?;
     let draft = match draft.as_deref() {
         None | Some("false") => false,
         Some("true") => true,
@@ -127,8 +137,8 @@ pub(super) async fn publish(
         return Err(Problem::new(Code::HubBusy, detail).with("retry_after_s", UPLOAD_RETRY_AFTER_S));
     };
     let upload = read_body(body, &head.headers, UPLOAD_BYTES_LIMIT, super::WAIT_MAX).await?;
-    let who = Who { actor: actor.unwrap_or_default(), reason: reason.unwrap_or_default() };
-    let published: Published = registry(&surface)?.publish(upload, draft, who).await?;
+    let who = signed(&caller, actor.unwrap_or_default(), reason.unwrap_or_default())?;
+    let published: Published = registry(&surface)?.publish(plugin, upload, draft, who).await?;
     let status = if published.unchanged { StatusCode::OK } else { StatusCode::CREATED };
     Ok((status, Json(published)).into_response())
 }
@@ -222,10 +232,11 @@ pub(super) async fn impact(
 )]
 pub(super) async fn control(
     State(surface): State<Surface>,
+    caller: Caller,
     Path(path): Path<(String, String)>,
     request: Request,
 ) -> Result<Response, Problem> {
-    change(&surface, &path, request, true).await
+    change(&surface, &caller, &path, request, true).await
 }
 
 /// Which versions serve.
@@ -268,10 +279,11 @@ pub(super) async fn bindings(State(surface): State<Surface>) -> Result<Json<Bind
 )]
 pub(super) async fn bind(
     State(surface): State<Surface>,
+    caller: Caller,
     Path(path): Path<(String, String)>,
     request: Request,
 ) -> Result<Response, Problem> {
-    change(&surface, &path, request, false).await
+    change(&surface, &caller, &path, request, false).await
 }
 
 /// Changes that need, or needed, a second person.
@@ -300,7 +312,8 @@ pub(super) async fn changes(State(surface): State<Surface>) -> Result<Json<Chang
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ChangeDecision {
-    /// Who.
+    /// Who; absent: whoever sends it.
+    #[serde(default)]
     actor: String,
     /// Why.
     #[serde(default)]
@@ -330,11 +343,18 @@ pub(super) struct ChangeDecision {
 )]
 pub(super) async fn decide(
     State(surface): State<Surface>,
+    caller: Caller,
     Path(id): Path<String>,
     request: Request,
 ) -> Result<Json<Value>, Problem> {
     let ChangeDecision { actor, reason, approved } = read_json(&surface, request).await?;
-    let made = registry(&surface)?.decide(&id, approved, Who { actor, reason }).await?;
+    let proposed = match surface.hub.registry() {
+        Some(registry) => registry.proposals().await?.into_iter().find(|proposal| proposal.id == id),
+        None => None,
+    };
+    caller.may(Resource::Namespace(proposed.as_ref().map_or("", |proposal| proposal.plugin.namespace())))?;
+    let who = signed(&caller, actor, reason)?;
+    let made = registry(&surface)?.decide(&id, approved, who).await?;
     Ok(Json(match made {
         Some(changed) => serde_json::to_value(changed).unwrap_or_default(),
         None => serde_json::json!({ "outcome": "rejected" }),
@@ -343,26 +363,38 @@ pub(super) async fn decide(
 
 async fn change(
     surface: &Surface,
+    caller: &Caller,
     path: &(String, String),
     request: Request,
     about_version: bool,
 ) -> Result<Response, Problem> {
+    let ChangeBody { actor, reason, pipeline, force, act } = read_json::<ChangeBody>(surface, request).await?;
+    let (namespace, _) = path;
+    // Who publishes a version also says that it is final, and what to use instead.
+    match act {
+        Act::Publish { .. } | Act::Deprecate { .. } => {
+            caller.may_do(Action::PluginPublish, Resource::Namespace(namespace))?;
+        }
+        _ => caller.may(Resource::Namespace(namespace))?,
+    }
+    let who = signed(caller, actor, reason)?;
     let registry = registry(surface)?;
     let plugin = id_of(path)?;
-    let ChangeBody { actor, reason, pipeline, force, act } = read::<ChangeBody>(surface, request).await?;
     if act.is_about_version() != about_version {
         let place =
             if about_version { format!("/v1/bindings/{plugin}") } else { format!("/v1/plugins/{plugin}/control") };
         return Err(Problem::new(Code::RequestInvalid, format!("`{}` is asked for at `{place}`", act.verb())));
     }
-    let request = ChangeRequest { who: Who { actor, reason }, plugin, pipeline, act, force };
+    let request = ChangeRequest { who, plugin, pipeline, act, force };
     let changed = registry.change(request).await?;
     let status = if matches!(changed, Changed::Done(_)) { StatusCode::OK } else { StatusCode::ACCEPTED };
     Ok((status, Json(changed)).into_response())
 }
 
-async fn read<T: DeserializeOwned>(surface: &Surface, request: Request) -> Result<T, Problem> {
-    read_json(surface, request).await
+/// Who does it: the caller, or whom they may act for.
+fn signed(caller: &Caller, mut actor: String, mut reason: String) -> Result<Who, Problem> {
+    caller.sign(&mut actor, &mut reason)?;
+    Ok(Who { actor, reason })
 }
 
 fn registry(surface: &Surface) -> Result<&dyn Registry, Problem> {

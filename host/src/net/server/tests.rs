@@ -1,5 +1,6 @@
 //! The surface through real HTTP, before a hub that is only as clever as the tests need.
 
+mod access;
 mod audit;
 mod bad_input;
 mod connections;
@@ -22,7 +23,7 @@ use http::{Request, Response};
 use serde_json::Value;
 use tokio::sync::oneshot;
 
-use super::{Options, ServeError, listen, serve};
+use super::{Options, ServeError, Transport, listen, serve};
 use crate::{
     model::{
         audit::{AuditLine, AuditRecord},
@@ -59,6 +60,7 @@ struct Fake {
     deliveries: Mutex<Vec<Delivery>>,
     runs: Mutex<BTreeMap<RunId, RunSummary>>,
     people: people::People,
+    door: access::Door,
     sick: bool,
     /// A stream of a run never ends by itself.
     endless: bool,
@@ -147,6 +149,10 @@ impl Fake {
 }
 
 impl Hub for Fake {
+    fn access(&self) -> &dyn crate::ports::access::Access {
+        &self.door
+    }
+
     fn accept(&self, events: Vec<Event>) -> BoxFuture<'_, Result<Vec<Acceptance>, AcceptError>> {
         async move {
             if events.iter().any(|event| event.id == "slow") {
@@ -352,7 +358,7 @@ async fn start() -> Served {
 }
 
 async fn start_with(hub: Fake, options: Options) -> Served {
-    let listener = listen("127.0.0.1:0".parse().unwrap()).await.unwrap();
+    let listener = listen("127.0.0.1:0".parse().unwrap(), &Transport::Plain).await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let hub = Arc::new(hub);
     let (stop, stopped) = oneshot::channel();

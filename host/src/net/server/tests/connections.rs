@@ -9,7 +9,7 @@ use tokio::{
 };
 
 use super::{Fake, Options, STRUCTURED, json, order, start, start_with};
-use crate::net::server::{ServeError, listen};
+use crate::net::server::{ServeError, Transport, listen};
 
 /// Sends bytes and reads until the server closes.
 async fn raw(url: &str, text: &str) -> String {
@@ -25,12 +25,12 @@ async fn raw(url: &str, text: &str) -> String {
 async fn only_loopback_is_listened_on() {
     for address in ["0.0.0.0:0", "[::]:0", "192.168.1.1:0"] {
         let address: SocketAddr = address.parse().unwrap();
-        let error = listen(address).await.unwrap_err();
-        assert!(matches!(error, ServeError::NotLoopback { .. }));
+        let error = listen(address, &Transport::Plain).await.unwrap_err();
+        assert!(matches!(error, ServeError::Unprotected { .. }));
         assert!(error.to_string().contains("127.0.0.1"), "{error}");
     }
-    let taken = listen("127.0.0.1:0".parse().unwrap()).await.unwrap();
-    let error = listen(taken.local_addr().unwrap()).await.unwrap_err();
+    let taken = listen("127.0.0.1:0".parse().unwrap(), &Transport::Plain).await.unwrap();
+    let error = listen(taken.local_addr().unwrap(), &Transport::Plain).await.unwrap_err();
     assert!(error.to_string().contains("is another hub running there?"), "{error}");
 }
 
