@@ -27,10 +27,18 @@ pub(super) struct Serve {
     /// Where to listen; loopback only, until access control exists.
     #[arg(long, default_value = "127.0.0.1:7420", value_name = "ADDRESS")]
     listen: SocketAddr,
+    /// For tests of crashes: where the process ends itself. Only debug builds have it.
+    #[cfg(debug_assertions)]
+    #[arg(long, env = crate::app::crash_point::VARIABLE, hide = true)]
+    crash_at: Option<crate::app::crash_point::CrashPoint>,
 }
 
 impl Serve {
     pub(super) async fn run(self, out: &Out) -> Result<ExitCode, Failed> {
+        #[cfg(debug_assertions)]
+        if let Some(point) = self.crash_at {
+            crate::app::crash_point::arm(point);
+        }
         let listener = server::listen(self.listen).await?;
         // Before anything happens that is counted, such as runs that are taken up.
         let metrics = telemetry::metrics();
