@@ -8,5 +8,6 @@ mod large;
 mod linear;
 mod old;
 mod people;
+mod reference;
 mod render;
 mod world;
