@@ -1,6 +1,8 @@
 //! A hub that is killed all the time, the remotes around it, and senders that do not give up: what the crash suite is made
 //! of. What must hold in the end is in [`checks`].
 
+#![allow(clippy::indexing_slicing, reason = "what a document does not have is null")]
+
 pub mod checks;
 mod pipelines;
 

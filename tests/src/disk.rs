@@ -7,8 +7,8 @@ use std::{
     process::Command,
 };
 
-/// How large it is, bytes; what is not written takes no room.
-const SIZE_BYTES: u64 = 256 << 20;
+/// How large it is, bytes: a hub wants 256 MiB free before it takes in anything. What is not written takes no room.
+const SIZE_BYTES: u64 = 1 << 30;
 
 /// The file system, mounted. Unmounted when dropped.
 pub struct Disk {

@@ -1,5 +1,7 @@
 //! What must hold when everything has come to rest: nothing lost, nothing doubled, nothing stuck.
 
+#![allow(clippy::indexing_slicing, reason = "what a document does not have is null")]
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     time::{Duration, Instant},
