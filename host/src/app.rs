@@ -11,6 +11,8 @@ mod children;
 pub mod clock;
 pub mod config;
 pub mod contracts;
+#[cfg(debug_assertions)]
+pub mod crash_point;
 pub mod diagnose;
 pub mod effects;
 pub mod facts;

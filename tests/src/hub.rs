@@ -72,6 +72,21 @@ impl Hub {
     pub fn launch_on(binary: &str, data: &Path, address: &str, more: &[&str]) -> Self {
         let mut command = Command::new(binary);
         command.args(["serve", "--listen", address, "--data"]).arg(data).args(more);
+        match Self::try_start(command, binary, data) {
+            Ok(hub) => hub,
+            Err(said) => panic!("the hub did not start: {said}"),
+        }
+    }
+
+    /// Starts a hub from a command and waits until it listens.
+    ///
+    /// # Errors
+    /// If it ends before that; with what it printed.
+    ///
+    /// # Panics
+    /// If there is no such program.
+    #[allow(clippy::panic, reason = "a test without its hub has failed, and must say why")]
+    pub fn try_start(mut command: Command, binary: &str, data: &Path) -> Result<Self, String> {
         let errors = std::fs::File::create(data.with_extension("log"));
         command.stdin(Stdio::null()).stdout(Stdio::piped());
         if let Ok(file) = errors {
@@ -89,15 +104,14 @@ impl Hub {
         });
         let Some(url) = url else {
             let _ = child.wait();
-            let said = std::fs::read_to_string(data.with_extension("log")).unwrap_or_default();
-            panic!("the hub did not start: {said}");
+            return Err(std::fs::read_to_string(data.with_extension("log")).unwrap_or_default());
         };
         // What it prints later must not fill the pipe.
         std::thread::spawn(move || lines.for_each(drop));
         let client = Client::builder(TokioExecutor::new()).build_http();
         let token_file = data.join("access/token").display().to_string();
         let tokens = Mutex::default();
-        Self { child, url, data: data.to_owned(), token_file, binary: binary.to_owned(), tokens, client }
+        Ok(Self { child, url, data: data.to_owned(), token_file, binary: binary.to_owned(), tokens, client })
     }
 
     /// Runs a command as the admin; what it printed.
@@ -147,6 +161,16 @@ impl Hub {
         let mut headers = headers.to_vec();
         headers.push(("authorization", &bearer));
         self.post(path, &headers, body).await
+    }
+
+    /// Whether the process has ended by itself.
+    pub fn has_ended(&mut self) -> bool {
+        matches!(self.child.try_wait(), Ok(Some(_)))
+    }
+
+    /// Lets the process stand still (`-STOP`), or go on (`-CONT`).
+    pub fn signal(&self, name: &str) {
+        let _ = Command::new("kill").args([name, &self.child.id().to_string()]).status();
     }
 
     /// Kills it without a word, as a crash would.
@@ -250,6 +274,17 @@ impl Drop for Hub {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// The command that runs a hub over a data folder.
+#[must_use]
+pub fn command(binary: &str, data: &Path, config: Option<&Path>) -> Command {
+    let mut command = Command::new(binary);
+    command.args(["serve", "--listen", "127.0.0.1:0", "--data"]).arg(data);
+    if let Some(config) = config {
+        command.arg("--config").arg(config);
+    }
+    command
 }
 
 /// Sends a request with a client.

@@ -1,6 +1,10 @@
 //! What the tests of Crossdock share.
 
 pub mod calls;
+pub mod crashes;
+pub mod dice;
+pub mod disk;
+pub mod effects;
 pub mod guests;
 pub mod hub;
 pub mod mock_sap;

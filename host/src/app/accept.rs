@@ -247,4 +247,6 @@ pub async fn first(shared: &Shared, id: AcceptanceId) -> Result<Option<Accepted>
 }
 
 #[cfg(test)]
+mod rules;
+#[cfg(test)]
 mod tests;

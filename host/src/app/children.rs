@@ -3,8 +3,10 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use serde_json::json;
+use tokio::sync::{oneshot, watch};
 
 use super::{
+    actors::Command,
     calls::{Caller, EventScope},
     intake,
     runner::{self, Shared},
@@ -12,7 +14,7 @@ use super::{
 use crate::{
     flow::machine::effect::{Answer, Start},
     model::{
-        entry::{Output, Parent, RunStarted},
+        entry::{Control, Controlled, Output, Parent, RunStarted},
         event::Event,
         failure::{Failure, FailureKind},
         id::{AcceptanceId, RunId},
@@ -24,14 +26,16 @@ use crate::{
     ports::journal::StreamId,
 };
 
-/// Starts a run, or finds it, and (unless it is detached) waits for its end.
+/// Starts a run, or finds it, and (unless it is detached) waits for its end. Once the run that waits is wound up, this one
+/// is cancelled. Absent: the hub stops meanwhile, and after the next start it is waited for again.
 pub(super) async fn run(
     shared: &Arc<Shared>,
     parent: &Caller,
     acceptance: AcceptanceId,
     key: String,
     start: Start,
-) -> Answer {
+    winds_up: watch::Receiver<Option<bool>>,
+) -> Option<Answer> {
     let Start { instance, run: child, pipeline, range, step, detach, data } = start;
     let result = match begin(
         shared,
@@ -50,9 +54,9 @@ pub(super) async fn run(
     {
         Err(failure) => Err(failure),
         Ok(()) if detach => Ok(Output::Json(Json::from(json!({ "run": child })))),
-        Ok(()) => ended(shared, child, &pipeline).await,
+        Ok(()) => ended(shared, parent.id, child, &pipeline, winds_up).await?,
     };
-    Answer { instance, result, usage: Usage::default(), log: Vec::new(), annotations: Vec::new() }
+    Some(Answer { instance, result, usage: Usage::default(), log: Vec::new(), annotations: Vec::new() })
 }
 
 #[expect(clippy::too_many_arguments, reason = "the parts of one beginning, put together here and nowhere else")]
@@ -105,8 +109,15 @@ async fn begin(
     Ok(())
 }
 
-/// How a run ended; a run that is parked is waited for, since people may still help it.
-async fn ended(shared: &Arc<Shared>, child: RunId, pipeline: &str) -> Result<Output, Failure> {
+/// How a run ended; a run that is parked is waited for, since people may still help it. Absent: the hub stops.
+async fn ended(
+    shared: &Arc<Shared>,
+    parent: RunId,
+    child: RunId,
+    pipeline: &str,
+    mut winds_up: watch::Receiver<Option<bool>>,
+) -> Option<Result<Output, Failure>> {
+    let mut told = false;
     loop {
         let watcher = shared.index.watcher(child);
         let changed = watcher.notified();
@@ -117,25 +128,47 @@ async fn ended(shared: &Arc<Shared>, child: RunId, pipeline: &str) -> Result<Out
                 Ok((entries, _)) => {
                     crate::flow::view::story(child, &entries).map_or(RunState::Completed, |story| story.summary.state)
                 }
-                Err(error) => return Err(Failure::new(FailureKind::Retryable, "hub.journal", error.to_string())),
+                Err(error) => {
+                    return Some(Err(Failure::new(FailureKind::Retryable, "hub.journal", error.to_string())));
+                }
             },
         };
         if state.is_ended() {
-            return match state {
+            return Some(match state {
                 RunState::Completed => Ok(Output::Json(Json::from(json!({ "run": child, "state": state.as_str() })))),
                 other => {
                     let message = format!("run {child} of `{pipeline}` ended as {}", other.as_str());
                     Err(Failure::new(FailureKind::Permanent, "run.ended", message))
                 }
-            };
+            });
+        }
+        let undo = *winds_up.borrow_and_update();
+        if let Some(compensate) = undo.filter(|_| !told) {
+            told = true;
+            cancel(shared, parent, child, compensate);
         }
         tokio::select! {
             () = changed => {}
+            heard = winds_up.changed(), if !told => told = heard.is_err(),
             // A parked run has no watchers: it is looked at again now and then.
             () = shared.clock.sleep_until(shared.clock.now().plus_millis(1_000)) => {}
-            () = shared.stopping.cancelled() => {
-                return Err(Failure::new(FailureKind::Retryable, "hub.stopping", "the hub is stopping"));
-            }
+            () = shared.stopping.cancelled() => return None,
         }
     }
 }
+
+/// Cancels a run whose end nobody needs any more. After a crash it is told so again: it takes it once.
+fn cancel(shared: &Arc<Shared>, parent: RunId, child: RunId, compensate: bool) {
+    let controlled = Controlled {
+        time: shared.clock.now(),
+        actor: format!("run {parent}"),
+        action: Control::Cancel { compensate },
+        reason: "the run that waits for it is wound up".to_owned(),
+    };
+    // A refusal says that it is wound up already, or over.
+    let (reply, _) = oneshot::channel();
+    runner::deliver(shared, child, Command::Control(Box::new(controlled), reply));
+}
+
+#[cfg(test)]
+mod tests;

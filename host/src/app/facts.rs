@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+#[cfg(debug_assertions)]
+use super::crash_point;
 use crate::{
     model::{
         entry::{Entry, EntryError},
@@ -100,7 +102,14 @@ impl Facts {
             hasher.update(bytes);
         });
         let id = AppendId::of(&stream.to_key(), expected.0, hasher.finalize().as_bytes());
-        self.journal.append(Append { stream, expected, id, entries: encoded }).await
+        #[cfg(debug_assertions)]
+        crash_point::pass(crash_point::Side::Before, entries);
+        let appended = self.journal.append(Append { stream, expected, id, entries: encoded }).await;
+        #[cfg(debug_assertions)]
+        if appended.is_ok() {
+            crash_point::pass(crash_point::Side::After, entries);
+        }
+        appended
     }
 
     async fn set_aside(&self, bytes: Bytes) -> Result<Bytes, AppendError> {

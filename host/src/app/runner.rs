@@ -4,7 +4,7 @@ use std::{panic::AssertUnwindSafe, sync::Arc};
 
 use arc_swap::ArcSwap;
 use futures::{FutureExt as _, StreamExt as _, future::BoxFuture, stream::FuturesUnordered};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
@@ -223,7 +223,8 @@ struct Drive {
     /// Facts that are recorded and not yet durable.
     buffer: Vec<Entry>,
     commands: mpsc::UnboundedReceiver<Command>,
-    /// Calls that are out. No answer: the hub stopped before the call could leave.
+    /// Calls that are out. No answer: the hub stopped before the call could leave, or before a run that is waited for
+    /// had ended.
     out: FuturesUnordered<BoxFuture<'static, Option<Box<Answer>>>>,
     /// When there is something to do without anybody's asking.
     due: Option<Timestamp>,
@@ -231,6 +232,8 @@ struct Drive {
     withdrawn: CancellationToken,
     /// Its calls that went to versions on trial.
     trials: Watch,
+    /// Tells runs that this one started and waits for that it is wound up, and whether effects are undone.
+    winds_up: watch::Sender<Option<bool>>,
 }
 
 /// The run is no longer ours to carry forward.
@@ -270,6 +273,7 @@ impl Drive {
             due: None,
             withdrawn: CancellationToken::new(),
             trials: Watch::default(),
+            winds_up: watch::Sender::new(None),
         }
     }
 
@@ -425,6 +429,9 @@ impl Drive {
                 outgoing => self.begin(outgoing, shared, &installation),
             }
         }
+        if let Some(undo) = self.run.undoes() {
+            self.winds_up.send_if_modified(|told| told.replace(undo).is_none());
+        }
         Ok(())
     }
 
@@ -445,9 +452,12 @@ impl Drive {
             Effect::Start(child) => {
                 let key = self.run.beginning().key.clone();
                 let acceptance = self.run.beginning().acceptance;
+                let winds_up = self.winds_up.subscribe();
                 self.out.push(
-                    async move { Some(Box::new(children::run(&shared, &caller, acceptance, key, child).await)) }
-                        .boxed(),
+                    async move {
+                        children::run(&shared, &caller, acceptance, key, child, winds_up).await.map(Box::new)
+                    }
+                    .boxed(),
                 );
             }
             Effect::Record(_) | Effect::Commit | Effect::Sleep(_) => {}

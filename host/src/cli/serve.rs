@@ -46,10 +46,18 @@ pub(super) struct Serve {
     /// A name that the hub is reached by, beside localhost; may be given several times.
     #[arg(long = "name", value_name = "HOST")]
     names: Vec<String>,
+    /// For tests of crashes: where the process ends itself. Only debug builds have it.
+    #[cfg(debug_assertions)]
+    #[arg(long, env = crate::app::crash_point::VARIABLE, hide = true)]
+    crash_at: Option<crate::app::crash_point::CrashPoint>,
 }
 
 impl Serve {
     pub(super) async fn run(self, out: &Out) -> Result<ExitCode, Failed> {
+        #[cfg(debug_assertions)]
+        if let Some(point) = self.crash_at {
+            crate::app::crash_point::arm(point);
+        }
         let transport = match (&self.tls_cert, &self.tls_key) {
             (Some(certificate), Some(key)) => Transport::Tls(Certificate::read(certificate, key)?),
             _ if self.behind_proxy => Transport::Proxied,

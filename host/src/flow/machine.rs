@@ -202,6 +202,12 @@ impl Run {
         self.halt.is_some()
     }
 
+    /// While it is being wound up: whether its effects are undone.
+    #[must_use]
+    pub fn undoes(&self) -> Option<bool> {
+        self.halt.as_ref().map(|halt| halt.undo)
+    }
+
     /// How it began.
     #[must_use]
     pub fn beginning(&self) -> &RunStarted {

@@ -64,7 +64,9 @@ pub fn write_secret(path: &Path, secret: &str) -> io::Result<()> {
     let mut file = options.open(&new)?;
     writeln!(file, "{secret}")?;
     file.sync_all()?;
-    fs::rename(&new, path)
+    fs::rename(&new, path)?;
+    // Its name too survives a power cut.
+    path.parent().map_or(Ok(()), |folder| fs::File::open(folder)?.sync_all())
 }
 
 impl Access {

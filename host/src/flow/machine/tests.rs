@@ -10,6 +10,7 @@ mod moving;
 mod old;
 mod pages;
 mod people;
+mod reference;
 mod render;
 mod versions;
 mod world;

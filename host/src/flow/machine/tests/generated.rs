@@ -1,5 +1,6 @@
 //! Pipelines of all constructs, and what happens to them, made up from a seed. Whatever happens: the run never hangs
-//! without a word, no effect is done twice, and what is undone is undone once, in reverse.
+//! without a word, no effect is done twice, and what is undone is undone once, in reverse. What comes of each is compared
+//! with a slow reference.
 //!
 //! A failure prints its seed; seeds that once failed are in [`KEPT`]. `CROSSDOCK_LONG=1` runs ten times as many.
 
@@ -8,9 +9,12 @@ use std::{collections::BTreeMap, fmt::Write as _};
 use serde_json::json;
 
 use super::super::effect::Effect;
-use super::world::{Way, World, plan, verdict};
+use super::{
+    reference::Outcome,
+    world::{Way, World, plan, verdict},
+};
 use crate::model::{
-    decision::Outcome,
+    decision,
     entry::{Control, Ending, Entry},
     manifest::Doubt,
 };
@@ -413,11 +417,11 @@ fn history(seed: u64) -> Result<(), String> {
         }
         if dice.one_in(2) {
             let said = match dice.below(5) {
-                0 => verdict(Outcome::Hold, Some("g")),
-                1 => verdict(Outcome::Reject, None),
-                2 => verdict(Outcome::Route, Some("short")),
-                3 => verdict(Outcome::Route, Some("long")),
-                _ => verdict(Outcome::Proceed, None),
+                0 => verdict(decision::Outcome::Hold, Some("g")),
+                1 => verdict(decision::Outcome::Reject, None),
+                2 => verdict(decision::Outcome::Route, Some("short")),
+                3 => verdict(decision::Outcome::Route, Some("long")),
+                _ => verdict(decision::Outcome::Proceed, None),
             };
             world = world.rules(&format!("s{number}"), &[said]);
         }
@@ -493,6 +497,14 @@ fn history(seed: u64) -> Result<(), String> {
             return Err(told(&world, format!("not undone: {left:?}")));
         }
     }
+    let outcome = Outcome {
+        plan: &world.plan,
+        facts: &facts,
+        done: &world.done,
+        undone: undoes == Some(true),
+        stays: &|step| HANDLER.with_borrow(|handler| handler.contains(step)),
+    };
+    outcome.check().map_err(|problem| told(&world, problem))?;
     world.check_replay();
     Ok(())
 }
