@@ -135,11 +135,20 @@ impl Hub {
     /// If it cannot be made.
     #[allow(clippy::panic, reason = "a test without its people has failed, and must say why")]
     pub fn token_of(&self, person: &str) -> String {
+        self.token_as(person, "operator")
+    }
+
+    /// The same with another role.
+    ///
+    /// # Panics
+    /// If it cannot be made.
+    #[allow(clippy::panic, reason = "a test without its people has failed, and must say why")]
+    pub fn token_as(&self, person: &str, role: &str) -> String {
         let mut tokens = self.tokens.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(token) = tokens.get(person) {
             return token.clone();
         }
-        let said = self.command(&["token", "create", person, "--role", "operator", "--source", "*", "--type", "*"]);
+        let said = self.command(&["token", "create", person, "--role", role, "--source", "*", "--type", "*"]);
         let issued: Value = serde_json::from_str(&said).unwrap_or_default();
         let Some(token) = issued.get("token").and_then(Value::as_str) else { panic!("no token in {said}") };
         tokens.insert(person.to_owned(), token.to_owned());

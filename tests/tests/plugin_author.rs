@@ -88,8 +88,8 @@ static BEGUN: LazyLock<Begun> = LazyLock::new(|| {
     for kind in KINDS {
         let name = format!("acme/my-{kind}");
         // A machine that has nothing but this program is given a copy of the SDK.
-        let vendor = if kind == "connector" { "--vendor-sdk" } else { "--json" };
-        run(&["--json", "plugin", "new", &name, "--kind", kind, vendor], at).ok();
+        let vendor: &[&str] = if kind == "connector" { &["--vendor-sdk"] } else { &[] };
+        run(&[&["--json", "plugin", "new", &name, "--kind", kind], vendor].concat(), at).ok();
         let project = at.join(format!("my-{kind}"));
         // The versions that are there already: a test must not depend on a network.
         fs::copy(packages::workspace().join("Cargo.lock"), project.join("Cargo.lock")).expect("copied");

@@ -23,6 +23,10 @@ use std::{
     time::Instant,
 };
 
+use crossdock::{
+    net::client::{Client, Credentials},
+    ports::secrets::Secret,
+};
 use crossdock_tests::{
     guests,
     hub::{Hub, PATIENCE},
@@ -97,11 +101,12 @@ struct Said {
 }
 
 /// Runs the command line as a person.
-fn crossdock(hub: &str, actor: &str, arguments: &[&str]) -> Said {
+fn crossdock(hub: &Hub, actor: &str, arguments: &[&str]) -> Said {
     let mut command = Command::new(BINARY);
-    command.args(arguments).env("NO_COLOR", "1").env("CROSSDOCK_HUB", hub);
+    command.args(arguments).env("NO_COLOR", "1").env("CROSSDOCK_HUB", &hub.url);
+    command.env("CROSSDOCK_TOKEN", hub.token_as(actor, "admin"));
     if !["show", "explain", "impact", "changes", "list"].contains(&arguments.get(1).copied().unwrap_or_default()) {
-        command.args(["--actor", actor, "--reason", "as the test says"]);
+        command.args(["--reason", "as the test says"]);
     }
     let output = command.output().expect("runs");
     let out = String::from_utf8_lossy(&output.stdout).into_owned();
@@ -112,7 +117,7 @@ fn crossdock(hub: &str, actor: &str, arguments: &[&str]) -> Said {
 /// The same, which has to do it.
 #[track_caller]
 fn done(hub: &Hub, actor: &str, arguments: &[&str]) -> String {
-    let said = crossdock(&hub.url, actor, arguments);
+    let said = crossdock(hub, actor, arguments);
     assert_eq!(said.code, Some(0), "{arguments:?}: {}", said.all);
     said.out
 }
@@ -120,7 +125,7 @@ fn done(hub: &Hub, actor: &str, arguments: &[&str]) -> String {
 /// The same, which has to be refused.
 #[track_caller]
 fn refused(hub: &Hub, actor: &str, arguments: &[&str]) -> String {
-    let said = crossdock(&hub.url, actor, arguments);
+    let said = crossdock(hub, actor, arguments);
     assert_eq!(said.code, Some(1), "{arguments:?}: {}", said.all);
     said.all
 }
@@ -180,10 +185,12 @@ impl Traffic {
         let (going, sent) = (Arc::new(AtomicBool::new(true)), Arc::new(AtomicUsize::new(0)));
         let spawn = |sender: usize| {
             let (going, sent, url) = (Arc::clone(&going), Arc::clone(&sent), hub.url.clone());
+            let token = std::fs::read_to_string(&hub.token_file).unwrap();
             std::thread::spawn(move || {
                 let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
                 runtime.block_on(async move {
-                    let client = crossdock::net::client::Client::new(&url).unwrap();
+                    let token = Some(Secret::new(token.trim()));
+                    let client = Client::with(&url, &Credentials { token, authorities: None }).unwrap();
                     let mut ids = Vec::new();
                     while going.load(Ordering::Relaxed) {
                         let id = format!("flow-{sender}-{}", ids.len());
@@ -342,12 +349,12 @@ async fn a_revocation_parks_and_two_people_take_it_back() {
     let cause = parked["cause"].as_str().unwrap();
     assert!(cause.starts_with("`plugin.revoked`") && cause.contains("crossdock plugin promote"), "{cause}");
 
-    // Neither alone, nor by the same person under another spelling.
+    // Not alone.
     let said = done(&hub, "sam", &["plugin", "restore", LINE, "1.0.0"]);
     assert!(said.contains("a revocation is taken back"), "{said}");
     let (_, changes) = hub.get("/v1/changes").await;
     let id = changes["changes"][0]["id"].as_str().unwrap();
-    let said = refused(&hub, " Sam", &["plugin", "approve", id]);
+    let said = refused(&hub, "sam", &["plugin", "approve", id]);
     assert!(said.contains("change.same-person"), "{said}");
     assert_eq!(run_of(&hub, "still").await["state"], "parked");
     let said = done(&hub, "eve", &["plugin", "approve", id]);
@@ -378,7 +385,7 @@ async fn a_revocation_parks_and_two_people_take_it_back() {
         .unwrap()
         .iter()
         .rev()
-        .filter(|record| record["actor"] != "operator:config" && record["actor"] != "hub")
+        .filter(|record| !["operator:config", "hub", "tests"].contains(&record["actor"].as_str().unwrap_or_default()))
         .map(|record| format!("{} {} {}", record["actor"], record["action"], record["subject"]).replace('"', ""))
         .collect();
     assert_eq!(
@@ -397,12 +404,44 @@ async fn a_revocation_parks_and_two_people_take_it_back() {
 }
 
 #[tokio::test]
+async fn a_hub_that_asks_for_signatures_takes_only_what_a_trusted_key_signed() {
+    let setting = Setting::new();
+    let at = setting.folder.path();
+    let local = |arguments: &[&str]| {
+        let output = Command::new(BINARY).args(arguments).current_dir(at).env("NO_COLOR", "1").output().unwrap();
+        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    for name in ["test.key", "other.key"] {
+        local(&["plugin", "key", "new", name, "--namespace", "test"]);
+    }
+    let key: Value = serde_json::from_str(&local(&["--json", "plugin", "key", "show", "test.key.pub"])).unwrap();
+    let key = key["key"].as_str().unwrap();
+    let config = fs::read_to_string(at.join("hub.toml")).unwrap();
+    let trust = format!("[trust]\nunsigned = \"refuse\"\n[[trust.keys]]\nnamespace = \"test\"\nkey = \"{key}\"\n");
+    fs::write(at.join("hub.toml"), format!("{config}{trust}")).unwrap();
+    let hub = setting.hub();
+    let package = setting.package("1.1.0", "second_version", "");
+    let package = package.to_str().unwrap();
+    let said = refused(&hub, "ada", &["plugin", "publish", package]);
+    assert!(said.contains("signature.absent") && said.contains("plugin.refused"), "{said}");
+    local(&["plugin", "sign", package, "--key", "other.key"]);
+    let said = refused(&hub, "ada", &["plugin", "publish", package]);
+    assert!(said.contains("signature.untrusted"), "{said}");
+    local(&["plugin", "sign", package, "--key", "test.key"]);
+    let said = done(&hub, "ada", &["plugin", "publish", package]);
+    assert!(said.contains("signed by"), "{said}");
+    let (_, audit) = hub.get("/v1/audit?subject=trust&limit=1").await;
+    assert_eq!(audit["records"][0]["action"], "trust.set", "{audit:#}");
+}
+
+#[tokio::test]
 async fn what_does_not_hold_leaves_what_serves_as_it_is() {
     let setting = Setting::new();
     let hub = setting.hub();
     let publish = |version: &str, guest: &str, more: &str| {
         let package = setting.package(version, guest, more);
-        crossdock(&hub.url, "ada", &["plugin", "publish", package.to_str().unwrap()])
+        crossdock(&hub, "ada", &["plugin", "publish", package.to_str().unwrap()])
     };
     // A version never changes.
     assert_eq!(publish("1.0.0", "well_behaved", "").code, Some(0), "the same again is no change");
@@ -413,17 +452,16 @@ async fn what_does_not_hold_leaves_what_serves_as_it_is() {
     let said = publish("1.4.0", "wrong_types", "");
     assert!(said.code == Some(1) && said.all.contains("plugin.refused"), "{}", said.all);
     let headers = [("content-type", "application/octet-stream")];
-    let (status, problem) = hub.post("/v1/plugins?actor=a&reason=r", &headers, vec![1; 2_000]).await;
+    let (status, problem) = hub.post("/v1/plugins?plugin=test/judge&reason=r", &headers, vec![1; 2_000]).await;
     assert_eq!((status, &problem["code"]), (StatusCode::UNPROCESSABLE_ENTITY, &json!("plugin.refused")), "{problem:#}");
-    let (status, problem) = hub.post("/v1/plugins?actor=a", &headers, vec![]).await;
+    let (status, problem) = hub.post("/v1/plugins?plugin=test/judge", &headers, vec![]).await;
     assert_eq!((status, &problem["code"]), (StatusCode::BAD_REQUEST, &json!("request.invalid")), "{problem:#}");
 
-    // Golden tests are looked at before a promotion, not only before publishing.
+    // The gate refuses what fails its own golden tests.
     let package = setting.package("1.1.0", "second_version", "");
     setting.golden("1.1.0", &json!({ "outcome": "reject" }));
-    done(&hub, "ada", &["plugin", "publish", package.to_str().unwrap()]);
-    let said = refused(&hub, "ada", &["plugin", "promote", LINE, "1.1.0"]);
-    assert!(said.contains("golden test `one` fails") && said.contains("plugin.refused"), "{said}");
+    let said = refused(&hub, "ada", &["plugin", "publish", package.to_str().unwrap()]);
+    assert!(said.contains("golden") && said.contains("plugin.refused"), "{said}");
     // Pipelines have to take what would serve them.
     let package = setting.package("2.0.0", "second_version", "");
     done(&hub, "ada", &["plugin", "publish", package.to_str().unwrap()]);
@@ -466,7 +504,7 @@ async fn what_does_not_hold_leaves_what_serves_as_it_is() {
             json!({ "actor": "hub", "reason": "r", "do": "promote", "version": "1.5.0" }).to_string(),
         )
         .await;
-    assert_eq!((status, &problem["code"]), (StatusCode::BAD_REQUEST, &json!("request.invalid")), "{problem:#}");
+    assert_eq!((status, &problem["code"]), (StatusCode::FORBIDDEN, &json!("access.denied")), "{problem:#}");
 
     let run = run_of(&hub, "after-all").await;
     assert_eq!(

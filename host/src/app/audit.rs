@@ -281,7 +281,7 @@ fn line(record: &Record) -> Result<AuditLine, AuditError> {
 }
 
 /// Keys of the records that affect what runs, and what setting one is called.
-const ACTIONS: [(&str, &str); 12] = [
+const ACTIONS: [(&str, &str); 13] = [
     ("plugin/", "plugin.install"),
     ("connection/", "connection.set"),
     ("source/", "source.set"),
@@ -294,6 +294,7 @@ const ACTIONS: [(&str, &str); 12] = [
     ("token/", "token.set"),
     ("policies", "policies.set"),
     ("openid", "openid.set"),
+    ("trust", "trust.set"),
 ];
 
 fn action(key: &str) -> &'static str {

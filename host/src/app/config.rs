@@ -10,7 +10,10 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use super::{access::AccessConfig, inbox::People, retention::Retention};
-use crate::model::connection::{Connection, WebhookSource};
+use crate::model::{
+    connection::{Connection, WebhookSource},
+    trust::Trust,
+};
 
 /// The file's name.
 pub const CONFIG_FILE: &str = "hub.toml";
@@ -48,6 +51,9 @@ pub struct Config {
     /// Who may do what, beyond the policies that come with the hub.
     #[serde(default)]
     pub access: AccessConfig,
+    /// Whose signatures of plugins count.
+    #[serde(default)]
+    pub trust: Trust,
 }
 
 /// Bounds of the hub itself, which an operator may narrow.

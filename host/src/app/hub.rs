@@ -1,6 +1,7 @@
 //! The running hub: what is wired together at start, and what the surfaces ask of it.
 
 mod keep;
+mod refusal;
 mod registry;
 mod take_up;
 
@@ -18,21 +19,22 @@ use futures::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
+pub use self::refusal::StartError;
 use super::{
     accept,
-    access::{Access, AccessError},
+    access::Access,
     actors::{Actors, Timers},
     audit::{self, Audit, checkpoints::Checkpoints},
     clock::SystemClock,
     config::Config,
     contracts::Library,
     effects::Effects,
-    facts::{Facts, FactsError},
+    facts::Facts,
     identity,
-    install::{InstallError, Installer},
+    install::Installer,
     installation::Installation,
     intake::Intake,
-    package::{Package, PackageError},
+    package::Package,
     people,
     permits::Permits,
     promises,
@@ -70,10 +72,9 @@ use crate::{
         invoker::{Delivery, Invoker},
         journal::StreamId,
         promises::{Promise, PromiseFilter},
-        records::RecordError,
         traffic::{ConnectionView, LanesView},
     },
-    store::disk::{OpenError, Store},
+    store::disk::Store,
     wasm::Sandbox,
 };
 
@@ -88,79 +89,6 @@ const SNAPSHOT_APPENDS_MIN: u64 = 1_000;
 const CATCH_UP_MS: u64 = 2_000;
 /// How long shutdown waits for runs to reach their next durable point.
 const SHUTDOWN_LIMIT: Duration = Duration::from_secs(10);
-
-/// Why a hub does not start.
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    /// The data folder cannot be made.
-    #[error("cannot use data folder `{path}`")]
-    Folder {
-        /// The folder.
-        path: PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
-    /// The store refuses to open.
-    #[error("the store in `{path}` does not open")]
-    Store {
-        /// Its folder.
-        path: PathBuf,
-        /// What is wrong, and how to proceed.
-        source: OpenError,
-    },
-    /// The sandbox cannot be made.
-    #[error("the sandbox cannot be made")]
-    Sandbox {
-        /// Why.
-        source: crate::wasm::SandboxError,
-    },
-    /// The way out cannot be made.
-    #[error("the egress client cannot be made: {problem}")]
-    Egress {
-        /// Why.
-        problem: String,
-    },
-    /// The contracts that come with the hub do not hold.
-    #[error("a built-in contract does not hold: {problem}")]
-    Contracts {
-        /// Which, and why.
-        problem: String,
-    },
-    /// Something declared or recorded cannot be installed.
-    #[error(transparent)]
-    Install(#[from] InstallError),
-    /// A package that the configuration names cannot be read.
-    #[error(transparent)]
-    Package(#[from] PackageError),
-    /// A pipeline's file cannot be read.
-    #[error("cannot read pipeline `{path}`")]
-    Pipeline {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
-    /// The journal cannot be read.
-    #[error("the journal cannot be read")]
-    Facts {
-        /// Why.
-        #[from]
-        source: FactsError,
-    },
-    /// The hub's own records cannot be used.
-    #[error("the hub's records cannot be used")]
-    Record {
-        /// Why.
-        #[from]
-        source: RecordError,
-    },
-    /// Who may come in cannot be set up.
-    #[error(transparent)]
-    Access(#[from] AccessError),
-    /// The audit log cannot be used, and without it nothing may be changed.
-    #[error(transparent)]
-    Audit(#[from] audit::begin::BeginError),
-}
 
 /// A running hub. Cheap to clone.
 #[derive(Clone)]
@@ -243,8 +171,10 @@ impl Hub {
         });
         let triggers = Arc::default();
         let installer = Arc::new(installer);
+        let registry = Registry::new(Arc::clone(&shared), Arc::clone(&installer));
+        registry.load_trust().await?;
         Ok(Self {
-            registry: Arc::new(Registry::new(Arc::clone(&shared), Arc::clone(&installer))),
+            registry: Arc::new(registry),
             shared,
             installer,
             store,
@@ -268,6 +198,7 @@ impl Hub {
         let cause = Cause::config("declared in the configuration that the hub was started with");
         self.shared.intake.limit(&config.hub);
         self.access.apply(&cause, &config.access).await?;
+        self.registry.set_trust(&cause, &config.trust).await?;
         for folder in &config.plugins {
             let package = Package::read(folder)?;
             let now = self.shared.installation.load_full();

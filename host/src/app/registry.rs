@@ -6,16 +6,19 @@
 //! | --- | --- |
 //! | [`plan`] | what a change comes to, and whether one person is enough |
 //! | [`checks`] | whether a version may serve: verified, compiled, tried out, tested, granted |
+//! | [`gate`] | whether a version may come in at all |
 //! | [`impact`] | what depends on a version |
 //! | [`views`] | what there is, for people and programs |
 
 mod checks;
+mod gate;
 mod impact;
 mod plan;
 pub(super) mod views;
 
 use std::{sync::Arc, time::Instant};
 
+use arc_swap::ArcSwap;
 use bytes::Bytes;
 use semver::Version;
 use tokio::sync::Mutex;
@@ -32,6 +35,7 @@ use crate::{
         audit::Cause,
         id::{PluginId, hash32},
         registry::{Act, Line, Proposal, ProposalState, VersionRecord, VersionState},
+        trust::Trust,
     },
     policy::binding,
     ports::registry::{
@@ -52,13 +56,15 @@ const ACTORS_RESERVED: [&str; 2] = ["hub", "operator:config"];
 pub(super) struct Registry {
     shared: Arc<Shared>,
     installer: Arc<Installer>,
+    /// Whose signatures count.
+    trust: ArcSwap<Trust>,
     /// Held over each change, so that every picture is made from the latest.
     changing: Mutex<()>,
 }
 
 impl Registry {
     pub(super) fn new(shared: Arc<Shared>, installer: Arc<Installer>) -> Self {
-        Self { shared, installer, changing: Mutex::default() }
+        Self { shared, installer, trust: ArcSwap::default(), changing: Mutex::default() }
     }
 
     /// Takes in a version.
@@ -89,6 +95,7 @@ impl Registry {
             let notes = vec!["exactly this version was published before; nothing has changed".to_owned()];
             return Ok(Published { plugin: id, version, digest, record, unchanged: true, notes });
         };
+        let judged = self.judge(&now, &upload.package.folder).await?;
         // The line is bound before the version is there, so that it does not begin to serve by being the latest.
         let mut puts = Vec::new();
         puts.extend(plan::pinned(&now, &id));
@@ -111,6 +118,7 @@ impl Registry {
             )
         };
         let mut notes = vec![next];
+        notes.extend(judged);
         if first {
             notes.push("it is the first version of its line".to_owned());
         }
