@@ -385,7 +385,9 @@ async fn a_revocation_parks_and_two_people_take_it_back() {
         .unwrap()
         .iter()
         .rev()
-        .filter(|record| !["operator:config", "hub", "tests"].contains(&record["actor"].as_str().unwrap_or_default()))
+        .filter(|record| {
+            !["operator:config", "hub", "tests", "enrolment"].contains(&record["actor"].as_str().unwrap_or_default())
+        })
         .map(|record| format!("{} {} {}", record["actor"], record["action"], record["subject"]).replace('"', ""))
         .collect();
     assert_eq!(
@@ -416,7 +418,7 @@ async fn a_hub_that_asks_for_signatures_takes_only_what_a_trusted_key_signed() {
         local(&["plugin", "key", "new", name, "--namespace", "test"]);
     }
     let key: Value = serde_json::from_str(&local(&["--json", "plugin", "key", "show", "test.key.pub"])).unwrap();
-    let key = key["key"].as_str().unwrap();
+    let key = key["public"].as_str().unwrap();
     let config = fs::read_to_string(at.join("hub.toml")).unwrap();
     let trust = format!("[trust]\nunsigned = \"refuse\"\n[[trust.keys]]\nnamespace = \"test\"\nkey = \"{key}\"\n");
     fs::write(at.join("hub.toml"), format!("{config}{trust}")).unwrap();

@@ -110,7 +110,7 @@ impl Setting {
                     }
                     let reference = format!("{key}/{step}");
                     let took = self.remotes.effects().iter().any(|(_, done)| *done == reference);
-                    let mut request = json!({ "do": "resolve", "actor": "ops", "step": step });
+                    let mut request = json!({ "do": "resolve", "step": step });
                     if took && let Some(fields) = request.as_object_mut() {
                         fields.insert("output".to_owned(), json!({ "status": "done" }));
                     }

@@ -16,11 +16,14 @@ use crate::{
             Finding, Report, Severity, Verdict,
             version::{self, Published},
         },
+        seal::PublicKey,
         signing::trust::Moments,
     },
     ports::registry::RegistryError,
 };
 
+/// Findings that a refusal tells in its text; all of them are in its list.
+const TOLD_MAX: usize = 8;
 /// The record that says whose signatures count.
 const TRUST: &str = "trust";
 
@@ -42,6 +45,14 @@ impl Registry {
         if **self.trust.load() == *trust {
             return Ok(());
         }
+        for trusted in &trust.keys {
+            PublicKey::from_line(&trusted.key).map_err(|error| RegistryError::Invalid {
+                problem: format!(
+                    "`key = \"{}\"` under [[trust.keys]] is no public key ({error}): write the line of the `.pub` file",
+                    trusted.key
+                ),
+            })?;
+        }
         let value = serde_json::to_vec(trust).map_err(|error| unavailable(&error))?;
         let put = self.installer.audit.put(&*self.installer.records, cause, TRUST, Bytes::from(value)).await;
         put.map_err(|error| unavailable(&error))?;
@@ -51,9 +62,11 @@ impl Registry {
 
     /// Has the gate judge a package; what it says of what it lets pass.
     pub(super) async fn judge(&self, now: &Installation, folder: &Path) -> Result<Vec<String>, RegistryError> {
-        let refused = |report: &Report| RegistryError::Refused {
-            problem: format!("the publish gate refuses {}", report.plugin),
-            findings: report.findings.iter().filter(|one| one.severity == Severity::Refuse).map(line).collect(),
+        let refused = |report: &Report| {
+            let against = report.findings.iter().filter(|one| one.severity == Severity::Refuse);
+            let findings: Vec<String> = against.map(line).collect();
+            let told = findings.iter().take(TOLD_MAX).map(String::as_str).collect::<Vec<_>>().join("; ");
+            RegistryError::Refused { problem: format!("the publish gate refuses {}: {told}", report.plugin), findings }
         };
         let candidate = Candidate::read(folder).map_err(|report| refused(&report))?;
         let history = self.history(now, &candidate.package.manifest).await?;
