@@ -396,10 +396,6 @@ async fn a_dead_letter_is_shown_and_resumed_after_the_remote_is_mended() {
 #[tokio::test(flavor = "multi_thread")]
 async fn many_dead_letters_are_replayed_a_few_first() {
     let retail = as_it_is().await;
-    // Four orders fail often enough to open the breaker, and this is not about how long that stays open.
-    let config = fs::read_to_string(retail.config()).expect("the configuration");
-    let patient = "timeout_ms = 5000\nlimits = { breaker = { failures = 100, window_ms = 60000, open_ms = 100, open_ms_max = 100 } }";
-    fs::write(retail.config(), config.replacen("timeout_ms = 5000", patient, 1)).expect("written");
     let hub = retail.hub();
     lock_erp(&retail);
     let mut webhooks = Vec::new();
