@@ -25,6 +25,7 @@ use tokio::sync::Mutex;
 
 use self::plan::{Planned, Put};
 use super::{
+    gate::with_source,
     install::{InstallError, Installer, add_plugin, copy, read},
     installation::{Installation, lines::LineInUse},
     publish::{self, UploadError},
@@ -371,22 +372,12 @@ fn is_same_person(one: &str, other: &str) -> bool {
 }
 
 /// An error with everything that led to it.
-fn whole(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
-    }
-    text
-}
-
 fn upload_refused(error: &UploadError) -> RegistryError {
-    RegistryError::Refused { problem: whole(error), findings: Vec::new() }
+    RegistryError::Refused { problem: with_source(error), findings: Vec::new() }
 }
 
 fn install_refused(error: InstallError) -> RegistryError {
-    let problem = whole(&error);
+    let problem = with_source(&error);
     match error {
         InstallError::VersionTaken { .. } => RegistryError::Taken { problem },
         InstallError::Record { .. }
@@ -399,7 +390,7 @@ fn install_refused(error: InstallError) -> RegistryError {
 }
 
 fn unavailable(error: &dyn std::error::Error) -> RegistryError {
-    RegistryError::Unavailable { reason: whole(error) }
+    RegistryError::Unavailable { reason: with_source(error) }
 }
 
 /// The line to change: as it is recorded, or as it is without anybody having bound it.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::{Registry, unavailable};
 use crate::{
     app::{
+        gate::with_source,
         golden,
         installation::{Installation, POLLING, Plugin},
     },
@@ -37,7 +38,7 @@ impl Registry {
         let wasm = wasm.ok_or_else(|| refused(format!("component {digest} is missing from the store")))?;
         let component = Component { digest, wasm, assets: None };
         // Loaded when it was published; then this changes nothing.
-        self.installer.invoker.load(component).await.map_err(|error| refused(super::whole(&error)))?;
+        self.installer.invoker.load(component).await.map_err(|error| refused(with_source(&error)))?;
         found.notes.push(format!("component {digest} is as it was published, compiles and starts"));
         if plugin.manifest.kind.is_pure() {
             self.golden(plugin, &mut found).await?;

@@ -4,10 +4,10 @@ use std::{path::Path, sync::Arc};
 
 use bytes::Bytes;
 
-use super::{Registry, unavailable, whole};
+use super::{Registry, unavailable};
 use crate::{
     app::{
-        gate::{Candidate, Gate, History, TrustNow, subject_of},
+        gate::{Candidate, Gate, History, TrustNow, subject_of, with_source},
         installation::Installation,
     },
     model::{audit::Cause, manifest::Manifest, trust::Trust},
@@ -106,7 +106,7 @@ impl Registry {
             reason: format!("component {digest} is missing from the store"),
         })?;
         let subject = subject_of(previous.manifest.clone(), previous.schemas.clone(), &wasm, digest);
-        let subject = subject.map_err(|error| RegistryError::Unavailable { reason: whole(&error) })?;
+        let subject = subject.map_err(|error| RegistryError::Unavailable { reason: with_source(&error) })?;
         Ok(History { previous: Some(subject), published })
     }
 }

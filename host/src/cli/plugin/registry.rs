@@ -6,8 +6,9 @@ use clap::{Args, Subcommand};
 use semver::Version;
 use serde_json::{Map, Value, json};
 
+use super::opened::Opened;
 use crate::{
-    app::{package::read_manifest, publish::write_upload},
+    app::{package::read_manifest, parcel::Files},
     cli::{Failed, HubAddress, control::Who, out::Out},
     model::{id::PluginId, timestamp::Timestamp},
     net::client::encoded,
@@ -59,8 +60,8 @@ pub(in crate::cli) enum Registry {
 /// What to publish.
 #[derive(Args, Debug)]
 pub(in crate::cli) struct Publish {
-    /// The package's folder, with a `plugin.toml` and a `component.wasm`.
-    folder: PathBuf,
+    /// The package: a folder with a `plugin.toml` and a `component.wasm`, or a file made by `plugin pack`.
+    package: PathBuf,
     /// Publish it as a draft, which may still be replaced.
     #[arg(long)]
     draft: bool,
@@ -267,10 +268,11 @@ fn said(out: &Out, answer: &Value) {
 
 impl Publish {
     async fn run(self, out: &Out) -> Result<ExitCode, Failed> {
-        let bar = super::spinner(out, &self.folder.display().to_string());
-        let upload = write_upload(&self.folder)?;
+        let bar = super::spinner(out, &self.package.display().to_string());
+        let opened = Opened::new(&self.package)?;
+        let upload = Files::of_folder(&opened.folder)?.pack()?;
         let client = self.who.address.client()?;
-        let plugin = read_manifest(&self.folder)?.0.id;
+        let plugin = read_manifest(&opened.folder)?.0.id;
         let (plugin, reason) = (encoded(plugin.as_str()), encoded(&self.who.reason));
         let actor = self.who.actor.as_deref().map(|actor| format!("&actor={}", encoded(actor))).unwrap_or_default();
         let path = format!("/v1/plugins?plugin={plugin}{actor}&reason={reason}&draft={}", self.draft);

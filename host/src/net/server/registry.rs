@@ -96,7 +96,7 @@ struct ChangeBody {
         ("reason" = String, Query, description = "Why"),
         ("draft" = Option<bool>, Query, description = "Whether it may still be replaced"),
     ),
-    request_body(content = Vec<u8>, content_type = "application/octet-stream", description = "The package's files as a tar file, at most 96 MiB"),
+    request_body(content = Vec<u8>, content_type = "application/octet-stream", description = "A package file, as `plugin pack` makes one; at most 96 MiB"),
     responses(
         (status = 200, description = "Exactly this was published before", body = Object),
         (status = 201, description = "Published: plugin, version, digest, state, what to do next", body = Object),
