@@ -589,7 +589,10 @@ async fn connections_are_served_by_the_bound_version_and_what_widens_takes_two()
     let wide = warehouse(&setting, "1.2.0", "\"DELETE\"]", "\"DELETE\", \"PATCH\"]");
     done(&hub, "ada", &["plugin", "publish", wide.to_str().unwrap()]);
     let said = done(&hub, "ada", &["plugin", "promote", WAREHOUSE, "1.2.0"]);
-    assert!(said.contains("it asks for more than before: PATCH ${connection.base_url}"), "{said}");
+    assert!(
+        said.contains("it asks for more than before: it may now send PATCH requests to `${connection.base_url}`"),
+        "{said}"
+    );
     assert_eq!(served(&run_of(&hub, "c").await), "1.1.0", "nothing has changed yet");
     let explained = done(&hub, "ada", &["plugin", "explain", WAREHOUSE, "1.2.0"]);
     for part in ["http PATCH http://127.0.0.1", "the connection has no `auth`"] {

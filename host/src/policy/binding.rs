@@ -1,13 +1,9 @@
-//! How a line's versions take turns: trial, promotion, rollback; which keys a canary serves; when it is taken back; and
-//! what in a new version needs a second person's consent. Pure.
-
-use std::collections::BTreeSet;
+//! How a line's versions take turns: trial, promotion, rollback; which keys a canary serves; when it is taken back. Pure.
 
 use semver::Version;
 
 use crate::model::{
     id::{PluginId, hash32},
-    manifest::Manifest,
     registry::{Candidate, EARLIER_MAX, Line, Thresholds, Trial},
 };
 
@@ -141,30 +137,10 @@ pub fn too_much(thresholds: &Thresholds, seen: Seen) -> Option<String> {
     })
 }
 
-/// What a new version asks for that the one before it did not; for a first version, everything.
-#[must_use]
-pub fn widened(before: Option<&Manifest>, after: &Manifest) -> Vec<String> {
-    let asked = |manifest: &Manifest| -> BTreeSet<String> {
-        let capabilities = &manifest.capabilities;
-        let http = capabilities.http.iter().flat_map(|http| {
-            let credentials = http.authenticate.then(|| format!("the connection's credentials at {}", http.origin));
-            let methods = http.methods.iter().map(|method| format!("{method} {}", http.origin));
-            methods.chain(credentials).collect::<Vec<_>>()
-        });
-        let reads = manifest.operations.iter().flat_map(|(name, operation)| {
-            operation.read_methods.iter().map(move |method| format!("{method} in the read `{name}`"))
-        });
-        http.chain(capabilities.state.iter().map(|bucket| format!("state bucket `{bucket}`")))
-            .chain(manifest.secrets.keys().map(|secret| format!("secret `{secret}`")))
-            .chain(reads)
-            .collect()
-    };
-    let known = before.map(asked).unwrap_or_default();
-    asked(after).into_iter().filter(|wanted| !known.contains(wanted)).collect()
-}
-
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     fn version(text: &str) -> Version {
@@ -252,28 +228,5 @@ mod tests {
             assert_eq!(too_much(&limits, seen).is_some(), taken_back, "{seen:?}");
         }
         assert_eq!(too_much(&Thresholds::default(), seen(0, 0, 1_000, 1_000)), None);
-    }
-
-    #[test]
-    fn only_what_is_asked_for_in_addition_is_widened() {
-        let manifest = |more: &str| -> Manifest {
-            let head = "id = \"a/b\"\nversion = \"1.0.0\"\nkind = \"connector\"\ncontract = \"1.0.0\"\n\
-                        license = \"MIT\"\nsummary = \"x\"\n";
-            toml::from_str(&format!("{head}{more}")).expect("a manifest")
-        };
-        let http = |methods: &str, authenticate: bool| {
-            manifest(&format!(
-                "[[capabilities.http]]\norigin = \"https://a.example\"\nmethods = {methods}\nreason = \"r\"\n\
-                 authenticate = {authenticate}\n"
-            ))
-        };
-        let (narrow, wide) = (http("[\"GET\"]", false), http("[\"GET\", \"POST\"]", true));
-        assert_eq!(widened(Some(&wide), &narrow), Vec::<String>::new());
-        assert_eq!(widened(Some(&wide), &wide), Vec::<String>::new());
-        assert_eq!(
-            widened(Some(&narrow), &wide),
-            ["POST https://a.example", "the connection's credentials at https://a.example"]
-        );
-        assert_eq!(widened(Some(&narrow), &manifest("[secrets]\nkey = \"why\"\n")), ["secret `key`"]);
     }
 }

@@ -264,7 +264,7 @@ pub fn judge(facts: &Facts<'_>) -> Report {
     };
     let mut changes = promise::compare(previous, candidate);
     changes.extend(compare_schemas(previous, candidate, facts.references));
-    let widened = capability::compare(previous, candidate);
+    let widened = capability::compare(&previous.manifest, &candidate.manifest);
     let computed = changes.iter().chain(&widened).filter_map(|finding| finding.bump).max();
     let computed = computed.unwrap_or(Bump::Patch);
     let declared = version::declared(&previous.manifest.version, &candidate.manifest.version);

@@ -13,6 +13,7 @@ use crate::{
     },
     policy::{
         binding::{self, BindingError},
+        gate::capability,
         lifecycle::{self, LifecycleError, Move},
     },
     ports::registry::{ChangeRequest, RegistryError},
@@ -281,8 +282,8 @@ impl Registry {
         let before = line.active.as_ref().and_then(|active| now.version(id, active));
         let tried = line.candidate.as_ref().filter(|tried| matches!(tried.trial, Trial::Canary { .. }));
         let consented = line.earlier.contains(version) || tried.is_some_and(|tried| tried.version == *version);
-        if !matches!(request.act, Act::Stage { .. }) && before.is_some() && !consented {
-            let widened = binding::widened(before.map(|plugin| &plugin.manifest), &plugin.manifest);
+        if let Some(before) = before.filter(|_| !matches!(request.act, Act::Stage { .. }) && !consented) {
+            let widened = capability::widened(&before.manifest, &plugin.manifest);
             planned.because.extend(widened.into_iter().map(|wanted| format!("it asks for more than before: {wanted}")));
         }
         Ok(())

@@ -61,9 +61,16 @@ fn origin(text: &str) -> String {
     without_port.map_or_else(|| lower.clone(), str::to_owned)
 }
 
+/// What a version may do that the one before could not, and that somebody therefore has to agree to, in words.
+#[must_use]
+pub fn widened(previous: &Manifest, candidate: &Manifest) -> Vec<String> {
+    let found = compare(previous, candidate).into_iter().filter(|finding| finding.severity == Severity::Consent);
+    found.map(|finding| finding.found).collect()
+}
+
 /// What a version may do that the one before could not, and the other way round.
-pub(super) fn compare(previous: &Subject, candidate: &Subject) -> Vec<Finding> {
-    let (old, new) = (powers(&previous.manifest), powers(&candidate.manifest));
+pub(super) fn compare(previous: &Manifest, candidate: &Manifest) -> Vec<Finding> {
+    let (old, new) = (powers(previous), powers(candidate));
     let mut found = Vec::new();
     for (text, place) in new.difference(&old) {
         let finding = Finding::new("capability.widened", Severity::Consent, place, format!("it may now {text}"));
@@ -76,8 +83,8 @@ pub(super) fn compare(previous: &Subject, candidate: &Subject) -> Vec<Finding> {
         let text = format!("it may no longer {text}");
         found.push(Finding::new("capability.narrowed", Severity::Note, place, text).bump(Bump::Patch));
     }
-    compare_limits(&previous.manifest.limits, &candidate.manifest.limits, &mut found);
-    compare_vendor(&previous.manifest, &candidate.manifest, &mut found);
+    compare_limits(&previous.limits, &candidate.limits, &mut found);
+    compare_vendor(previous, candidate, &mut found);
     found
 }
 
@@ -136,5 +143,44 @@ fn compare_vendor(old: &Manifest, new: &Manifest, found: &mut Vec<Finding>) {
     if old.vendor != new.vendor {
         let text = "the pace that the vendor documents is another";
         found.push(Finding::new("vendor.changed", Severity::Note, "vendor", text).bump(Bump::Patch));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::widened;
+    use crate::model::manifest::Manifest;
+
+    #[test]
+    fn only_what_is_asked_for_in_addition_is_widened() {
+        let manifest = |more: &str| -> Manifest {
+            let head = "id = \"a/b\"\nversion = \"1.0.0\"\nkind = \"connector\"\ncontract = \"1.0.0\"\n\
+                        license = \"MIT\"\nsummary = \"x\"\n";
+            toml::from_str(&format!("{head}{more}")).expect("a manifest")
+        };
+        let http = |methods: &str, authenticate: bool| {
+            manifest(&format!(
+                "[[capabilities.http]]\norigin = \"https://a.example\"\nmethods = {methods}\nreason = \"r\"\n\
+                 authenticate = {authenticate}\n"
+            ))
+        };
+        let (narrow, wide) = (http("[\"GET\"]", false), http("[\"GET\", \"POST\"]", true));
+        assert_eq!(widened(&wide, &narrow), Vec::<String>::new());
+        assert_eq!(widened(&wide, &wide), Vec::<String>::new());
+        assert_eq!(
+            widened(&narrow, &wide),
+            [
+                "it may now have the connection's credentials placed in GET requests to `https://a.example`",
+                "it may now have the connection's credentials placed in POST requests to `https://a.example`",
+                "it may now send POST requests to `https://a.example`",
+            ]
+        );
+        let secret = manifest("[secrets]\nkey = \"why\"\n");
+        assert_eq!(widened(&manifest(""), &secret), ["it may now sign and verify with secret `key`"]);
+        let slower = manifest("[limits]\ndeadline_ms = 20000\n");
+        assert_eq!(
+            widened(&manifest("[limits]\ndeadline_ms = 10000\n"), &slower),
+            ["it may use more: 10000 becomes 20000"]
+        );
     }
 }
