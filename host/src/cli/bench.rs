@@ -12,9 +12,11 @@
 //! | `load` | sends events and times them until their runs are settled |
 //! | `floor` | the parts of a run, bare |
 //! | `report` | what is printed |
+//! | `parked` | very many runs that only wait |
 
 mod floor;
 mod load;
+mod parked;
 mod report;
 mod scenario;
 mod served;
@@ -32,7 +34,7 @@ use self::{
     load::{Load, Pace},
     report::Report,
     scenario::{Events, Scenario},
-    served::Served,
+    served::{End, Served},
     target::Target,
 };
 use super::{Failed, out::Out};
@@ -61,6 +63,13 @@ pub(super) struct Bench {
     /// Size of an event's data.
     #[arg(long, default_value_t = 1024, value_name = "N", value_parser = clap::value_parser!(u32).range(64..=500_000))]
     payload_bytes: u32,
+    /// Runs that `parked` parks.
+    #[arg(long, default_value_t = 1_000_000, value_name = "N",
+          value_parser = clap::value_parser!(u64).range(1..=10_000_000))]
+    runs: u64,
+    /// Runs of `parked` that are signalled, at random.
+    #[arg(long, default_value_t = 20_000, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=10_000_000))]
+    signals: u64,
     /// Keep the hub's data here; absent: it is thrown away.
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
@@ -89,17 +98,32 @@ Figures (JSON):
                               many at the same time as runs are in flight; of an exchange half, since the other
                               half is the peer's
 
+Figures of `parked`, which parks --runs runs in a wait, then 1,000 in a wait of 90 s, starts the hub again and signals:
+  parked_per_second     events taken in, each of which starts a run that waits
+  resident_mib          memory of the hub's process: with all parked, the most until then, after the starts, at the end
+  ready_s               from starting the process to readiness, after an orderly stop and after a kill
+  signalled_per_second  signals, until each run that was signalled is completed
+  timers_late_ms        how late the runs ended that waited for a time; what was due within 2 s of a start is put off to it
+  data_mib              the data folder at the end
+
 Everything shares one machine: compare figures of the same run, or medians of several.";
 
 impl Bench {
     pub(super) async fn run(self, out: &Out) -> Result<ExitCode, Failed> {
+        let thrown_away = tempfile::tempdir()?;
+        let data = self.data.clone().unwrap_or_else(|| thrown_away.path().to_owned());
+        if self.scenario == Scenario::Parked {
+            let signals = self.signals.min(self.runs);
+            let size = parked::Size { runs: self.runs, signals, payload_bytes: self.payload_bytes };
+            let figures = parked::measure(out, &data, size).await?;
+            report::print(out, &figures);
+            return Ok(ExitCode::SUCCESS);
+        }
         let sources =
             self.plugins.clone().or_else(|| super::workspace().map(|root| root.join("plugins"))).ok_or(
                 "the plugins' sources are not where this binary was built: name their folder with `--plugins`",
             )?;
         let packages = self.scenario.build(out, &sources)?;
-        let thrown_away = tempfile::tempdir()?;
-        let data = self.data.clone().unwrap_or_else(|| thrown_away.path().to_owned());
         let report = self.measure(out, &data, &packages).await?;
         report.print(out);
         Ok(if report.load.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
@@ -121,7 +145,7 @@ impl Bench {
         let before = hub.counters().await?;
         let loaded = load.send(self.duration).await;
         let used = hub.counters().await?.since(&before);
-        hub.stop().await?;
+        hub.end(End::Stop).await?;
 
         out.say("the parts of a run, bare");
         let floor = floor::measure(self.scenario, packages, data, self.payload_bytes, self.in_flight).await?;

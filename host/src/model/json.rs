@@ -72,8 +72,15 @@ impl Json {
     pub fn to_value(&self) -> serde_json::Value {
         // INVARIANT: the bytes were checked when `self` was made.
         let mut value = serde_json::from_slice(&self.0).unwrap_or(serde_json::Value::Null);
-        value.sort_all_objects();
+        sort(&mut value);
         value
+    }
+
+    /// The document of a value whose fields are in order, as [`sort`] puts them.
+    #[must_use]
+    pub fn of_sorted(value: &serde_json::Value) -> Self {
+        // INVARIANT: a value always has a JSON form.
+        Self(serde_json::to_vec(value).unwrap_or_else(|_| b"null".to_vec()).into())
     }
 
     /// Whether the document is `null`.
@@ -118,9 +125,24 @@ impl From<serde_json::Value> for Json {
     /// The document with its fields in order, whatever order they were put in: the same value is the same bytes, which
     /// digests, repeated steps and duplicates rest on.
     fn from(mut value: serde_json::Value) -> Self {
-        // A crate in the tree may have maps keep the order of insertion (`serde_json/preserve_order`).
-        value.sort_all_objects();
-        Self(value.to_string().into())
+        sort(&mut value);
+        Self::of_sorted(&value)
+    }
+}
+
+/// Puts the fields of all objects in order: a crate in the tree may have maps keep the order of insertion
+/// (`serde_json/preserve_order`).
+pub fn sort(value: &mut serde_json::Value) {
+    match value {
+        serde_json::Value::Array(items) => items.iter_mut().for_each(sort),
+        serde_json::Value::Object(fields) => {
+            // Sorting builds the map anew, and most documents are in order: the hub wrote them.
+            if !fields.keys().is_sorted() {
+                fields.sort_keys();
+            }
+            fields.values_mut().for_each(sort);
+        }
+        _ => {}
     }
 }
 

@@ -144,6 +144,7 @@ impl Store {
             queue: received,
             clock,
             space: Space::new(&paths.dir, options.space),
+            crowd: 0,
             space_seen: None,
             paths: paths.clone(),
             engine: Some(Engine { tree, durability }),

@@ -27,13 +27,10 @@ pub(super) struct Report {
 impl Report {
     /// Prints it: one JSON object, or a table for people.
     pub(super) fn print(&self, out: &Out) {
+        print(out, &self.json());
         if out.is_json() {
-            return out.value(&self.json());
+            return;
         }
-        let figures = self.json();
-        let mut rows = Vec::new();
-        flatten("", &figures, &mut rows);
-        out.table(&["figure", "value"], rows, "");
         if let Some(failure) = &self.load.first_failure {
             out.say(out.red(format!("{} runs failed; the first: {failure}", self.load.failed).as_str()));
         }
@@ -84,6 +81,16 @@ impl Report {
         }
         figures
     }
+}
+
+/// Prints figures: one JSON object, or a table for people.
+pub(super) fn print(out: &Out, figures: &Value) {
+    if out.is_json() {
+        return out.value(figures);
+    }
+    let mut rows = Vec::new();
+    flatten("", figures, &mut rows);
+    out.table(&["figure", "value"], rows, "");
 }
 
 fn us(time: Duration) -> f64 {

@@ -27,7 +27,26 @@ const PATIENCE: Duration = Duration::from_secs(60);
 pub(super) struct Served {
     child: Child,
     client: Client,
+    token: Secret,
     data: PathBuf,
+}
+
+/// How a hub's process ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum End {
+    /// It is asked to stop.
+    Stop,
+    /// It is killed.
+    Kill,
+}
+
+/// Memory of a hub's process, bytes.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Memory {
+    /// Resident now.
+    pub(super) now: u64,
+    /// Resident at most so far.
+    pub(super) most: u64,
 }
 
 /// What a hub has done so far.
@@ -55,29 +74,15 @@ impl Counters {
 impl Served {
     /// Starts a hub on a free port of loopback and waits until it listens.
     pub(super) async fn start(data: &Path, config: &Path) -> Result<Self, Failed> {
-        let mut child = Command::new(std::env::current_exe()?)
-            .args(["--json", "serve", "--listen", "127.0.0.1:0", "--data"])
-            .arg(data)
-            .arg("--config")
-            .arg(config)
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()?;
-        let mut lines = BufReader::new(child.stdout.take().ok_or("the hub has no output")?).lines();
-        let listening = async {
-            while let Some(line) = lines.next_line().await? {
-                let url = line.find("http://").and_then(|at| line.get(at..)?.split('"').next());
-                if let Some(url) = url {
-                    return Ok::<_, Failed>(url.to_owned());
-                }
-            }
-            Err("the hub did not start; what it says is above".into())
-        };
-        let url = timeout(PATIENCE, listening).await.map_err(|_| "the hub does not listen in time")??;
-        // What it prints later must not fill the pipe.
-        tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
-        Ok(Self { child, client: enrolled(&url, data).await?, data: data.to_owned() })
+        let (child, url) = spawn(data, config).await?;
+        let token = enrolled(&url, data).await?;
+        Ok(Self { child, client: showing(&url, token.clone())?, token, data: data.to_owned() })
+    }
+
+    /// Starts a hub on the data of an earlier one, whose admin had this token.
+    pub(super) async fn start_again(data: &Path, config: &Path, token: &Secret) -> Result<Self, Failed> {
+        let (child, url) = spawn(data, config).await?;
+        Ok(Self { child, client: showing(&url, token.clone())?, token: token.clone(), data: data.to_owned() })
     }
 
     pub(super) fn client(&self) -> Client {
@@ -97,28 +102,79 @@ impl Served {
         Ok(Counters { cpu, flushes, bytes: size(&self.data) })
     }
 
-    /// Asks it to stop and waits for its end.
-    pub(super) async fn stop(mut self) -> Result<(), Failed> {
+    /// What shows that its first admin asks.
+    pub(super) fn token(&self) -> Secret {
+        self.token.clone()
+    }
+
+    /// Memory of its process.
+    pub(super) fn memory(&self) -> Result<Memory, Failed> {
+        let id = self.child.id().ok_or("the hub has ended before it was asked to")?;
+        let status = std::fs::read_to_string(format!("/proc/{id}/status"))?;
+        let bytes = |name: &str| -> Result<u64, Failed> {
+            let line = status.lines().find_map(|line| line.strip_prefix(name)?.trim().strip_suffix("kB"));
+            Ok(line.ok_or("the system does not tell the hub's memory")?.trim().parse::<u64>()? << 10)
+        };
+        Ok(Memory { now: bytes("VmRSS:")?, most: bytes("VmHWM:")? })
+    }
+
+    /// Ends it, and waits for that.
+    pub(super) async fn end(mut self, end: End) -> Result<(), Failed> {
         let id = self.child.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?));
-        kill_process(id.ok_or("the hub has ended before it was asked to")?, Signal::TERM)?;
+        let signal = match end {
+            End::Stop => Signal::TERM,
+            End::Kill => Signal::KILL,
+        };
+        kill_process(id.ok_or("the hub has ended before it was asked to")?, signal)?;
         let status = timeout(PATIENCE, self.child.wait()).await.map_err(|_| "the hub does not stop in time")??;
-        if status.success() { Ok(()) } else { Err(format!("the hub ended with {status}").into()) }
+        if end == End::Kill || status.success() { Ok(()) } else { Err(format!("the hub ended with {status}").into()) }
     }
 }
 
-/// A client of a new hub, as its first admin.
-async fn enrolled(url: &str, data: &Path) -> Result<Client, Failed> {
-    let showing = |token: Secret| Client::with(url, &Credentials { token: Some(token), authorities: None });
+/// A hub's process on a free port of loopback, once it listens, and its address.
+async fn spawn(data: &Path, config: &Path) -> Result<(Child, String), Failed> {
+    let mut child = Command::new(std::env::current_exe()?)
+        .args(["--json", "serve", "--listen", "127.0.0.1:0", "--data"])
+        .arg(data)
+        .arg("--config")
+        .arg(config)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()?;
+    let mut lines = BufReader::new(child.stdout.take().ok_or("the hub has no output")?).lines();
+    let listening = async {
+        while let Some(line) = lines.next_line().await? {
+            let url = line.find("http://").and_then(|at| line.get(at..)?.split('"').next());
+            if let Some(url) = url {
+                return Ok::<_, Failed>(url.to_owned());
+            }
+        }
+        Err("the hub did not start; what it says is above".into())
+    };
+    let url = timeout(PATIENCE, listening).await.map_err(|_| "the hub does not listen in time")??;
+    // What it prints later must not fill the pipe.
+    tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
+    Ok((child, url))
+}
+
+/// A client that shows a token.
+fn showing(url: &str, token: Secret) -> Result<Client, Failed> {
+    Ok(Client::with(url, &Credentials { token: Some(token), authorities: None })?)
+}
+
+/// The token of a new hub's first admin.
+async fn enrolled(url: &str, data: &Path) -> Result<Secret, Failed> {
     let offered = std::fs::read_to_string(enrolment_path(data))?;
     let body = br#"{"name": "bench"}"#.to_vec();
-    let client = showing(Secret::new(offered.trim()))?;
+    let client = showing(url, Secret::new(offered.trim()))?;
     let issued: serde_json::Value = client.post("/v1/enroll", "application/json", body).await?;
     let token = issued.get("token").and_then(serde_json::Value::as_str).ok_or("the hub gives no token")?;
-    Ok(showing(Secret::new(token))?)
+    Ok(Secret::new(token))
 }
 
 /// Bytes of the files in a folder. A file that goes meanwhile counts nothing.
-fn size(folder: &Path) -> u64 {
+pub(super) fn size(folder: &Path) -> u64 {
     let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
     entries
         .map(|entry| match entry.metadata() {
