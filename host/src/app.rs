@@ -3,6 +3,7 @@
 pub mod accept;
 pub mod access;
 pub mod actors;
+pub mod acts;
 pub mod audit;
 pub mod backup;
 pub mod build;
@@ -15,6 +16,7 @@ pub mod contracts;
 pub mod crash_point;
 pub mod diagnose;
 pub mod effects;
+pub mod exceptions;
 pub mod facts;
 pub mod gate;
 pub mod golden;
@@ -43,6 +45,8 @@ pub mod snapshot;
 pub mod state;
 #[cfg(test)]
 mod test_hub;
+#[cfg(test)]
+mod test_waits;
 mod traffic;
 pub mod trial;
 pub mod triggers;

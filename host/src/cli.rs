@@ -13,6 +13,7 @@ mod demo;
 mod doctor;
 mod enroll;
 mod event;
+mod exception;
 mod moving;
 mod next;
 mod out;
@@ -65,6 +66,9 @@ enum Command {
     /// Look at parked runs, and let them try again.
     #[command(subcommand)]
     DeadLetter(dead_letter::DeadLetter),
+    /// Look at events that came for something that was undone, and close them.
+    #[command(subcommand)]
+    Exception(exception::Exception),
     /// Begin, build, test, check, sign and list plugins.
     #[command(subcommand)]
     Plugin(plugin::Plugin),
@@ -128,6 +132,7 @@ async fn dispatch(command: Command, out: &Out) -> Result<ExitCode, Failed> {
         Command::Run(run) => run.run(out).await,
         Command::Approval(approval) => approval.run(out).await,
         Command::DeadLetter(dead_letter) => dead_letter.run(out).await,
+        Command::Exception(exception) => exception.run(out).await,
         Command::Plugin(plugin) => Box::pin(plugin.run(out)).await,
         Command::Pipeline(pipeline) => Box::pin(pipeline.run(out)).await,
         Command::Connection(connection) => connection.run(out).await,

@@ -5,6 +5,7 @@ pub mod access;
 pub mod blobs;
 pub mod clock;
 pub mod egress;
+pub mod exceptions;
 pub mod hub;
 pub mod invoker;
 pub mod journal;

@@ -9,13 +9,15 @@ use super::{
     calls::EventScope,
     installation::Installation,
     intake,
+    mailbox::KEPT_MS,
     runner::{self, Shared},
 };
 use crate::{
     model::{
         entry::{Accepted, Entry, Start},
         event::Event,
-        id::{AcceptanceId, RunId},
+        id::{AcceptanceId, RunId, SignalKey},
+        timestamp::Timestamp,
     },
     ports::{
         hub::{AcceptError, Acceptance},
@@ -138,7 +140,10 @@ fn prepare(shared: &Shared, installation: &Installation, event: Event) -> Result
     Ok(Accepted { time: shared.clock.now(), event, digest, starts })
 }
 
-async fn store(shared: &Arc<Shared>, accepted: Accepted) -> Result<Acceptance, AcceptError> {
+async fn store(shared: &Arc<Shared>, mut accepted: Accepted) -> Result<Acceptance, AcceptError> {
+    // Waits that are due from now on wait until it is durable and offered, or not.
+    let under_way = shared.mailbox.under_way(&*shared.clock);
+    accepted.time = under_way.time;
     let id = accepted.event.acceptance();
     let runs: Vec<RunId> = accepted.starts.iter().map(|start| start.run).collect();
     let entry = Entry::Accepted(Box::new(accepted.clone()));
@@ -194,9 +199,13 @@ async fn find_out(shared: Arc<Shared>, id: AcceptanceId) {
 /// Offers an accepted event to every run that waits for it, and keeps it for those that will.
 pub fn signal(shared: &Arc<Shared>, acceptance: AcceptanceId, accepted: &Accepted) {
     for key in shared.installation.load().signal_keys(&accepted.event) {
-        for run in shared.mailbox.keep(key, accepted.time, acceptance) {
-            runner::deliver(shared, run, Command::Signal { key, acceptance });
-        }
+        offer(shared, key, acceptance, accepted.time);
+    }
+}
+
+fn offer(shared: &Arc<Shared>, key: SignalKey, acceptance: AcceptanceId, time: Timestamp) {
+    for run in shared.mailbox.keep(key, time, acceptance) {
+        runner::deliver(shared, run, Command::Signal { key, acceptance });
     }
 }
 
@@ -222,6 +231,14 @@ async fn start_missing(shared: &Arc<Shared>, id: AcceptanceId) -> Result<(), Acc
         if matches!(begun, Ok(false)) {
             runner::start(shared, &first, id, start);
         }
+    }
+    let kept_until = first.time.plus_millis(KEPT_MS);
+    if shared.clock.now() < kept_until {
+        // Nor was it offered to waits, if it does not lie there.
+        let keys = shared.installation.load().signal_keys(&first.event);
+        keys.into_iter()
+            .filter(|key| !shared.mailbox.holds(*key, id))
+            .for_each(|key| offer(shared, key, id, first.time));
     }
     Ok(())
 }

@@ -23,11 +23,15 @@ pub mod key;
 pub mod reconcile;
 pub mod verify;
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::Arc,
+};
 
 use bytes::Bytes;
 use tokio::sync::Mutex;
 
+use super::acts;
 use crate::{
     model::{
         audit::{AuditLine, AuditRecord, AuditRecordError, Cause, Change},
@@ -45,6 +49,8 @@ use crate::{
 
 /// How many records a list reads first; then twice as many, until it has enough.
 const WINDOW: u64 = 256;
+/// Of how many acts upon runs the newest record of the run is known.
+const ACTS_KNOWN: usize = 10_000;
 /// How often an append is tried again that somebody else came before, or whose outcome is unknown.
 const ATTEMPTS: u32 = 5;
 
@@ -104,6 +110,8 @@ pub struct Audit {
 struct Log {
     version: Version,
     latest: HashMap<String, AuditLine>,
+    /// Runs among the subjects, with the number of a record about each, oldest first.
+    acts: VecDeque<(String, u64)>,
 }
 
 impl Audit {
@@ -235,6 +243,11 @@ impl Audit {
         Ok(listed)
     }
 
+    /// The newest record about a subject; of a run, only if it is among the latest ones.
+    pub async fn newest(&self, subject: &str) -> Option<AuditLine> {
+        self.log.lock().await.latest.get(subject).cloned()
+    }
+
     /// The newest record about each subject.
     pub async fn latest(&self) -> HashMap<String, AuditLine> {
         self.log.lock().await.latest.clone()
@@ -265,6 +278,15 @@ impl Log {
             let line = line(&record)?;
             self.version = record.version;
             self.latest.insert(line.record.subject.clone(), line.clone());
+            if line.record.subject.starts_with(acts::SUBJECT) {
+                self.acts.push_back((line.record.subject.clone(), line.sequence));
+            }
+            if self.acts.len() > ACTS_KNOWN
+                && let Some((oldest, sequence)) = self.acts.pop_front()
+                && self.latest.get(&oldest).is_some_and(|line| line.sequence == sequence)
+            {
+                self.latest.remove(&oldest);
+            }
             newest = Some(line);
         }
         Ok(newest)

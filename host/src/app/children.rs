@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use serde_json::json;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::watch;
 
 use super::{
     actors::Command,
@@ -165,9 +165,7 @@ fn cancel(shared: &Arc<Shared>, parent: RunId, child: RunId, compensate: bool) {
         action: Control::Cancel { compensate },
         reason: "the run that waits for it is wound up".to_owned(),
     };
-    // A refusal says that it is wound up already, or over.
-    let (reply, _) = oneshot::channel();
-    runner::deliver(shared, child, Command::Control(Box::new(controlled), reply));
+    runner::deliver(shared, child, Command::Told(Box::new(controlled)));
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ use crate::model::entry::Entry;
 pub const VARIABLE: &str = "CROSSDOCK_CRASH_AT";
 
 /// The kinds of facts that can be named, in the order in which a run usually comes by them.
-pub const KINDS: [&str; 25] = [
+pub const KINDS: [&str; 27] = [
     "accepted",
     "run-started",
     "skipped",
@@ -39,6 +39,8 @@ pub const KINDS: [&str; 25] = [
     "controlled",
     "parked",
     "settled",
+    "exception-opened",
+    "exception-closed",
 ];
 
 /// On which side of an append.
@@ -130,6 +132,8 @@ fn kind(entry: &Entry) -> Option<&'static str> {
         Entry::Handled { .. } => "handled",
         Entry::UndoBegan { .. } => "undo-began",
         Entry::Halted { .. } => "halted",
+        Entry::ExceptionOpened(_) => "exception-opened",
+        Entry::Controlled(_) if entry.is_about_exception() => "exception-closed",
         Entry::Controlled(_) => "controlled",
         Entry::RunParked { .. } => "parked",
         Entry::RunEnded { .. } => "settled",

@@ -64,6 +64,7 @@ use crate::{
     net::egress::Gateway,
     ports::{
         clock::Clock,
+        exceptions::{Exception, ExceptionFilter},
         hub::{
             AcceptError, Acceptance, ActError, AuditFilter, BackupMade, ControlRequest, Decision, Delivered,
             Hub as HubPort, MoveRequest, PipelineView, PluginView, Question, QuestionFilter, Readiness, RunFilter,
@@ -145,10 +146,11 @@ impl Hub {
             assets: folder(data.join("assets"))?,
         };
         let installation = installer.load().await?;
-        let Loaded { index, mailbox, inbox, claim } = reading.await.unwrap_or_default();
+        let Loaded { index, mailbox, inbox, exceptions, claim } = reading.await.unwrap_or_default();
         let shared = Arc::new(Shared {
             hub: identity::hub_id(&*store.records()).await?.into(),
             facts: Facts::new(store.journal(), store.blobs()),
+            audit: Arc::clone(&audit),
             invoker,
             clock,
             records: store.records(),
@@ -160,6 +162,7 @@ impl Hub {
             mailbox,
             queues: Queues::default(),
             inbox,
+            exceptions,
             effects: Effects::of(data),
             grace: system_clock.now().plus_millis(CATCH_UP_MS),
             trials: Trials::default(),
@@ -556,9 +559,15 @@ impl HubPort for Hub {
         promises::list(&self.shared, filter)
     }
 
+    fn exceptions(&self, filter: &ExceptionFilter) -> Vec<Exception> {
+        self.shared.exceptions.list(filter, |run| self.shared.index.get(run).map(|found| (found.pipeline, found.key)))
+    }
+
     fn gauge(&self) {
         traffic::gauge(&self.shared);
         promises::gauge(&self.shared);
+        #[expect(clippy::cast_precision_loss, reason = "a gauge works in floating point")]
+        metrics::gauge!("crossdock_exceptions_open").set(self.shared.exceptions.count() as f64);
     }
 
     fn registry(&self) -> Option<&dyn crate::ports::registry::Registry> {

@@ -71,6 +71,9 @@ pub struct Settled {
 impl Index {
     /// Takes in durable facts of a run; says if it settled by them.
     pub fn add(&self, run: RunId, entries: &[Entry]) -> Option<Settled> {
+        if entries.iter().all(Entry::is_about_exception) {
+            return None;
+        }
         let mut inner = self.lock();
         let mut summary = inner.get(run);
         for entry in entries {

@@ -1,15 +1,21 @@
 //! Signals: which runs wait under which key, and which accepted events lie under which key. Derived from the journal, so
-//! an event that came before its wait is found, and so is one that came while the hub was down.
+//! an event that came before its wait is found, and so is one that came while the hub was down. Runs that ended by being
+//! undone stay for as long as events do: what still comes for them is for people.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{BTreeSet, HashMap, VecDeque},
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-use crate::model::{
-    entry::Entry,
-    id::{AcceptanceId, RunId, SignalKey},
-    timestamp::Timestamp,
+use tokio::sync::Notify;
+
+use crate::{
+    model::{
+        entry::Entry,
+        id::{AcceptanceId, RunId, SignalKey},
+        timestamp::Timestamp,
+    },
+    ports::clock::Clock,
 };
 
 /// How long an accepted event lies there for waits that begin later, milliseconds: two weeks.
@@ -21,6 +27,24 @@ const KEPT_LIMIT: usize = 2_000_000;
 #[derive(Default)]
 pub struct Mailbox {
     inner: Mutex<Inner>,
+    /// Events that have their time and are not durable and offered yet.
+    coming: Mutex<BTreeSet<(Timestamp, u64)>>,
+    came: Notify,
+}
+
+/// An event that is being accepted, until it is durable and offered, or refused.
+pub struct UnderWay<'a> {
+    /// When it is accepted.
+    pub time: Timestamp,
+    number: u64,
+    mailbox: &'a Mailbox,
+}
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        self.mailbox.coming().remove(&(self.time, self.number));
+        self.mailbox.came.notify_waiters();
+    }
 }
 
 #[derive(Default)]
@@ -29,9 +53,45 @@ struct Inner {
     by_run: HashMap<RunId, Vec<SignalKey>>,
     kept: HashMap<SignalKey, Vec<(Timestamp, AcceptanceId)>>,
     ages: VecDeque<(Timestamp, SignalKey)>,
+    /// Runs that ended by being undone, and what they waited for then.
+    undone: HashMap<RunId, Undone>,
+    undone_by_key: HashMap<SignalKey, Vec<RunId>>,
+    /// In the order in which they are forgotten.
+    undone_ages: BTreeSet<(Timestamp, RunId)>,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Undone {
+    time: Timestamp,
+    keys: Vec<SignalKey>,
 }
 
 impl Mailbox {
+    /// Gives an event that is about to be accepted its time.
+    pub fn under_way(&self, clock: &dyn Clock) -> UnderWay<'_> {
+        let mut coming = self.coming();
+        let time = clock.now();
+        let after = coming.range((time, 0)..=(time, u64::MAX)).next_back().map_or(0, |(_, number)| number + 1);
+        coming.insert((time, after));
+        UnderWay { time, number: after, mailbox: self }
+    }
+
+    /// Resolves when every event that was accepted by a time lies here, and was offered.
+    pub async fn caught_up(&self, time: Timestamp) {
+        loop {
+            let came = self.came.notified();
+            if self.coming().first().is_none_or(|(first, _)| *first > time) {
+                return;
+            }
+            came.await;
+        }
+    }
+
+    /// Whether a run waits for events, or did.
+    pub fn awaits(&self, run: RunId) -> bool {
+        self.lock().by_run.contains_key(&run)
+    }
+
     /// Keeps an accepted event under a key; the runs that wait under it.
     pub fn keep(&self, key: SignalKey, time: Timestamp, acceptance: AcceptanceId) -> Vec<RunId> {
         let mut inner = self.lock();
@@ -51,7 +111,19 @@ impl Mailbox {
                 }
             }
         }
-        inner.waits.get(&key).cloned().unwrap_or_default()
+        while let Some((oldest, run)) = inner.undone_ages.first().copied()
+            && oldest.plus_millis(KEPT_MS) < time
+        {
+            inner.forget_undone(run);
+        }
+        let mut runs = inner.waits.get(&key).cloned().unwrap_or_default();
+        runs.extend(inner.undone_by_key.get(&key).into_iter().flatten());
+        runs
+    }
+
+    /// Whether an event lies under a key.
+    pub fn holds(&self, key: SignalKey, acceptance: AcceptanceId) -> bool {
+        self.lock().kept.get(&key).is_some_and(|kept| kept.iter().any(|(_, known)| *known == acceptance))
     }
 
     /// Takes in durable facts of a run: the events that lie under the keys that it now waits under, oldest first.
@@ -77,7 +149,18 @@ impl Mailbox {
                         );
                     }
                 }
+                Entry::WaitsUndone(undone) => {
+                    let keys: Vec<SignalKey> = undone.waits.iter().map(|wait| wait.awaits.key).collect();
+                    let mut inner = self.lock();
+                    for key in &keys {
+                        let kept = inner.kept.get(key).into_iter().flatten();
+                        found.extend(kept.map(|(_, acceptance)| (*key, *acceptance)));
+                    }
+                    inner.keep_undone(run, undone.time, keys);
+                }
                 Entry::RunEnded { .. } => self.forget(run),
+                // Its waits are what counts from now on.
+                Entry::Restarted { .. } => self.lock().forget_undone(run),
                 _ => {}
             }
         }
@@ -88,18 +171,29 @@ impl Mailbox {
     pub fn lying_for(&self, run: RunId) -> Vec<(SignalKey, AcceptanceId)> {
         let inner = self.lock();
         let keys = inner.by_run.get(&run).into_iter().flatten();
+        let keys = keys.chain(inner.undone.get(&run).into_iter().flat_map(|undone| &undone.keys));
         keys.flat_map(|key| inner.kept.get(key).into_iter().flatten().map(|(_, acceptance)| (*key, *acceptance)))
             .collect()
     }
 
-    /// Who waits under which keys, and then what lies there in the order of time: what a snapshot holds of this.
+    /// Runs that ended by being undone for which something lies there.
+    pub fn undone(&self) -> Vec<RunId> {
+        let inner = self.lock();
+        let lies = |undone: &Undone| undone.keys.iter().any(|key| inner.kept.contains_key(key));
+        inner.undone.iter().filter(|(_, undone)| lies(undone)).map(|(run, _)| *run).collect()
+    }
+
+    /// Who waits under which keys, which runs were undone, and then what lies there in the order of time: what a snapshot
+    /// holds of this.
     pub(super) fn each(
         &self,
         mut waits: impl FnMut(RunId, &[SignalKey]),
+        mut undone: impl FnMut(RunId, Timestamp, &[SignalKey]),
         mut kept: impl FnMut(SignalKey, Timestamp, AcceptanceId),
     ) {
         let inner = self.lock();
         inner.by_run.iter().for_each(|(run, keys)| waits(*run, keys));
+        inner.undone.iter().for_each(|(run, found)| undone(*run, found.time, &found.keys));
         let mut all: Vec<(Timestamp, SignalKey, AcceptanceId)> = inner
             .kept
             .iter()
@@ -126,6 +220,11 @@ impl Mailbox {
         inner.by_run.insert(run, keys);
     }
 
+    /// Takes in a run that was undone, of a snapshot.
+    pub(super) fn restore_undone(&self, run: RunId, time: Timestamp, keys: Vec<SignalKey>) {
+        self.lock().keep_undone(run, time, keys);
+    }
+
     fn forget(&self, run: RunId) {
         let mut inner = self.lock();
         for key in inner.by_run.remove(&run).unwrap_or_default() {
@@ -138,49 +237,40 @@ impl Mailbox {
         }
     }
 
+    fn coming(&self) -> MutexGuard<'_, BTreeSet<(Timestamp, u64)>> {
+        self.coming.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::Mailbox;
-    use crate::model::{
-        entry::{Await, Ending, Entry, WaitStarted},
-        id::{AcceptanceId, RunId, SignalKey},
-        timestamp::Timestamp,
-    };
-
-    fn run() -> RunId {
-        RunId::of(AcceptanceId::of("/s", "1"), "p")
+impl Inner {
+    fn keep_undone(&mut self, run: RunId, time: Timestamp, mut keys: Vec<SignalKey>) {
+        keys.sort_unstable();
+        keys.dedup();
+        self.forget_undone(run);
+        for key in &keys {
+            self.undone_by_key.entry(*key).or_default().push(run);
+        }
+        self.undone_ages.insert((time, run));
+        self.undone.insert(run, Undone { time, keys });
     }
 
-    fn waits(key: SignalKey) -> Entry {
-        let (time, due) = (Timestamp::from_millis(1), Timestamp::from_millis(9));
-        let awaits = vec![Await { name: "signal".into(), key }];
-        Entry::WaitStarted(Box::new(WaitStarted { step: "w".into(), time, due, awaits }))
-    }
-
-    #[test]
-    fn an_event_is_found_whether_it_comes_before_or_after_its_wait() {
-        let mailbox = Mailbox::default();
-        let key = SignalKey::of("t", "signal.subject", b"\"x\"");
-        let (early, late) = (AcceptanceId::of("/s", "2"), AcceptanceId::of("/s", "3"));
-        assert!(mailbox.keep(key, Timestamp::from_millis(1), early).is_empty());
-        assert_eq!(mailbox.observe(run(), &[waits(key)]), [(key, early)]);
-        assert_eq!(mailbox.keep(key, Timestamp::from_millis(2), late), [run()]);
-        mailbox.observe(run(), &[Entry::RunEnded { time: Timestamp::from_millis(3), ending: Ending::Completed }]);
-        assert!(mailbox.keep(key, Timestamp::from_millis(4), late).is_empty());
-    }
-
-    #[test]
-    fn an_event_does_not_lie_there_for_ever() {
-        let mailbox = Mailbox::default();
-        let key = SignalKey::of("t", "signal.subject", b"1");
-        mailbox.keep(key, Timestamp::from_millis(1), AcceptanceId::of("/s", "2"));
-        let later = Timestamp::from_millis(2).plus_millis(super::KEPT_MS);
-        mailbox.keep(SignalKey::of("t", "signal.subject", b"2"), later, AcceptanceId::of("/s", "3"));
-        assert!(mailbox.observe(run(), &[waits(key)]).is_empty());
+    fn forget_undone(&mut self, run: RunId) {
+        let Some(Undone { time, keys }) = self.undone.remove(&run) else { return };
+        self.undone_ages.remove(&(time, run));
+        for key in keys {
+            if let Some(runs) = self.undone_by_key.get_mut(&key) {
+                runs.retain(|undone| *undone != run);
+                if runs.is_empty() {
+                    self.undone_by_key.remove(&key);
+                }
+            }
+        }
     }
 }
+
+#[cfg(test)]
+mod tests;

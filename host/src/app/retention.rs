@@ -1,14 +1,19 @@
 //! How long things are kept: runs that ended go to the archive after a time, and archives after another.
 //!
 //! What belongs together goes together: an acceptance with every run that it led to, sub-pipelines included, and only
-//! when all of them have ended. A parked run has not ended. The plan is made from the journal alone, so it can be made
+//! when all of them have ended. A parked run has not ended; one that was undone stays for as long as events that come for
+//! it open an exception, and longer while one is open. The plan is made from the journal alone, so it can be made
 //! again at any time; the store does the rest (`store::disk`, `turnover.rs`).
 
 use std::{collections::HashMap, fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
-use super::facts::{Facts, FactsError};
+use super::{
+    exceptions::Exceptions,
+    facts::{Facts, FactsError},
+    mailbox::KEPT_MS,
+};
 use crate::{
     model::{
         entry::Entry,
@@ -144,6 +149,8 @@ struct Seen {
     runs: HashMap<RunId, bool>,
     accepted: bool,
     newest: Timestamp,
+    /// Until when an event that comes for one of them opens an exception.
+    told_until: Timestamp,
 }
 
 /// What can go: everything that ended before a time, with all that belongs to it.
@@ -153,6 +160,7 @@ struct Seen {
 pub async fn plan(facts: &Facts, before: Timestamp) -> Result<Plan, FactsError> {
     let mut seen: HashMap<AcceptanceId, Seen> = HashMap::new();
     let mut led: HashMap<RunId, AcceptanceId> = HashMap::new();
+    let exceptions = Exceptions::default();
     let mut after = Position::default();
     loop {
         let page = facts.tail(after, PAGE).await?;
@@ -180,6 +188,13 @@ pub async fn plan(facts: &Facts, before: Timestamp) -> Result<Plan, FactsError> 
                         }
                     }
                     let Some(id) = led.get(&run).copied() else { continue };
+                    exceptions.observe(run, &stored.entries);
+                    for entry in &stored.entries {
+                        if let Entry::WaitsUndone(undone) = entry {
+                            let about = seen.entry(id).or_default();
+                            about.told_until = about.told_until.max(undone.time.plus_millis(KEPT_MS));
+                        }
+                    }
                     let ended = seen.entry(id).or_default().runs.entry(run).or_insert(false);
                     for entry in &stored.entries {
                         match entry {
@@ -200,7 +215,10 @@ pub async fn plan(facts: &Facts, before: Timestamp) -> Result<Plan, FactsError> 
     let acceptances = seen.len();
     let mut gone: Vec<(Timestamp, Bundle)> = seen
         .into_iter()
-        .filter(|(_, about)| about.accepted && about.newest < before && about.runs.values().all(|ended| *ended))
+        .filter(|(_, about)| {
+            let over = about.runs.iter().all(|(run, ended)| *ended && !exceptions.has_any(*run));
+            about.accepted && about.newest < before && about.told_until < before && over
+        })
         .map(|(id, about)| {
             let runs = about.runs.into_keys().map(StreamId::Run);
             (about.newest, std::iter::once(StreamId::Acceptance(id)).chain(runs).collect())

@@ -1,5 +1,7 @@
 //! Carries runs forward: takes what `flow` decided, does it, and tells what came of it. One task a run.
 
+mod outside;
+
 use std::{panic::AssertUnwindSafe, sync::Arc};
 
 use arc_swap::ArcSwap;
@@ -10,9 +12,12 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use super::{
     accept,
     actors::{Actors, Command, Moving, Timers},
+    acts::{self, Act},
+    audit::Audit,
     calls::{self, Caller},
     children,
     effects::Effects,
+    exceptions::Exceptions,
     facts::{Facts, FactsError},
     inbox::Inbox,
     index::Index,
@@ -28,12 +33,12 @@ use crate::{
     flow::{
         machine::{
             self, MoveRefusal, ReplayError, Run,
-            effect::{Answer, Arrived, Effect, Emit, Input},
+            effect::{Answer, Effect, Emit, Input},
         },
         plan::Plan,
     },
     model::{
-        entry::{Accepted, Control, Entry, Output, RunStarted, Start},
+        entry::{Accepted, Entry, Output, RunStarted, Start},
         failure::{Failure, FailureKind},
         id::{AcceptanceId, Digest, RunId},
         json::Json,
@@ -64,6 +69,8 @@ pub struct Shared {
     pub hub: Arc<str>,
     /// The journal.
     pub facts: Facts,
+    /// The audit log.
+    pub audit: Arc<Audit>,
     /// Calls into plugins.
     pub invoker: Arc<dyn Invoker>,
     /// Time.
@@ -86,6 +93,8 @@ pub struct Shared {
     pub queues: Queues,
     /// Questions that people have not answered.
     pub inbox: Inbox,
+    /// Events that came for something undone and that nobody has closed.
+    pub exceptions: Exceptions,
     /// Whether calls of connectors may leave.
     pub effects: Effects,
     /// Waits and questions that fell due while the hub was down are over only at this time.
@@ -263,7 +272,8 @@ fn spawn(shared: &Arc<Shared>, drive: Drive) {
 }
 
 impl Drive {
-    fn new(run: Run, version: Version, buffer: Vec<Entry>, commands: mpsc::UnboundedReceiver<Command>) -> Self {
+    fn new(mut run: Run, version: Version, buffer: Vec<Entry>, commands: mpsc::UnboundedReceiver<Command>) -> Self {
+        run.offered(Timestamp::default());
         Self {
             run,
             version,
@@ -288,7 +298,7 @@ impl Drive {
     async fn live(&mut self, shared: &Arc<Shared>) -> Result<(), Stop> {
         self.turn(Input::Resume, shared).await?;
         for (key, acceptance) in shared.mailbox.lying_for(self.run.id) {
-            self.command(Command::Signal { key, acceptance }, shared).await?;
+            self.signal(key, acceptance, shared).await?;
         }
         loop {
             if self.out.is_empty() {
@@ -327,6 +337,7 @@ impl Drive {
                 () = stopping => return Err(Stop::Stopping),
             };
             match happened {
+                Happened::Input(Input::Wake) => self.wake(shared).await?,
                 Happened::Input(input) => self.turn(input, shared).await?,
                 Happened::Command(command) => self.command(command, shared).await?,
             }
@@ -336,22 +347,16 @@ impl Drive {
     /// Something came from outside.
     async fn command(&mut self, command: Command, shared: &Arc<Shared>) -> Result<(), Stop> {
         match command {
-            Command::Wake => self.turn(Input::Wake, shared).await,
-            Command::Signal { key, acceptance } => {
-                let accepted = match accept::first(shared, acceptance).await {
-                    Ok(Some(accepted)) => accepted,
-                    Ok(None) => return Ok(()),
-                    Err(error) => {
-                        tracing::error!(run = %self.run.id, %error, "a signal cannot be read");
-                        return Ok(());
-                    }
-                };
-                let signal = Arrived { key, acceptance, event: accepted.event };
-                self.turn(Input::Signal(Box::new(signal)), shared).await
-            }
+            Command::Wake => self.wake(shared).await,
+            Command::Signal { key, acceptance } => self.signal(key, acceptance, shared).await,
             Command::Decide(decision, reply) => {
                 let checked = self.run.check_decision(&decision);
                 if checked.is_ok() {
+                    if decision.override_code.is_some()
+                        && !acts::is_known(shared, &self.run, Act::Override(&decision)).await
+                    {
+                        return Ok(());
+                    }
                     self.turn(Input::Decision(decision), shared).await?;
                     self.commit(shared).await?;
                 }
@@ -366,16 +371,17 @@ impl Drive {
             Command::Control(controlled, reply) => {
                 let checked = self.run.check_control(&controlled.action);
                 if checked.is_ok() {
-                    let cancels = matches!(controlled.action, Control::Cancel { .. }) && !self.run.is_halted();
-                    self.turn(Input::Control(controlled), shared).await?;
-                    self.commit(shared).await?;
-                    if cancels {
-                        self.withdrawn.cancel();
+                    if !acts::is_known(shared, &self.run, Act::Control(&controlled)).await {
+                        return Ok(());
                     }
+                    self.control(controlled, shared).await?;
                 }
                 let _ = reply.send(checked);
                 Ok(())
             }
+            // A refusal says that it is wound up already, or over.
+            Command::Told(controlled) if self.run.check_control(&controlled.action).is_err() => Ok(()),
+            Command::Told(controlled) => self.control(controlled, shared).await,
         }
     }
 
@@ -396,6 +402,12 @@ impl Drive {
             Err(refusal) => return Ok(Err(refusal)),
         };
         if !dry {
+            if let Entry::Moved(moved) = &entry
+                && !acts::is_known(shared, &self.run, Act::Move(moved)).await
+            {
+                let problem = "the audit log does not take a record: look at the log, and try again".to_owned();
+                return Ok(Err(MoveRefusal { problems: vec![problem] }));
+            }
             self.buffer.push(entry);
             self.commit(shared).await?;
             self.run = after;
@@ -515,7 +527,11 @@ enum Happened {
 async fn emit(shared: &Arc<Shared>, emit: Emit) -> Answer {
     let Emit { instance, event } = emit;
     let id = event.acceptance();
-    let result = match accept::internal(shared, event).await {
+    // In a task of its own: a run whose wait is due waits for what is being accepted, and must not wait for itself.
+    let task = Arc::clone(shared);
+    let accepted = shared.tasks.spawn(async move { accept::internal(&task, event).await }).await;
+    let failed = |error| AcceptError::Unavailable { reason: format!("the hub failed: {error}") };
+    let result = match accepted.unwrap_or_else(|error| Err(failed(error))) {
         Ok(_) => Ok(Output::Json(Json::from(serde_json::json!({ "event": id })))),
         Err(error) => {
             let passing = matches!(error, AcceptError::Unavailable { .. });
@@ -576,6 +592,7 @@ fn observe(shared: &Arc<Shared>, run: RunId, entries: &[Entry]) {
         deliver(shared, run, Command::Signal { key, acceptance });
     }
     shared.inbox.observe(run, entries);
+    shared.exceptions.observe(run, entries);
     for entry in entries {
         match entry {
             Entry::StepDone(done) => count_call(&done.usage),

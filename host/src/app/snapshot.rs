@@ -18,6 +18,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use super::{
+    exceptions::Exceptions,
     facts::{Facts, FactsError},
     inbox::Inbox,
     index::Index,
@@ -26,7 +27,7 @@ use super::{
 };
 use crate::{
     model::{
-        entry::{Accepted, Entry},
+        entry::{Accepted, Entry, ExceptionOpened},
         id::{AcceptanceId, Digest, RunId, SignalKey},
         run::{Aside, RunState, RunSummary},
         timestamp::Timestamp,
@@ -58,6 +59,8 @@ pub struct Derived<'a> {
     pub mailbox: &'a Mailbox,
     /// Open questions.
     pub inbox: &'a Inbox,
+    /// Open exceptions.
+    pub exceptions: &'a Exceptions,
 }
 
 /// How far a fold has got.
@@ -91,6 +94,8 @@ enum Item {
     End {
         items: u64,
     },
+    Undone(RunId, Timestamp, Vec<SignalKey>),
+    Exception(RunId, Box<ExceptionOpened>),
 }
 
 /// [`RunSummary`] with everything in it.
@@ -247,6 +252,7 @@ pub async fn fold(
                     // What lies there is offered to the run when it is taken up.
                     derived.mailbox.observe(run, &stored.entries);
                     derived.inbox.observe(run, &stored.entries);
+                    derived.exceptions.observe(run, &stored.entries);
                 }
                 StreamId::Audit => {}
             }
@@ -302,6 +308,8 @@ pub struct Loaded {
     pub mailbox: Mailbox,
     /// Open questions.
     pub inbox: Inbox,
+    /// Open exceptions.
+    pub exceptions: Exceptions,
     /// What has to hold before any of it is believed; absent: it is empty.
     pub claim: Option<Claim>,
 }
@@ -317,7 +325,7 @@ impl Loaded {
     /// Its parts, to go on from.
     #[must_use]
     pub fn derived(&self) -> Derived<'_> {
-        Derived { index: &self.index, mailbox: &self.mailbox, inbox: &self.inbox }
+        Derived { index: &self.index, mailbox: &self.mailbox, inbox: &self.inbox, exceptions: &self.exceptions }
     }
 }
 
@@ -366,6 +374,7 @@ pub async fn confirm(
     derived.index.forget_all();
     derived.mailbox.forget_all();
     derived.inbox.forget_all();
+    derived.exceptions.forget_all();
     None
 }
 
@@ -412,6 +421,8 @@ fn take_in(mut body: Body, derived: Derived<'_>, progress: &mut Progress) -> io:
             Item::Waits(run, keys) => derived.mailbox.restore(run, keys),
             Item::Kept(key, time, acceptance) => drop(derived.mailbox.keep(key, time, acceptance)),
             Item::Question(item) => derived.inbox.restore(question(*item)),
+            Item::Undone(run, time, keys) => derived.mailbox.restore_undone(run, time, keys),
+            Item::Exception(run, opened) => derived.exceptions.restore(run, *opened),
             Item::Pending(id) => progress.pending.push(id),
             Item::End { items } if items == count => return Ok(()),
             Item::End { .. } => return Err(io::Error::other("items are missing")),
@@ -469,6 +480,7 @@ pub async fn save(
         derived.index.each(|run| put(&Item::Run(Box::new(run.into()))), |run| put(&Item::Settled(run)));
         derived.mailbox.each(
             |run, keys| put(&Item::Waits(run, keys.to_vec())),
+            |run, time, keys| put(&Item::Undone(run, time, keys.to_vec())),
             |key, time, acceptance| put(&Item::Kept(key, time, acceptance)),
         );
         for open in derived.inbox.list(&QuestionFilter { limit: usize::MAX, ..QuestionFilter::default() }) {
@@ -476,6 +488,7 @@ pub async fn save(
             let item = QuestionItem { run, step, revision, digest, group, quorum, decided_by, asked, due, reminders };
             put(&Item::Question(Box::new(item)));
         }
+        derived.exceptions.each(|run, opened| put(&Item::Exception(run, Box::new(opened.clone()))));
         progress.pending.iter().for_each(|id| put(&Item::Pending(*id)));
     }
     writer.put(&Item::End { items });

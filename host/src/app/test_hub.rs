@@ -18,6 +18,7 @@ use super::{
     audit::Audit,
     contracts::Library,
     effects::Effects,
+    exceptions::Exceptions,
     facts::Facts,
     inbox::Inbox,
     index::Index,
@@ -89,10 +90,8 @@ impl Ground {
     }
 
     pub(super) fn installer(&self) -> Installer {
-        let audit = Audit::open(self.store.journal(), self.store.blobs(), Arc::clone(&self.clock) as _);
-        let audit = futures::executor::block_on(audit).expect("an audit log");
         Installer {
-            audit: Arc::new(audit),
+            audit: Arc::new(self.audit()),
             records: self.store.records(),
             blobs: self.store.blobs(),
             invoker: Arc::clone(&self.invoker),
@@ -104,9 +103,15 @@ impl Ground {
         }
     }
 
+    pub(super) fn audit(&self) -> Audit {
+        let audit = Audit::open(self.store.journal(), self.store.blobs(), Arc::clone(&self.clock) as _);
+        futures::executor::block_on(audit).expect("an audit log")
+    }
+
     /// A hub over the store, as after a start.
     pub(super) fn hub(&self, installation: Installation) -> Arc<Shared> {
         Arc::new(Shared {
+            audit: Arc::new(self.audit()),
             hub: "test".into(),
             facts: Facts::new(self.store.journal(), self.store.blobs()),
             invoker: Arc::clone(&self.invoker),
@@ -120,6 +125,7 @@ impl Ground {
             mailbox: Mailbox::default(),
             queues: Queues::default(),
             inbox: Inbox::default(),
+            exceptions: Exceptions::default(),
             effects: Effects::default(),
             grace: Timestamp::default(),
             trials: Trials::default(),

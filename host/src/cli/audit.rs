@@ -96,6 +96,9 @@ pub(super) struct List {
     /// Only subjects that begin so, such as `connection/` or `pipeline/retail/orders`.
     #[arg(long)]
     subject: Option<String>,
+    /// Only what people did to this run: its id, or at least the first digits of it.
+    #[arg(long, conflicts_with = "subject")]
+    run: Option<String>,
     /// Only those before this number: the last one of the page before.
     #[arg(long, value_name = "SEQUENCE")]
     before: Option<u64>,
@@ -143,7 +146,8 @@ impl List {
         let mut query = vec![("limit", self.limit.to_string())];
         query.extend(self.actor.map(|actor| ("actor", actor)));
         query.extend(self.action.map(|action| ("action", action)));
-        query.extend(self.subject.map(|subject| ("subject", subject)));
+        let of_run = |run: String| format!("run/run_{}", run.strip_prefix("run_").unwrap_or(&run));
+        query.extend(self.subject.or(self.run.map(of_run)).map(|subject| ("subject", subject)));
         query.extend(self.before.map(|before| ("before", before.to_string())));
         let Records { records } = client.get_with("/v1/audit", &query).await?;
         if out.is_json() {

@@ -103,7 +103,7 @@ impl Act {
     }
 
     /// Asks the hub, and says how the run stands then.
-    async fn send(self, out: &Out, mut request: Value) -> Result<ExitCode, Failed> {
+    pub(super) async fn send(self, out: &Out, mut request: Value) -> Result<ExitCode, Failed> {
         let Who { actor, reason, address } = self.who;
         if let Some(request) = request.as_object_mut() {
             request.extend(actor.map(|actor| ("actor".to_owned(), actor.into())));

@@ -34,6 +34,8 @@ const TABLE: &[(&str, &[&str])] = &[
     ("dead-letter list", &["get /v1/dead-letters"]),
     ("dead-letter show", &["get /v1/dead-letters/{run}"]),
     ("dead-letter replay", &["post /v1/runs/{id}/control", "post /v1/runs/control"]),
+    ("exception list", &["get /v1/exceptions"]),
+    ("exception close", &["post /v1/runs/{id}/control"]),
     ("plugin build", &[]),
     ("plugin check", &[]),
     ("plugin new", &[]),

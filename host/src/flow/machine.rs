@@ -1,12 +1,15 @@
 //! The state machine of a run. Pure: [`Run::decide`] is told what happened and says what to do next; every fact it
 //! records is also how it is rebuilt ([`Run::replay`]), so what runs and what is read back cannot differ.
 
+mod again;
 mod apply;
 mod calls;
 mod control;
 pub mod effect;
 mod inside;
 mod instance;
+mod late;
+mod leaving;
 mod moving;
 mod people;
 mod scope;
@@ -34,6 +37,7 @@ pub use self::{
 use self::{
     effect::{Bindings, Effect, Input},
     instance::{Facet, Frame, FrameId, Instance, Phase, Undoing},
+    late::Late,
     scope::RunScope,
     turn::Turn,
 };
@@ -90,11 +94,17 @@ pub struct Run {
     generation: u32,
     restarting: Option<(InstanceId, bool)>,
     settled: bool,
+    /// What people did to it, and decided, so far.
+    acts: u32,
+    /// Events that come for what was undone.
+    late: Late,
     /// The time of the latest fact, and of the latest durable one. Hub time never goes back.
     recorded: Timestamp,
     durable: Timestamp,
     /// Times for waits and questions that were due while nobody looked are put off to this.
     grace: Timestamp,
+    /// Up to when every accepted event was offered to it; absent: nobody says.
+    offered: Option<Timestamp>,
 }
 
 /// How a run will end.
@@ -159,9 +169,12 @@ impl Run {
             generation: 0,
             restarting: None,
             settled: false,
+            acts: 0,
+            late: Late::default(),
             recorded: time,
             durable: time,
             grace: Timestamp::default(),
+            offered: None,
         };
         run.open(Plan::ROOT, None, None, Vec::new(), None);
         (run, entry)
@@ -190,6 +203,12 @@ impl Run {
         self.grace = grace;
     }
 
+    /// Every event that was accepted by this time was offered to it. Once this is said, a wait for events is over only
+    /// when it is said of the wait's deadline.
+    pub fn offered(&mut self, until: Timestamp) {
+        self.offered = Some(until);
+    }
+
     /// Whether nothing more happens by itself: ended or parked.
     #[must_use]
     pub fn is_settled(&self) -> bool {
@@ -206,6 +225,12 @@ impl Run {
     #[must_use]
     pub fn undoes(&self) -> Option<bool> {
         self.halt.as_ref().map(|halt| halt.undo)
+    }
+
+    /// How often people took hold of it, or decided, so far.
+    #[must_use]
+    pub fn acts(&self) -> u32 {
+        self.acts
     }
 
     /// How it began.

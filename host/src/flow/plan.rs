@@ -470,6 +470,14 @@ impl Plan {
         self.ids.get(id).copied()
     }
 
+    /// The blocks that are entered once at most, but for `without` and what stands in it.
+    pub(super) fn once_blocks(&self, without: Option<BlockId>) -> impl Iterator<Item = BlockId> {
+        (0..self.blocks.len()).map(BlockId).filter(move |block| {
+            let mut around = std::iter::successors(Some(*block), |block| self.block(*block).parent);
+            around.all(|block| !self.block(block).repeated && Some(block) != without)
+        })
+    }
+
     pub(super) fn block_count(&self) -> usize {
         self.blocks.len()
     }

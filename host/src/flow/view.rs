@@ -64,7 +64,9 @@ fn take(summary: &mut RunSummary, entry: &Entry) {
         | Entry::RunStarted(_)
         | Entry::StepSkipped { .. }
         | Entry::BranchTaken { .. }
-        | Entry::BranchClosed { .. } => {}
+        | Entry::BranchClosed { .. }
+        | Entry::WaitsUndone(_)
+        | Entry::ExceptionOpened(_) => {}
         Entry::StepStarted(started) => {
             summary.out += 1;
             at(summary, &started.step, started.time);
@@ -120,6 +122,7 @@ fn take(summary: &mut RunSummary, entry: &Entry) {
             summary.halted = false;
             at(summary, step, *time);
         }
+        Entry::Controlled(_) if entry.is_about_exception() => {}
         Entry::Controlled(controlled) => control(summary, controlled),
         Entry::Moved(moved) => {
             summary.updated = summary.updated.max(moved.time);
@@ -198,6 +201,7 @@ fn control(summary: &mut RunSummary, controlled: &Controlled) {
             summary.due = None;
             summary.cause = None;
         }
+        Control::CloseException { .. } => {}
         Control::Reassign { to, .. } => summary.cause = Some(format!("waits for a decision of group `{to}`")),
     }
 }
@@ -251,11 +255,13 @@ fn tell(steps: &mut Vec<StepView>, entry: &Entry) {
         | Entry::RunStarted(_)
         | Entry::RunEnded { .. }
         | Entry::Halted { .. }
+        | Entry::WaitsUndone(_)
         | Entry::UndoBegan { step: None, .. } => {}
         Entry::Entered(_)
         | Entry::VarsSet { .. }
         | Entry::WaitStarted(_)
         | Entry::Signalled(_)
+        | Entry::ExceptionOpened(_)
         | Entry::WaitOver { .. }
         | Entry::StepFailed { .. }
         | Entry::Handled { .. }
@@ -371,6 +377,21 @@ fn tell_around(steps: &mut Vec<StepView>, entry: &Entry) {
             step.decision = Some(signalled.name.clone());
             step.log.push(format!("event `{}` of {}", signalled.event.id, signalled.event.source));
         }
+        Entry::ExceptionOpened(opened) => {
+            // The wait may never have begun; then the story does not tell of it as of a step.
+            let known = steps.iter().position(|step| step.path == opened.step);
+            let step = match known {
+                Some(place) => steps.get_mut(place),
+                None => steps.last_mut(),
+            };
+            if let Some(step) = step {
+                let event = &opened.event;
+                step.log.push(format!(
+                    "{}: event `{}` of {} came for `{}`, and what that stood on was undone: an exception for people",
+                    opened.time, event.id, event.source, opened.step
+                ));
+            }
+        }
         Entry::WaitOver { step, time } => {
             let step = find(steps, step, *time);
             ended(step, StepState::Done, *time);
@@ -457,6 +478,7 @@ fn tell_people(steps: &mut Vec<StepView>, entry: &Entry) {
                 Control::Resolve { step, output: None } => format!("`{step}` did not take effect, says a person"),
                 Control::Reassign { step, to } => format!("`{step}` was given to group `{to}`"),
                 Control::Restart { step, .. } => format!("to begin again at `{step}`"),
+                Control::CloseException { event } => format!("the exception of event {event} was closed"),
             };
             let reason = if controlled.reason.is_empty() { String::new() } else { format!(": {}", controlled.reason) };
             if let Some(step) = steps.last_mut() {

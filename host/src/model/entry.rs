@@ -3,6 +3,7 @@
 //! An entry is stored as one format byte, then MessagePack with field names, so that a field can be added without
 //! breaking what is already on disk. Every format version that was ever written stays readable.
 
+mod exceptions;
 mod people;
 
 use std::sync::Arc;
@@ -10,7 +11,10 @@ use std::sync::Arc;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-pub use self::people::{ApprovalAsked, ApprovalDecided, Control, Controlled, Moved};
+pub use self::{
+    exceptions::{ExceptionOpened, UndoneWait, WaitsUndone},
+    people::{ApprovalAsked, ApprovalDecided, Control, Controlled, Moved},
+};
 use super::{
     decision::{Assessment, Verdict},
     event::Event,
@@ -23,8 +27,9 @@ use super::{
     timestamp::Timestamp,
 };
 
-/// The format that is written today. Format 1 is format 2 without waiting, people, undoing and control.
-pub const FORMAT: u8 = 2;
+/// The format that is written today. Format 2 is format 3 without moves, exceptions and undone waits; format 1 is format
+/// 2 without waiting, people, undoing and control.
+pub const FORMAT: u8 = 3;
 /// The oldest format that is read.
 const FORMAT_MIN: u8 = 1;
 
@@ -156,6 +161,10 @@ pub enum Entry {
     Controlled(Box<Controlled>),
     /// A person moved the run to another version of its pipeline.
     Moved(Box<Moved>),
+    /// The run is about to end, and waits of it stood on something that was undone.
+    WaitsUndone(Box<WaitsUndone>),
+    /// An event came for something that was undone; after the run's end too.
+    ExceptionOpened(Box<ExceptionOpened>),
     /// The run ended.
     RunEnded {
         /// When.
@@ -482,6 +491,8 @@ impl Entry {
             Self::ApprovalDecided(decided) => Some(decided.time),
             Self::Controlled(controlled) => Some(controlled.time),
             Self::Moved(moved) => Some(moved.time),
+            Self::WaitsUndone(undone) => Some(undone.time),
+            Self::ExceptionOpened(opened) => Some(opened.time),
             Self::RunEnded { time, .. }
             | Self::RunParked { time, .. }
             | Self::VarsSet { time, .. }
@@ -521,6 +532,8 @@ impl Entry {
             Self::Signalled(signalled) => vec![&mut signalled.step],
             Self::ApprovalAsked(asked) => vec![&mut asked.step],
             Self::ApprovalDecided(decided) => vec![&mut decided.step],
+            Self::WaitsUndone(undone) => undone.waits.iter_mut().map(|wait| &mut wait.step).collect(),
+            Self::ExceptionOpened(opened) => vec![&mut opened.step],
             Self::UndoBegan { step, effects, .. } => step.iter_mut().chain(effects).collect(),
             Self::Halted { ending, .. } | Self::RunEnded { ending, .. } => match ending {
                 Ending::Rejected { step } | Ending::Failed { step, .. } => vec![step],
@@ -534,8 +547,19 @@ impl Entry {
                 | Control::Continue
                 | Control::Cancel { .. }
                 | Control::Resume
-                | Control::Close { .. } => Vec::new(),
+                | Control::Close { .. }
+                | Control::CloseException { .. } => Vec::new(),
             },
+        }
+    }
+
+    /// Whether it is about an event that came for something undone: nothing of the run itself changes by it, ended or not.
+    #[must_use]
+    pub fn is_about_exception(&self) -> bool {
+        match self {
+            Self::ExceptionOpened(_) => true,
+            Self::Controlled(controlled) => matches!(controlled.action, Control::CloseException { .. }),
+            _ => false,
         }
     }
 

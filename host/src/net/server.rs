@@ -15,6 +15,7 @@
 //! | `approvals` | questions to people, and their decisions |
 //! | `control` | what people do with runs, one or many |
 //! | `dead_letters` | runs that cannot go on without a person |
+//! | `exceptions` | events that came for something that was undone |
 //! | `catalog` | plugins and pipelines |
 //! | `registry` | versions of plugins, which of them serve, changes that need a second person |
 //! | `traffic` | connections and lanes |
@@ -34,6 +35,7 @@ mod cloudevents;
 mod control;
 mod dead_letters;
 mod events;
+mod exceptions;
 mod gate;
 mod guard;
 mod health;
@@ -241,6 +243,7 @@ fn routes() -> Vec<Route> {
         ("/v1/runs/{id}/control", &["post"], post(control::one), Each(A::RunControl)),
         ("/v1/dead-letters", &["get"], get(dead_letters::list), Hub(A::RunRead)),
         ("/v1/dead-letters/{run}", &["get"], get(dead_letters::show), Hub(A::RunRead)),
+        ("/v1/exceptions", &["get"], get(exceptions::list), Hub(A::RunRead)),
         ("/v1/enroll", &["post"], post(tokens::enroll), Enrolment),
         ("/v1/tokens", &["get"], get(tokens::list), Hub(A::TokenManage)),
         ("/v1/tokens", &["post"], post(tokens::create), Hub(A::TokenManage)),

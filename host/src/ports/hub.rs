@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     access::Access,
+    exceptions::{Exception, ExceptionFilter},
     invoker::{Delivery, WebhookReply},
     promises::{Promise, PromiseFilter},
     registry::Registry,
@@ -463,6 +464,9 @@ pub trait Hub: Send + Sync {
 
     /// Connections, by name.
     fn connections(&self) -> Vec<ConnectionView>;
+
+    /// Events that came for something that was undone and that nobody has closed, latest first.
+    fn exceptions(&self, filter: &ExceptionFilter) -> Vec<Exception>;
 
     /// Runs that are late or at risk, the most urgent first.
     fn promises(&self, filter: &PromiseFilter) -> Vec<Promise>;

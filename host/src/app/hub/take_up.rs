@@ -61,6 +61,12 @@ impl Hub {
                 shared.index.stuck(run, format!("it cannot be taken up: {error}"));
             }
         }
+        // What came for a run that was undone, and perhaps no exception was opened for before the stop.
+        for run in shared.mailbox.undone() {
+            for (key, acceptance) in shared.mailbox.lying_for(run) {
+                runner::deliver(shared, run, Command::Signal { key, acceptance });
+            }
+        }
         shared.tasks.spawn(runner::keep_time(Arc::clone(shared)));
         for id in progress.pending {
             let Ok(Some(fact)) = accept::first(shared, id).await else { continue };
@@ -88,7 +94,12 @@ impl Hub {
         let begun = Instant::now();
         let shared = &self.shared;
         let installation = shared.installation.load_full();
-        let derived = Derived { index: &shared.index, mailbox: &shared.mailbox, inbox: &shared.inbox };
+        let derived = Derived {
+            index: &shared.index,
+            mailbox: &shared.mailbox,
+            inbox: &shared.inbox,
+            exceptions: &shared.exceptions,
+        };
         let claim = self.claim.lock().unwrap_or_else(PoisonError::into_inner).take();
         let loaded = snapshot::confirm(claim, &self.store, &installation, derived).await;
         let from_snapshot = loaded.is_some();

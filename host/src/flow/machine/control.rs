@@ -6,10 +6,11 @@ use super::{
     Halt, Run,
     calls::{self, Doing},
     instance::{Facet, FrameId, InstanceId, Phase, Undoing},
-    turn::{Stuck, Turn, Walk, is_for_people},
+    leaving::is_for_people,
+    turn::{Stuck, Turn, Walk},
 };
 use crate::model::{
-    entry::{Control, Controlled, Ending, Entry},
+    entry::{Control, Controlled, Ending, Entry, WaitsUndone},
     failure::{Failure, FailureKind},
 };
 
@@ -30,6 +31,8 @@ impl Run {
         let refuse = |problem: &str| Err(ControlRefusal { problem: problem.to_owned() });
         let ended = self.settled && self.parked.is_none();
         match action {
+            Control::CloseException { event } if self.late.is_open(*event) => Ok(()),
+            Control::CloseException { .. } => refuse("the run has no open exception of this event"),
             _ if ended && !matches!(action, Control::Restart { .. }) => refuse("the run has ended"),
             Control::Pause if self.paused => refuse("the run is paused already"),
             Control::Pause if self.settled => refuse("the run is parked: nothing of it goes on anyway"),
@@ -115,13 +118,12 @@ impl Turn<'_> {
         if self.run.settled {
             return;
         }
-        if let Some(Halt { ending, .. }) = self.run.halt.clone() {
+        if let Some(Halt { ending, undo, .. }) = self.run.halt.clone() {
             // `on_error` itself says that this is the end.
             let handler = self.run.plan.on_error.as_ref();
             let handling = handler.is_some_and(|handler| self.run.find_frame(handler.steps, &[]).is_some());
             if handling && self.is_quiet(None) {
-                self.record(Entry::RunEnded { time: self.now, ending });
-                self.commit();
+                self.end(ending, undo);
             }
             return;
         }
@@ -135,8 +137,7 @@ impl Turn<'_> {
             self.commit();
             self.wind_down();
         } else {
-            self.record(Entry::RunEnded { time: self.now, ending });
-            self.commit();
+            self.end(ending, undo);
         }
     }
 
@@ -175,9 +176,18 @@ impl Turn<'_> {
             }
         }
         if !self.run.settled {
-            self.record(Entry::RunEnded { time: self.now, ending });
-            self.commit();
+            self.end(ending, undo);
         }
+    }
+
+    /// Ends the run. What still comes for waits that stood on something undone is for people.
+    fn end(&mut self, ending: Ending, undone: bool) {
+        let waits = self.run.undone_waits(undone);
+        if !waits.is_empty() {
+            self.record(Entry::WaitsUndone(Box::new(WaitsUndone { time: self.now, waits })));
+        }
+        self.record(Entry::RunEnded { time: self.now, ending });
+        self.commit();
     }
 
     /// Forgets the instances that are busy no more.

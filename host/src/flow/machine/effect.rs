@@ -146,6 +146,8 @@ pub struct Arrived {
     pub key: SignalKey,
     /// Its acceptance.
     pub acceptance: AcceptanceId,
+    /// When it was accepted.
+    pub accepted: Timestamp,
     /// The event.
     pub event: Event,
 }

@@ -7,8 +7,9 @@ use serde_json::Value;
 
 use super::{
     instance::{Facet, FrameId, InstanceId, Phase},
+    leaving::is_for_people,
     then_after,
-    turn::{Stuck, Turn, Walk, is_for_people},
+    turn::{Stuck, Turn, Walk},
 };
 use crate::{
     flow::{

@@ -83,6 +83,7 @@ impl Run {
             match Self::replay(id, plan, Arc::clone(&self.hub), &facts) {
                 Ok(mut after) => {
                     after.grace = self.grace;
+                    after.offered = self.offered;
                     problems = self.differences(&after, &moved);
                     if problems.is_empty() {
                         return Ok((after, entry));

@@ -5,6 +5,7 @@ mod control;
 mod generated;
 mod given;
 mod large;
+mod late;
 mod linear;
 mod moving;
 mod old;

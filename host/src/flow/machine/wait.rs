@@ -74,7 +74,9 @@ impl Turn<'_> {
         let Some(wait) = self.run.instance(id).wait() else { return Walk::Busy };
         if !wait.over {
             let due = if wait.due <= self.run.grace { self.run.grace } else { wait.due };
-            if due > self.now {
+            // What was accepted by its deadline is offered first.
+            let offered = self.run.offered.filter(|_| !wait.awaits.is_empty());
+            if due > offered.map_or(self.now, |offered| offered.min(self.now)) {
                 self.sleep_until(due);
                 return Walk::Busy;
             }
@@ -99,7 +101,6 @@ impl Turn<'_> {
 
     /// An event came under a key that some wait of the run waits for.
     pub(super) fn signal(&mut self, arrived: Arrived) {
-        let plan = Arc::clone(&self.run.plan);
         let waiting: Vec<(InstanceId, String)> = (0..self.run.instances.len())
             .map(InstanceId)
             .filter_map(|id| {
@@ -111,19 +112,19 @@ impl Turn<'_> {
             })
             .collect();
         let event = Document::from(serde_json::to_value(&arrived.event).unwrap_or_default());
+        let mut taken = false;
         for (id, name) in waiting {
-            let instance = self.run.instance(id);
-            let Action::Wait { until: Until::Signals(signals), .. } = &plan.node(instance.node).action else {
-                continue;
-            };
-            let Some(signal) = signals.iter().find(|signal| signal.name == name) else { continue };
-            let scope = RunScope::with_signal(self.run, instance.frame, event.clone());
-            if !signal.matches.is_true(&scope).unwrap_or(false) {
+            let frame = self.run.instance(id).frame;
+            if !self.run.would_take(self.run.instance(id).node, frame, &name, &event) {
                 continue;
             }
+            taken = true;
             let (step, acceptance) = (self.run.path(id), arrived.acceptance);
             let event = arrived.event.clone();
             self.record(Entry::Signalled(Box::new(Signalled { step, time: self.now, name, acceptance, event })));
+        }
+        if !taken {
+            self.came_late(arrived, &event);
         }
     }
 }

@@ -2,10 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use super::PipelineUse;
-use crate::model::{id::Digest, json::Json, timestamp::Timestamp};
+use crate::model::{
+    id::{AcceptanceId, Digest},
+    json::Json,
+    timestamp::Timestamp,
+};
 
 /// A question to people.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -115,6 +119,20 @@ pub enum Control {
         /// Whether later effects are undone first; else they stay, and their steps' results are used again.
         undo: bool,
     },
+    /// A person has dealt with an event that came for something undone.
+    CloseException {
+        /// The event's acceptance, as text: beside a tag, ids have no other form.
+        #[serde(serialize_with = "as_text", deserialize_with = "from_text")]
+        event: AcceptanceId,
+    },
+}
+
+fn as_text<S: Serializer>(id: &AcceptanceId, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(id)
+}
+
+fn from_text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<AcceptanceId, D::Error> {
+    String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
 }
 
 /// A person moved the run to another version of its pipeline: its facts up to here are read as facts of that version.

@@ -47,7 +47,7 @@ const CANARY_WAIT: Duration = Duration::from_secs(30);
 pub(super) struct ControlDoc {
     /// Who; absent: whose token it is. Another name only if that is allowed.
     actor: Option<String>,
-    /// `pause`, `continue`, `cancel`, `resume`, `close`, `resolve`, `reassign` or `restart`.
+    /// `pause`, `continue`, `cancel`, `resume`, `close`, `resolve`, `reassign`, `restart` or `close_exception`.
     r#do: String,
     /// For `cancel` and `close`: whether the run's effects are undone.
     compensate: Option<bool>,
@@ -60,6 +60,8 @@ pub(super) struct ControlDoc {
     to: Option<String>,
     /// For `restart`: whether later effects are undone first.
     undo: Option<bool>,
+    /// For `close_exception`: the acceptance of the event.
+    event: Option<String>,
     /// Why.
     reason: Option<String>,
 }

@@ -6,8 +6,8 @@ use serde_json::Value;
 use utoipa::{OpenApi, ToSchema};
 
 use super::{
-    admin, approvals, audit, catalog, control, dead_letters, events, health, promises, registry, runs, tokens, traffic,
-    webhooks,
+    admin, approvals, audit, catalog, control, dead_letters, events, exceptions, health, promises, registry, runs,
+    tokens, traffic, webhooks,
 };
 use crate::net::problem::Document;
 
@@ -31,6 +31,7 @@ use crate::net::problem::Document;
         traffic::connections,
         traffic::connection,
         promises::list,
+        exceptions::list,
         traffic::lanes,
         audit::list,
         audit::explain,

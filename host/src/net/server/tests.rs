@@ -41,6 +41,7 @@ use crate::{
     },
     net::client::send,
     ports::{
+        exceptions::{Exception, ExceptionFilter},
         hub::{
             AcceptError, Acceptance, ActError, AuditFilter, ControlRequest, Decision, Delivered, Hub, MoveRequest,
             PipelineView, PluginView, Question, QuestionFilter, Readiness, RunFilter, WebhookError,
@@ -291,6 +292,28 @@ impl Hub for Fake {
             tokens: None,
             in_flight: 0,
             waiting: 0,
+        }]
+    }
+
+    fn exceptions(&self, _: &ExceptionFilter) -> Vec<Exception> {
+        vec![Exception {
+            run: RunId::of(AcceptanceId::of("/s", "1"), "retail/orders"),
+            pipeline: Some("retail/orders".into()),
+            key: Some("7".into()),
+            step: "picked".into(),
+            name: "signal".into(),
+            acceptance: AcceptanceId::of("/s", "2"),
+            opened: Timestamp::default(),
+            event: Event {
+                id: "2".into(),
+                source: "/s".into(),
+                event_type: KNOWN.into(),
+                subject: None,
+                time: None,
+                data_schema: None,
+                data: Json::null(),
+                extensions: BTreeMap::new(),
+            },
         }]
     }
 

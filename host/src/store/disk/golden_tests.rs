@@ -129,8 +129,26 @@ fn samples() -> Vec<(String, Vec<Value>)> {
         json!({ "halted": { "time": time, "undo": true, "ending": { "failed": { "step": "order", "failure": failure } } } }),
         json!({ "run_ended": { "time": time, "ending": "cancelled" } }),
     ];
+    // The pages of a `for`, a move to another version, and what comes for a run that was undone.
+    let read = json!({ "step_started": { "step": "all~page.1", "time": time, "attempt": 1, "plugin": plugin,
+        "operation": "source#rows" } });
+    let paged = vec![
+        json!({ "entered": { "step": "all", "time": time } }),
+        read,
+        done("all~page.1", json!({ "json": { "rows": [{ "id": 1 }, { "id": 2 }], "next": "2" } })),
+        done("all~page.2", json!({ "json": { "rows": [{ "id": 3 }] } })),
+        json!({ "moved": { "time": time, "actor": "bob", "reason": "a mistake in it",
+            "pipeline": { "name": "order-to-erp", "version": "1.3.0", "digest": digest }, "steps": { "all": "every" } } }),
+        done("every~page.3", json!({ "json": { "rows": [] } })),
+        json!({ "waits_undone": { "time": time, "waits": [{ "step": "pick", "awaits": { "name": "signal", "key": signal } }] } }),
+        json!({ "run_ended": { "time": time, "ending": "cancelled" } }),
+        json!({ "exception_opened": { "step": "pick", "time": time, "name": "signal", "acceptance": acceptance, "event": event } }),
+        json!({ "controlled": { "time": time, "actor": "bob", "action": { "do": "close_exception", "event": acceptance },
+            "reason": "sent back" } }),
+    ];
     let child = json!({ "run_started": { "time": time, "acceptance": acceptance, "pipeline": pipeline, "key": "4711",
         "event": event, "parent": { "run": run, "step": "order", "detached": false } } });
+    let also = child.clone();
     let stream = |kind: &str, id: &str| format!("{}{}", hex(kind.as_bytes()), id.repeat(16));
     vec![
         (stream("a", "11"), vec![accepted]),
@@ -155,6 +173,7 @@ fn samples() -> Vec<(String, Vec<Value>)> {
             ],
         ),
         (stream("r", "55"), [vec![child], later].concat()),
+        (stream("r", "66"), [vec![also], paged].concat()),
     ]
 }
 

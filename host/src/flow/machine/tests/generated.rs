@@ -4,7 +4,10 @@
 //!
 //! A failure prints its seed; seeds that once failed are in [`KEPT`]. `CROSSDOCK_LONG=1` runs ten times as many.
 
-use std::{collections::BTreeMap, fmt::Write as _};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Write as _,
+};
 
 use serde_json::json;
 
@@ -309,9 +312,22 @@ fn check_facts(facts: &[Entry]) -> Result<(), String> {
     let mut attempts: BTreeMap<&str, u32> = BTreeMap::new();
     let mut effects: Vec<String> = Vec::new();
     let mut ended = false;
+    let mut undone = false;
+    let mut seen = BTreeSet::new();
     for fact in facts {
-        if ended && !matches!(fact, Entry::Controlled(_)) {
+        if ended && !matches!(fact, Entry::Controlled(_) | Entry::ExceptionOpened(_)) {
             return Err(format!("a fact after the end: {fact:?}"));
+        }
+        match fact {
+            Entry::WaitsUndone(_) => undone = true,
+            Entry::Signalled(signalled) => drop(seen.insert(signalled.acceptance)),
+            Entry::ExceptionOpened(opened) if !seen.insert(opened.acceptance) => {
+                return Err(format!("an event that was taken or known is an exception: {opened:?}"));
+            }
+            Entry::ExceptionOpened(opened) if ended && !undone => {
+                return Err(format!("an exception of a run that was not undone: {opened:?}"));
+            }
+            _ => {}
         }
         match fact {
             Entry::Halted { .. } => halted = true,

@@ -95,6 +95,29 @@ fn a_wait_that_fell_due_while_the_hub_was_down_has_its_grace() {
     world.ends(RunState::Completed);
 }
 
+// SEMANTICS 15
+#[test]
+fn a_wait_is_over_only_when_what_was_accepted_by_its_deadline_was_offered() {
+    let mut world = wait("reject");
+    world.boot();
+    let due = world.due.expect("it waits");
+    world.offered(world.now);
+    world.now = due.plus_millis(5);
+    world.wake();
+    assert_eq!((world.state(), world.due), (RunState::Waiting, Some(due)));
+    world.signal("goods.in", json!({"order": "o1"}));
+    world.ends(RunState::Completed);
+
+    let mut world = wait("reject");
+    world.boot();
+    world.offered(world.now);
+    world.now = due.plus_millis(5);
+    world.wake();
+    world.offered(world.now);
+    world.wake();
+    assert_eq!(world.state(), RunState::Rejected);
+}
+
 #[test]
 fn a_time_is_waited_for() {
     let mut world = World::new("\n  - { id: sleep, wait: { for: 90s } }\n");

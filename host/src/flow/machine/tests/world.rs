@@ -26,7 +26,7 @@ use crate::{
     },
     model::{
         decision::{Outcome, Verdict},
-        entry::{ApprovalAsked, ApprovalDecided, Control, Controlled, Entry, Moved, Output},
+        entry::{ApprovalAsked, ApprovalDecided, Await, Control, Controlled, Entry, Moved, Output},
         event::Event,
         failure::{Failure, FailureKind},
         id::{AcceptanceId, IdempotencyKey, RunId},
@@ -91,7 +91,7 @@ pub(super) struct World {
     pub(super) emitted: BTreeSet<String>,
     pub(super) children: BTreeSet<RunId>,
     /// Accepted signals, kept for the run as the mailbox keeps them.
-    mailbox: Vec<Event>,
+    mailbox: Vec<(Timestamp, Event)>,
     /// Effects after which the hub crashes.
     pub(super) crash_in: Option<usize>,
     pub(super) crashes: usize,
@@ -158,6 +158,10 @@ impl World {
 
     pub(super) fn run(&self) -> &Run {
         self.run.as_ref().expect("the hub is up")
+    }
+
+    pub(super) fn offered(&mut self, until: Timestamp) {
+        self.run.as_mut().expect("the hub is up").offered(until);
     }
 
     pub(super) fn is_down(&self) -> bool {
@@ -260,7 +264,7 @@ impl World {
             }
             match effect {
                 Effect::Record(entry) => {
-                    waits |= matches!(entry, Entry::WaitStarted(_));
+                    waits |= matches!(entry, Entry::WaitStarted(_) | Entry::WaitsUndone(_));
                     self.buffer.push(entry);
                 }
                 Effect::Commit => self.journal.append(&mut self.buffer),
@@ -450,25 +454,26 @@ impl World {
 
     pub(super) fn signal(&mut self, event_type: &str, data: Value) {
         let number = self.mailbox.len() + 2;
-        self.mailbox.push(event(&number.to_string(), event_type, data));
+        self.mailbox.push((self.now, event(&number.to_string(), event_type, data)));
         self.offer();
     }
 
     /// The mailbox offers every signal to every wait that waits for its key.
     fn offer(&mut self) {
         let plan = Arc::clone(&self.plan);
-        for event in self.mailbox.clone() {
+        for (accepted, event) in self.mailbox.clone() {
             let keys: BTreeSet<_> =
                 plan.signals().filter(|s| s.event_type == event.event_type).filter_map(|s| key_of(s, &event)).collect();
             for key in keys {
                 let waiting = self.run.as_ref().is_some_and(|run| {
-                    run.instances.iter().filter_map(|instance| instance.wait()).any(|wait| {
-                        !wait.over && wait.signal.is_none() && wait.awaits.iter().any(|awaited| awaited.key == key)
-                    })
+                    let ended = run.is_settled() && run.parked.is_none();
+                    let awaits = |awaited: &Await| awaited.key == key;
+                    let mut waits = run.instances.iter().filter_map(|instance| instance.wait());
+                    if ended { run.late.awaits(key) } else { waits.any(|wait| wait.awaits.iter().any(awaits)) }
                 });
                 if waiting {
                     let acceptance = AcceptanceId::of(&event.source, &event.id);
-                    self.tell(Input::Signal(Box::new(Arrived { key, acceptance, event: event.clone() })));
+                    self.tell(Input::Signal(Box::new(Arrived { key, acceptance, accepted, event: event.clone() })));
                 }
             }
         }

@@ -164,7 +164,7 @@ const OPERATORS: To = Roles([false, false, true, false, true]);
 const ADMINS: To = Roles([false, false, false, false, true]);
 
 /// Every endpoint and whom it answers. An endpoint without a row fails the test below.
-const TABLE: [(&str, &str, To); 43] = [
+const TABLE: [(&str, &str, To); 44] = [
     ("post", "/v1/events", Roles([true, true, true, false, true])),
     ("post", "/v1/webhooks/{source}", Proven),
     ("post", "/v1/webhooks/{source}/{rest}", Proven),
@@ -191,6 +191,7 @@ const TABLE: [(&str, &str, To); 43] = [
     ("post", "/v1/runs/{id}/control", OPERATORS),
     ("get", "/v1/dead-letters", STAFF),
     ("get", "/v1/dead-letters/{run}", STAFF),
+    ("get", "/v1/exceptions", STAFF),
     ("post", "/v1/enroll", Anybody),
     ("get", "/v1/tokens", ADMINS),
     ("post", "/v1/tokens", ADMINS),

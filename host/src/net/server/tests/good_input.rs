@@ -225,6 +225,8 @@ async fn connections_and_lanes_are_shown_as_they_are_described() {
     );
     let late = json(&served.get("/v1/promises?standing=late").await);
     assert_eq!(described("Promise"), fields(&late["promises"][0]));
+    let open = json(&served.get("/v1/exceptions").await);
+    assert_eq!(described("Exception"), fields(&open["exceptions"][0]));
     assert_eq!(described("LanesView"), fields(&json(&served.get("/v1/lanes").await)));
     let unknown = served.get("/v1/connections/wms").await;
     assert_eq!((unknown.status().as_u16(), &json(&unknown)["code"]), (404, &"connection.unknown".into()));

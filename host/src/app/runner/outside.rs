@@ -1,0 +1,61 @@
+//! What comes for a run from outside: time, events, people.
+
+use std::sync::Arc;
+
+use super::{Drive, Shared, Stop};
+use crate::{
+    app::accept,
+    flow::machine::effect::{Arrived, Input},
+    model::{
+        entry::{Control, Controlled},
+        id::{AcceptanceId, SignalKey},
+    },
+};
+
+impl Drive {
+    /// It is time for something. Events that were accepted by now come first: a wait is not over while what it waits
+    /// for is on its way.
+    pub(super) async fn wake(&mut self, shared: &Arc<Shared>) -> Result<(), Stop> {
+        let now = shared.clock.now();
+        if shared.mailbox.awaits(self.run.id) {
+            tokio::select! {
+                () = shared.mailbox.caught_up(now) => {}
+                () = shared.stopping.cancelled() => return Err(Stop::Stopping),
+            }
+            for (key, acceptance) in shared.mailbox.lying_for(self.run.id) {
+                self.signal(key, acceptance, shared).await?;
+            }
+        }
+        self.run.offered(now);
+        self.turn(Input::Wake, shared).await
+    }
+
+    /// An event lies under a key that it waits for.
+    pub(super) async fn signal(
+        &mut self,
+        key: SignalKey,
+        acceptance: AcceptanceId,
+        shared: &Arc<Shared>,
+    ) -> Result<(), Stop> {
+        let accepted = match accept::first(shared, acceptance).await {
+            Ok(Some(accepted)) => accepted,
+            Ok(None) => return Ok(()),
+            Err(error) => {
+                tracing::error!(run = %self.run.id, %error, "a signal cannot be read");
+                return Ok(());
+            }
+        };
+        let signal = Arrived { key, acceptance, accepted: accepted.time, event: accepted.event };
+        self.turn(Input::Signal(Box::new(signal)), shared).await
+    }
+
+    pub(super) async fn control(&mut self, controlled: Box<Controlled>, shared: &Arc<Shared>) -> Result<(), Stop> {
+        let cancels = matches!(controlled.action, Control::Cancel { .. }) && !self.run.is_halted();
+        self.turn(Input::Control(controlled), shared).await?;
+        self.commit(shared).await?;
+        if cancels {
+            self.withdrawn.cancel();
+        }
+        Ok(())
+    }
+}
