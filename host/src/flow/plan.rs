@@ -129,6 +129,13 @@ pub enum Action {
         /// For a scorer: the most that its recommendation may do.
         mode: Mode,
     },
+    /// Asks a connector's read operation for a recommendation. Its answer is recorded: nothing can compute it again.
+    Assess {
+        /// Which, with what.
+        operation: Operation,
+        /// The most that its recommendation may do.
+        mode: Mode,
+    },
     /// Calls a connector's operation.
     Call {
         /// Which, with what.
@@ -394,6 +401,7 @@ impl Node {
             Action::Wait { on_expiry, .. } => on_expiry.iter().for_each(|then| then.blocks(&mut found)),
             Action::Approve(approval) => approval.on_expiry.blocks(&mut found),
             Action::Call { .. }
+            | Action::Assess { .. }
             | Action::Emit { .. }
             | Action::End { .. }
             | Action::Start { .. }
@@ -411,7 +419,7 @@ impl Action {
         match self {
             Self::Pure { kind: PureKind::Transform, .. } => "transform",
             Self::Pure { kind: PureKind::Rule, .. } => "rule",
-            Self::Pure { kind: PureKind::Score, .. } => "score",
+            Self::Pure { kind: PureKind::Score, .. } | Self::Assess { .. } => "score",
             Self::Call { .. } => "call",
             Self::Switch { .. } => "switch",
             Self::Emit { .. } => "emit",
@@ -509,7 +517,9 @@ impl Plan {
     pub fn connections(&self) -> impl Iterator<Item = (&str, &str)> {
         self.nodes.iter().flat_map(|node| {
             let called = match &node.action {
-                Action::Call { operation, .. } => Some(operation),
+                Action::Call { operation, .. }
+                | Action::Assess { operation, .. }
+                | Action::For { over: Over::Pages(operation), .. } => Some(operation),
                 _ => None,
             };
             let called = called.into_iter().chain(&node.compensate);

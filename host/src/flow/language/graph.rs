@@ -106,7 +106,9 @@ fn label(action: &Action) -> String {
         Action::Transform { plugin, .. } | Action::Rule { plugin, .. } | Action::Score { plugin, .. } => {
             format!("{}@{}", plugin.id, plugin.range)
         }
-        Action::Call { connection, operation, .. } => format!("{}#{}", connection.value, operation.value),
+        Action::Call { connection, operation, .. } | Action::Assess { connection, operation, .. } => {
+            format!("{}#{}", connection.value, operation.value)
+        }
         Action::For { over: Over::Each(list), at_once, .. } => format!("each {}, {at_once} at once", list.source),
         Action::For { over: Over::Pages { connection, operation, .. }, at_once, .. } => {
             format!("pages of {}#{}, {at_once} at once", connection.value, operation.value)

@@ -19,6 +19,7 @@ use crate::{
         template::Template,
     },
     model::{
+        decision::Assessment,
         entry::{AttemptFailed, Entry, Intent, Output, StepStarted},
         event::Event,
         failure::{Failure, FailureKind},
@@ -49,7 +50,7 @@ pub(super) fn doing<'p>(plan: &'p Plan, instance: &Instance) -> Doing<'p> {
     let node = plan.node(instance.node);
     match (instance.facet, &node.action) {
         (Facet::Main, Action::Pure { kind, plugin, with, .. }) => Doing::Pure { kind: *kind, plugin, with: Some(with) },
-        (Facet::Main, Action::Call { operation, .. }) => Doing::Call(operation),
+        (Facet::Main, Action::Call { operation, .. } | Action::Assess { operation, .. }) => Doing::Call(operation),
         (Facet::Main, Action::Emit { .. }) => Doing::Emit,
         (Facet::Main, Action::Start { .. }) => Doing::Start,
         (Facet::Confirm, Action::Call { confirm: Some(Confirm { read, .. }), .. }) => Doing::Call(read),
@@ -497,6 +498,23 @@ impl Turn<'_> {
             }
         }
         None
+    }
+
+    /// What a connector's read gave, as a recommendation if the step asked for one.
+    pub(super) fn assessed(&self, id: InstanceId, output: Output) -> Result<Output, Failure> {
+        let instance = self.run.instance(id);
+        let asked = matches!(self.run.plan.node(instance.node).action, Action::Assess { .. });
+        let (true, Facet::Main, Output::Json(json)) = (asked, instance.facet, &output) else { return Ok(output) };
+        let wrong = |problem: String| {
+            let message = format!("what was called did not give an assessment: {problem}");
+            Failure::new(FailureKind::Permanent, "score.no-assessment", message)
+        };
+        let found: Assessment = serde_json::from_slice(json.as_bytes()).map_err(|error| wrong(error.to_string()))?;
+        let within = |value: f64| (0.0..=1.0).contains(&value);
+        if !(within(found.score) && within(found.confidence)) {
+            return Err(wrong("`score` and `confidence` are from 0 to 1".to_owned()));
+        }
+        Ok(Output::Assessment(found))
     }
 
     /// What is wrong with a page after which there would be no end.

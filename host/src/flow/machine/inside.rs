@@ -176,6 +176,10 @@ impl Turn<'_> {
                         .is_none_or(|verdict| matches!(then_after(outcomes, verdict.outcome), Some(Then::Continue)));
                     !shadowed && goes_on && instance.branch.is_none()
                 }
+                (Phase::Done, Action::Assess { mode, .. }) => {
+                    let shadowed = *mode == Mode::Shadow && plan.node(instance.node).fallback.is_some();
+                    !shadowed && instance.branch.is_none()
+                }
                 (Phase::Done, _) => instance.branch.is_none(),
                 _ => false,
             }

@@ -156,7 +156,9 @@ impl Turn<'_> {
         let node = plan.node(instance.node);
         match &node.action {
             Action::Call { confirm: Some(_), .. } => self.confirm(id),
-            Action::Pure { mode: Mode::Shadow, .. } if node.fallback.is_some() => {
+            Action::Pure { mode: Mode::Shadow, .. } | Action::Assess { mode: Mode::Shadow, .. }
+                if node.fallback.is_some() =>
+            {
                 match self.stand_in(id, node) {
                     Ok(None) => Walk::Busy,
                     Ok(Some(output)) => self.close_with(id, Some(output.json().clone())),

@@ -1,5 +1,6 @@
 //! The state machine against a scripted world, rule by rule, and against histories that a seed makes up.
 
+mod assess;
 mod branches;
 mod control;
 mod generated;

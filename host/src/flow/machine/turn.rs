@@ -150,9 +150,17 @@ impl<'a> Turn<'a> {
             self.run.proved_harmless(id);
             return;
         }
+        let output = match self.assessed(id, output) {
+            Err(failure) => return self.failed(id, failure, usage, log),
+            Ok(output) => output,
+        };
         match self.unconfirmed(id, &output).or_else(|| self.unturned(id, &output)) {
             Some(failure) => self.failed(id, failure, usage, log),
             None => self.done(id, output, usage, log, annotations),
+        }
+        if matches!(self.run.plan.node(self.run.instance(id).node).action, Action::Assess { .. }) {
+            // Nothing computes it again, and a model asked twice says two things: it is kept before anything follows.
+            self.commit();
         }
     }
 
@@ -260,13 +268,15 @@ impl<'a> Turn<'a> {
             return Ok(());
         }
         match &node.action {
-            Action::Pure { mode: Mode::Off, .. } => {
+            Action::Pure { mode: Mode::Off, .. } | Action::Assess { mode: Mode::Off, .. } => {
                 let message = "the scorer is off; the fallback's output counts";
                 Err(Stuck(Failure::new(FailureKind::Denied, "score.off", message)))
             }
-            Action::Pure { .. } | Action::Call { .. } | Action::Emit { .. } | Action::Start { .. } => {
-                self.begin_call(id)
-            }
+            Action::Pure { .. }
+            | Action::Assess { .. }
+            | Action::Call { .. }
+            | Action::Emit { .. }
+            | Action::Start { .. } => self.begin_call(id),
             Action::Switch { cases, otherwise, .. } => {
                 let mut branch = otherwise.map(|_| "otherwise".to_owned());
                 for (number, (when, _)) in cases.iter().enumerate() {

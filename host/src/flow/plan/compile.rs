@@ -231,6 +231,10 @@ impl Builder<'_> {
                 let outcomes = self.outcomes(block, step, &written::action::Outcomes::default())?;
                 pure(PureKind::Score, plugin, with, outcomes, *mode)
             }
+            Written::Assess { connection, operation, with, mode } => Ok(Action::Assess {
+                operation: self.operation(id, &connection.value, &operation.value, with)?,
+                mode: *mode,
+            }),
             Written::Rule { plugin, with, outcomes } => {
                 let outcomes = self.outcomes(block, step, outcomes)?;
                 pure(PureKind::Rule, plugin, with, outcomes, Mode::Auto)

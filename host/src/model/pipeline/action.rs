@@ -37,6 +37,17 @@ pub enum Action {
         /// The most that the recommendation may do; the binding may lower it.
         mode: Mode,
     },
+    /// An operation of a connection recommends, such as one that asks a large language model: only a read may.
+    Assess {
+        /// The connection's name in `uses`.
+        connection: Spot<String>,
+        /// The operation.
+        operation: Spot<String>,
+        /// What it is given.
+        with: Template,
+        /// The most that the recommendation may do.
+        mode: Mode,
+    },
     /// An operation of a connection.
     Call {
         /// The connection's name in `uses`.
@@ -160,7 +171,7 @@ impl Action {
         match self {
             Self::Transform { .. } => "transform",
             Self::Rule { .. } => "rule",
-            Self::Score { .. } => "score",
+            Self::Score { .. } | Self::Assess { .. } => "score",
             Self::Call { .. } => "call",
             Self::Switch { .. } => "switch",
             Self::Parallel { .. } => "parallel",

@@ -44,7 +44,11 @@ pub(super) fn unknown<'p>(schema: &Value, path: &'p [String]) -> Option<(&'p str
 /// Holds each call's `with` to its contract's input.
 pub(super) fn inputs(definition: &Definition, environment: &Environment<'_>, found: &mut Vec<Diagnostic>) {
     for step in definition.all_steps() {
-        let Action::Call { connection, operation, with, .. } = &step.action else { continue };
+        let (Action::Call { connection, operation, with, .. } | Action::Assess { connection, operation, with, .. }) =
+            &step.action
+        else {
+            continue;
+        };
         let Some(declared) = operation_of(definition, environment, &connection.value, &operation.value) else {
             continue;
         };

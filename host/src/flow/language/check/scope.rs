@@ -170,7 +170,10 @@ impl<'d> Checker<'d, '_> {
 
     fn action(&mut self, step: &'d Step, scope: &Scope<'d>, own: &Scope<'d>, chain: &str) {
         match &step.action {
-            Action::Transform { with, .. } | Action::Score { with, .. } | Action::Run { with, .. } => {
+            Action::Transform { with, .. }
+            | Action::Score { with, .. }
+            | Action::Assess { with, .. }
+            | Action::Run { with, .. } => {
                 self.template(with, scope);
             }
             Action::Rule { with, outcomes, .. } => {

@@ -69,6 +69,9 @@ impl<'a> World<'a> {
             Action::Score { plugin, .. } => {
                 self.plugin(plugin, Kind::Scorer);
             }
+            Action::Assess { connection, operation, .. } => {
+                self.read(&connection.value, operation, "what recommends is");
+            }
             Action::Call { connection: named, operation, confirm, .. } => {
                 connection = Some(named.value.as_str());
                 self.call(named, operation, confirm.as_ref());

@@ -1,7 +1,7 @@
 //! Reading what a step does: plugins, operations, events, other pipelines.
 
 use super::{
-    super::yaml::Node,
+    super::yaml::{Node, Value},
     fields::{Fields, Reader},
     step::{assignments, branch, consequence},
 };
@@ -30,11 +30,22 @@ pub(super) fn read(reader: &mut Reader, fields: &mut Fields, kind: &'static str,
             Some(Action::Rule { plugin: plugin?, with: with?, outcomes: outcomes? })
         }
         "score" => {
-            let plugin = reader.plugin(main);
+            let called = matches!(main.value, Value::Map(_));
+            let plugin = if called { None } else { reader.plugin(main) };
+            let operation = if called { called_scorer(reader, main) } else { None };
             let with = with(reader, fields);
             let modes = [("off", Mode::Off), ("shadow", Mode::Shadow), ("advise", Mode::Advise), ("auto", Mode::Auto)];
-            let mode = fields.take("mode").map_or(Some(Mode::default()), |node| reader.one_of(node, &modes));
-            Some(Action::Score { plugin: plugin?, with: with?, mode: mode? })
+            let written = fields.take("mode");
+            let mode = written.map_or(Some(Mode::default()), |node| reader.one_of(node, &modes));
+            if !called {
+                return Some(Action::Score { plugin: plugin?, with: with?, mode: mode? });
+            }
+            if let (Some(node), Some(Mode::Auto)) = (written, mode) {
+                let problem = "nothing vouches for the model behind an operation, so it may not decide alone";
+                reader.report(node.at, "language.conflict", problem, "`advise`, and let a rule or people decide");
+            }
+            let (connection, operation) = operation?;
+            Some(Action::Assess { connection, operation, with: with?, mode: mode? })
         }
         "call" => {
             let operation = reader.operation(main);
@@ -58,6 +69,14 @@ pub(super) fn read(reader: &mut Reader, fields: &mut Fields, kind: &'static str,
         "set" => Some(Action::Set { values: assignments(reader, main) }),
         _ => Some(Action::End { reason: reader.text(main)? }),
     }
+}
+
+/// The operation that recommends.
+fn called_scorer(reader: &mut Reader, node: &Node) -> Option<(Spot<String>, Spot<String>)> {
+    let mut fields = reader.fields(node, "a scorer that is called")?;
+    let operation = fields.require(reader, "call").and_then(|node| reader.operation(node));
+    fields.finish(reader);
+    operation
 }
 
 /// There, but wrong, is not absent.

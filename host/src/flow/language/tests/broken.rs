@@ -447,6 +447,31 @@ fn world_plugin_of_another_kind() {
 }
 
 #[test]
+fn world_scorers_that_are_called() {
+    let score = "    score: crossdock/order-risk@^1";
+    check(score, "    score: { call: wms#availability }", &[]);
+    check(
+        score,
+        "    score: { call: wms#create_pick }",
+        &[
+            "18:24 language.operation-effect: `create_pick` writes, and what recommends is a read → name an operation that only reads",
+        ],
+    );
+    check(
+        score,
+        "    score: { call: llm#assess }",
+        &["18:24 language.unknown-connection: `uses` has no `llm` → one of `erp`, `wms`"],
+    );
+    check(
+        score,
+        "    score: { call: wms#availability }\n    mode: auto",
+        &[
+            "19:11 language.conflict: nothing vouches for the model behind an operation, so it may not decide alone → `advise`, and let a rule or people decide",
+        ],
+    );
+}
+
+#[test]
 fn world_connector_as_step() {
     check(
         "    transform: crossdock/shopify-order@^1",

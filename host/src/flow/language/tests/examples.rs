@@ -44,6 +44,19 @@ fn the_published_schema_refuses_what_has_the_wrong_shape() {
     }
 }
 
+// SEMANTICS 11
+#[test]
+fn a_score_may_call_an_operation_and_is_drawn_with_it() {
+    let text = include_str!("../fixtures/orders.yaml");
+    let text = text.replacen("score: crossdock/order-risk@^1", "score: { call: wms#availability }", 1);
+    let value: serde_json::Value = serde_saphyr::from_str(&text).unwrap();
+    let validator = jsonschema::validator_for(&schema()).unwrap();
+    assert!(validator.is_valid(&value), "the schema knows it");
+    assert_eq!(lines(&diagnose(&text)), Vec::<String>::new());
+    let drawn = crate::flow::language::graph(&parse(&text).unwrap()).text();
+    assert!(drawn.contains("score wms#availability"), "{drawn}");
+}
+
 #[test]
 fn steps_without_an_id_get_one_from_their_place() {
     let definition = parse(EXAMPLES[0].1).unwrap();

@@ -44,6 +44,7 @@ pub(super) fn plan_of(version: &str, steps: &str) -> Arc<Plan> {
     let operation = |effect: &str| json!({"effect": effect, "summary": "", "input": true, "output": true});
     let contract = json!({"id": "test/erp@1", "summary": "", "operations": {
         "read": operation("read"), "create": operation("write"), "cancel": operation("write"), "find": operation("read"),
+        "assess": operation("read"),
     }});
     let contract: OperationContract = serde_json::from_value(contract).expect("contract");
     let contracts: BTreeMap<ContractId, OperationContract> = BTreeMap::from([(contract.id.clone(), contract)]);

@@ -356,6 +356,14 @@ impl World {
             return ended(way).map(|()| Output::Json(found.into()));
         }
         let way = self.way(step);
+        if operation == "assess" {
+            let score = if way == Way::Differs { 7.0 } else { 0.5 };
+            let said = json!({
+                "model": "triage", "model_version": "3", "score": score, "confidence": 0.9, "recommendation": "look",
+                "features": {"words": self.asked.len()},
+            });
+            return ended(way).map(|()| Output::Json(said.into()));
+        }
         if operation == "read" {
             let value = if way == Way::Differs { 0 } else { 7 };
             return ended(way).map(|()| Output::Json(json!({"id": step, "total": value}).into()));

@@ -254,6 +254,7 @@ fn inputs(step: &Step) -> Vec<&Expression> {
         Action::Transform { with, .. }
         | Action::Rule { with, .. }
         | Action::Score { with, .. }
+        | Action::Assess { with, .. }
         | Action::Call { with, .. }
         | Action::Run { with, .. } => with.expressions(),
         Action::Emit { data, .. } => data.expressions(),
