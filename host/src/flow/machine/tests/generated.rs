@@ -2,11 +2,14 @@
 //! without a word, no effect is done twice, and what is undone is undone once, in reverse. What comes of each is compared
 //! with a slow reference.
 //!
-//! A failure prints its seed; seeds that once failed are in [`KEPT`]. `CROSSDOCK_LONG=1` runs ten times as many.
+//! Reading and compiling a pipeline takes much longer than one history of it, so each pipeline lives through several, and
+//! every core takes its part of them. A failure prints its seed, `PIPELINE` or `PIPELINE.HISTORY`; seeds that once failed
+//! are in [`KEPT`]. `CROSSDOCK_LONG=1` runs ten times as many, `CROSSDOCK_SEED=7.3` one of them.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fmt::Write as _,
+    fmt::{self, Write as _},
+    sync::Arc,
 };
 
 use serde_json::json;
@@ -16,16 +19,20 @@ use super::{
     reference::Outcome,
     world::{Way, World, plan, verdict},
 };
-use crate::model::{
-    decision,
-    entry::{Control, Ending, Entry},
-    manifest::Doubt,
+use crate::{
+    flow::plan::Plan,
+    model::{
+        decision,
+        entry::{Control, Ending, Entry},
+        manifest::Doubt,
+    },
 };
 
 /// Seeds whose histories once failed.
 const KEPT: &[u64] = &[417, 1_803, 1_812, 2_503, 11_533, 16_536, 17_215, 17_547, 19_769];
-/// Histories of a usual run.
-const HISTORIES: u64 = 2_000;
+/// Pipelines of a usual run, and histories of each.
+const PIPELINES: u64 = 1_000;
+const HISTORIES_OF_EACH: u64 = 10;
 /// What may happen in one history, before it is left to come to its end.
 const EVENTS_MAX: u64 = 60;
 
@@ -393,11 +400,49 @@ thread_local! {
     static HANDLER: std::cell::RefCell<std::collections::BTreeSet<String>> = const { std::cell::RefCell::new(std::collections::BTreeSet::new()) };
 }
 
+/// A history: the seed of its pipeline, and its number among the histories of that.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Seed(u64, u64);
+
+impl fmt::Display for Seed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.1 == 0 { write!(f, "{}", self.0) } else { write!(f, "{}.{}", self.0, self.1) }
+    }
+}
+
+impl Seed {
+    fn read(text: &str) -> Option<Self> {
+        let (pipeline, history) = text.split_once('.').unwrap_or((text, "0"));
+        Some(Self(pipeline.parse().ok()?, history.parse().ok()?))
+    }
+}
+
+/// A pipeline that a seed makes up.
+struct Made {
+    text: String,
+    plan: Arc<Plan>,
+    seed: u64,
+    /// The dice after it.
+    dice: Dice,
+}
+
+impl Made {
+    fn of(seed: u64) -> Self {
+        let mut dice = Dice(seed);
+        let text = Author { dice: &mut dice, steps: 0, undoable: Vec::new() }.pipeline();
+        Self { plan: plan(&text), text, seed, dice }
+    }
+
+    /// The dice of one of its histories: the first goes on where the pipeline ends.
+    fn dice(&self, history: u64) -> Dice {
+        if history == 0 { Dice(self.dice.0) } else { Dice(Dice(self.seed ^ (history << 48)).next()) }
+    }
+}
+
 /// Lives through one history.
-fn history(seed: u64) -> Result<(), String> {
-    let mut dice = Dice(seed);
-    let text = Author { dice: &mut dice, steps: 0, undoable: Vec::new() }.pipeline();
-    let plan = plan(&text);
+fn history(made: &Made, number: u64) -> Result<(), String> {
+    let mut dice = made.dice(number);
+    let (text, plan) = (&made.text, Arc::clone(&made.plan));
     let handled = text.split("on_error:\n").nth(1).unwrap_or_default();
     HANDLER.with_borrow_mut(|handler| {
         *handler = handled
@@ -529,31 +574,49 @@ fn short(entry: &Entry) -> String {
     format!("{entry:?}").chars().take(160).collect()
 }
 
-#[test]
-fn whatever_happens_a_run_says_where_it_stands_and_does_nothing_twice() {
-    let long = std::env::var("CROSSDOCK_LONG").is_ok_and(|value| value == "1");
-    let from = std::env::var("CROSSDOCK_SEED").ok().and_then(|seed| seed.parse().ok());
-    let count = if from.is_some() {
-        1
-    } else if long {
-        HISTORIES * 10
-    } else {
-        HISTORIES
-    };
-    let first = from.unwrap_or(1);
-    #[expect(clippy::disallowed_methods, reason = "a test measures how long it takes")]
-    let begun = std::time::SystemTime::now();
+/// Lives through histories of pipelines that every `step`th seed from `first` on makes up; what failed.
+fn lives(first: u64, step: usize, pipelines: u64) -> Vec<(Seed, String)> {
     let mut failed = Vec::new();
-    for seed in KEPT.iter().copied().filter(|_| from.is_none()).chain(first..first + count) {
-        let result = std::panic::catch_unwind(|| history(seed));
-        match result {
-            Ok(Ok(())) => {}
-            Ok(Err(problem)) => failed.push((seed, problem)),
-            Err(_) => failed.push((seed, "it panics".into())),
+    for seed in (first..=pipelines).step_by(step) {
+        match std::panic::catch_unwind(|| Made::of(seed)) {
+            Ok(made) => (0..HISTORIES_OF_EACH).for_each(|number| live(&made, number, &mut failed)),
+            Err(_) => failed.push((Seed(seed, 0), "its pipeline does not compile".into())),
         }
     }
-    let took_ms = begun.elapsed().map_or(1, |took| took.as_millis().max(1));
-    println!("{count} histories, {} a second", u128::from(count) * 1_000 / took_ms);
+    failed
+}
+
+fn live(made: &Made, number: u64, failed: &mut Vec<(Seed, String)>) {
+    let problem = match std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| history(made, number))) {
+        Ok(Ok(())) => return,
+        Ok(Err(problem)) => problem,
+        Err(_) => "it panics".into(),
+    };
+    failed.push((Seed(made.seed, number), problem));
+}
+
+#[test]
+fn whatever_happens_a_run_says_where_it_stands_and_does_nothing_twice() {
+    let mut failed = Vec::new();
+    let mut count = 1;
+    if let Some(Seed(seed, number)) = std::env::var("CROSSDOCK_SEED").ok().and_then(|seed| Seed::read(&seed)) {
+        live(&Made::of(seed), number, &mut failed);
+    } else {
+        let long = std::env::var("CROSSDOCK_LONG").is_ok_and(|value| value == "1");
+        let pipelines = if long { PIPELINES * 10 } else { PIPELINES };
+        count = pipelines * HISTORIES_OF_EACH;
+        KEPT.iter().for_each(|seed| live(&Made::of(*seed), 0, &mut failed));
+        #[expect(clippy::disallowed_methods, reason = "a test measures how long it takes")]
+        let begun = std::time::SystemTime::now();
+        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get).min(16);
+        std::thread::scope(|scope| {
+            let parts: Vec<_> =
+                (1..=cores as u64).map(|first| scope.spawn(move || lives(first, cores, pipelines))).collect();
+            failed.extend(parts.into_iter().flat_map(|part| part.join().expect("a part comes to its end")));
+        });
+        let took_ms = begun.elapsed().map_or(1, |took| took.as_millis().max(1));
+        println!("{count} histories, {} a second", u128::from(count) * 1_000 / took_ms);
+    }
     let seeds: Vec<String> = failed
         .iter()
         .map(|(seed, problem)| format!("{seed}: {}", problem.lines().next().unwrap_or_default()))
