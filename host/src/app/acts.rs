@@ -105,6 +105,7 @@ fn name(action: &Control) -> &'static str {
         Control::Resolve { .. } => "run.resolve",
         Control::Reassign { .. } => "run.reassign",
         Control::Restart { .. } => "run.restart",
+        Control::Undo => "run.undo",
         Control::CloseException { .. } => "exception.close",
     }
 }

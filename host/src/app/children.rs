@@ -1,4 +1,5 @@
-//! Runs that steps of other runs start: found if they were started before, watched until they end.
+//! Runs that steps of other runs start: found if they were started before, watched until they end, cancelled when their
+//! end is needed no more, and undone with the run that started them.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -12,7 +13,7 @@ use super::{
     runner::{self, Shared},
 };
 use crate::{
-    flow::machine::effect::{Answer, Start},
+    flow::machine::effect::{Answer, Start, Undo},
     model::{
         entry::{Control, Controlled, Output, Parent, RunStarted},
         event::Event,
@@ -26,6 +27,22 @@ use crate::{
     ports::journal::StreamId,
 };
 
+/// Which runs that a run started and waits for are needed no more.
+#[derive(Clone, Debug, Default)]
+pub(super) struct WindingUp {
+    /// All of them, once the run that waits is wound up; and whether what they did is undone.
+    pub(super) whole: Option<bool>,
+    /// Those of branches that were given up; what they did is undone.
+    pub(super) needless: Vec<RunId>,
+}
+
+impl WindingUp {
+    /// Whether what a run did is undone; absent: its end is still needed.
+    fn of(&self, run: RunId) -> Option<bool> {
+        self.whole.or_else(|| self.needless.contains(&run).then_some(true))
+    }
+}
+
 /// Starts a run, or finds it, and (unless it is detached) waits for its end. Once the run that waits is wound up, this one
 /// is cancelled. Absent: the hub stops meanwhile, and after the next start it is waited for again.
 pub(super) async fn run(
@@ -34,7 +51,7 @@ pub(super) async fn run(
     acceptance: AcceptanceId,
     key: String,
     start: Start,
-    winds_up: watch::Receiver<Option<bool>>,
+    winds_up: watch::Receiver<WindingUp>,
 ) -> Option<Answer> {
     let Start { instance, run: child, pipeline, range, step, detach, data } = start;
     let result = match begin(
@@ -115,23 +132,15 @@ async fn ended(
     parent: RunId,
     child: RunId,
     pipeline: &str,
-    mut winds_up: watch::Receiver<Option<bool>>,
+    mut winds_up: watch::Receiver<WindingUp>,
 ) -> Option<Result<Output, Failure>> {
     let mut told = false;
     loop {
         let watcher = shared.index.watcher(child);
         let changed = watcher.notified();
-        let state = match shared.index.get(child) {
-            Some(summary) => summary.state,
-            // Ended so long ago that the list does not hold it.
-            None => match shared.facts.read(StreamId::Run(child)).await {
-                Ok((entries, _)) => {
-                    crate::flow::view::story(child, &entries).map_or(RunState::Completed, |story| story.summary.state)
-                }
-                Err(error) => {
-                    return Some(Err(Failure::new(FailureKind::Retryable, "hub.journal", error.to_string())));
-                }
-            },
+        let state = match state_of(shared, child).await {
+            Ok(state) => state,
+            Err(failure) => return Some(Err(failure)),
         };
         if state.is_ended() {
             return Some(match state {
@@ -142,7 +151,7 @@ async fn ended(
                 }
             });
         }
-        let undo = *winds_up.borrow_and_update();
+        let undo = winds_up.borrow_and_update().of(child);
         if let Some(compensate) = undo.filter(|_| !told) {
             told = true;
             cancel(shared, parent, child, compensate);
@@ -157,15 +166,55 @@ async fn ended(
     }
 }
 
+async fn state_of(shared: &Shared, child: RunId) -> Result<RunState, Failure> {
+    if let Some(summary) = shared.index.get(child) {
+        return Ok(summary.state);
+    }
+    // Ended so long ago that the list does not hold it.
+    let (entries, _) = shared
+        .facts
+        .read(StreamId::Run(child))
+        .await
+        .map_err(|error| Failure::new(FailureKind::Retryable, "hub.journal", error.to_string()))?;
+    Ok(crate::flow::view::story(child, &entries).map_or(RunState::Completed, |story| story.summary.state))
+}
+
+/// Has a run that was started, and has completed, undo what it did, and waits until it has. It takes the message once,
+/// however often it comes. Absent: the hub stops meanwhile.
+pub(super) async fn undo(shared: &Arc<Shared>, parent: RunId, undo: Undo) -> Option<Answer> {
+    let Undo { instance, run: child } = undo;
+    tell(shared, parent, child, Control::Undo, "the run that started it is undone");
+    let result = loop {
+        let watcher = shared.index.watcher(child);
+        let changed = watcher.notified();
+        match state_of(shared, child).await {
+            Err(failure) => break Err(failure),
+            Ok(RunState::Cancelled) => break Ok(Output::Json(Json::from(json!({ "run": child })))),
+            // Not taken in yet, or under way; if it is parked, people may help it.
+            Ok(state) if !state.is_ended() || state == RunState::Completed => {}
+            Ok(state) => {
+                let message = format!("run {child} could not undo what it did: it ended as {}", state.as_str());
+                break Err(Failure::new(FailureKind::Permanent, "run.not-undone", message));
+            }
+        }
+        tokio::select! {
+            () = changed => {}
+            () = shared.clock.sleep_until(shared.clock.now().plus_millis(1_000)) => {}
+            () = shared.stopping.cancelled() => return None,
+        }
+    };
+    Some(Answer { instance, result, usage: Usage::default(), log: Vec::new(), annotations: Vec::new() })
+}
+
+fn tell(shared: &Arc<Shared>, parent: RunId, child: RunId, action: Control, reason: &str) {
+    let actor = format!("run {parent}");
+    let controlled = Controlled { time: shared.clock.now(), actor, action, reason: reason.to_owned() };
+    runner::deliver(shared, child, Command::Told(Box::new(controlled)));
+}
+
 /// Cancels a run whose end nobody needs any more. After a crash it is told so again: it takes it once.
 fn cancel(shared: &Arc<Shared>, parent: RunId, child: RunId, compensate: bool) {
-    let controlled = Controlled {
-        time: shared.clock.now(),
-        actor: format!("run {parent}"),
-        action: Control::Cancel { compensate },
-        reason: "the run that waits for it is wound up".to_owned(),
-    };
-    runner::deliver(shared, child, Command::Told(Box::new(controlled)));
+    tell(shared, parent, child, Control::Cancel { compensate }, "nobody waits for its end any more");
 }
 
 #[cfg(test)]

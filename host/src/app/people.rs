@@ -67,6 +67,10 @@ pub(super) async fn control(shared: &Arc<Shared>, run: RunId, request: ControlRe
     let ControlRequest { actor, action, reason } = request;
     bounded(&actor, &reason)?;
     exists(shared, run).await?;
+    if action == Control::Undo {
+        let problem = "only the run that started it has a run undone: cancel that one".to_owned();
+        return Err(ActError::Conflict { problem });
+    }
     if let Control::Reassign { to, .. } = &action
         && !shared.installation.load().people.groups.contains_key(to)
     {

@@ -15,7 +15,7 @@ use super::{
     acts::{self, Act},
     audit::Audit,
     calls::{self, Caller},
-    children,
+    children::{self, WindingUp},
     effects::Effects,
     exceptions::Exceptions,
     facts::{Facts, FactsError},
@@ -241,8 +241,8 @@ struct Drive {
     withdrawn: CancellationToken,
     /// Its calls that went to versions on trial.
     trials: Watch,
-    /// Tells runs that this one started and waits for that it is wound up, and whether effects are undone.
-    winds_up: watch::Sender<Option<bool>>,
+    /// Tells runs that this one started and waits for that their end is needed no more.
+    winds_up: watch::Sender<WindingUp>,
 }
 
 /// The run is no longer ours to carry forward.
@@ -283,7 +283,7 @@ impl Drive {
             due: None,
             withdrawn: CancellationToken::new(),
             trials: Watch::default(),
-            winds_up: watch::Sender::new(None),
+            winds_up: watch::Sender::default(),
         }
     }
 
@@ -437,12 +437,18 @@ impl Drive {
                 Effect::Record(entry) => self.buffer.push(entry),
                 Effect::Commit => self.commit(shared).await?,
                 Effect::Sleep(due) => self.due = Some(due),
-                Effect::Invoke(_) | Effect::Call(_) | Effect::Emit(_) | Effect::Start(_) if stopping => {}
+                Effect::Invoke(_)
+                | Effect::Call(_)
+                | Effect::Emit(_)
+                | Effect::Start(_)
+                | Effect::Withdraw(_)
+                | Effect::Undo(_)
+                    if stopping => {}
                 outgoing => self.begin(outgoing, shared, &installation),
             }
         }
         if let Some(undo) = self.run.undoes() {
-            self.winds_up.send_if_modified(|told| told.replace(undo).is_none());
+            self.winds_up.send_if_modified(|told| told.whole.replace(undo).is_none());
         }
         Ok(())
     }
@@ -471,6 +477,10 @@ impl Drive {
                     }
                     .boxed(),
                 );
+            }
+            Effect::Withdraw(child) => self.winds_up.send_modify(|told| told.needless.push(child.run)),
+            Effect::Undo(child) => {
+                self.out.push(async move { children::undo(&shared, caller.id, child).await.map(Box::new) }.boxed())
             }
             Effect::Record(_) | Effect::Commit | Effect::Sleep(_) => {}
         }

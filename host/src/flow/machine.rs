@@ -94,6 +94,8 @@ pub struct Run {
     generation: u32,
     restarting: Option<(InstanceId, bool)>,
     settled: bool,
+    /// Whether it ended well.
+    completed: bool,
     /// What people did to it, and decided, so far.
     acts: u32,
     /// Events that come for what was undone.
@@ -169,6 +171,7 @@ impl Run {
             generation: 0,
             restarting: None,
             settled: false,
+            completed: false,
             acts: 0,
             late: Late::default(),
             recorded: time,

@@ -378,6 +378,11 @@ impl Then {
 }
 
 impl Node {
+    /// Whether what it does can be undone: as it declares, or by the run that it started and waited for.
+    pub(super) fn is_undoable(&self) -> bool {
+        self.compensate.is_some() || matches!(self.action, Action::Start { detach: false, .. })
+    }
+
     /// The blocks that belong to it.
     pub(super) fn blocks(&self) -> Vec<BlockId> {
         let mut found = Vec::new();

@@ -201,6 +201,11 @@ fn control(summary: &mut RunSummary, controlled: &Controlled) {
             summary.due = None;
             summary.cause = None;
         }
+        Control::Undo => {
+            summary.halted = true;
+            summary.state = RunState::Compensating;
+            summary.cause = cause("undone");
+        }
         Control::CloseException { .. } => {}
         Control::Reassign { to, .. } => summary.cause = Some(format!("waits for a decision of group `{to}`")),
     }
@@ -286,7 +291,10 @@ fn tell(steps: &mut Vec<StepView>, entry: &Entry) {
             step.attempts = step.attempts.max(started.attempt);
             step.plugin.clone_from(&started.plugin);
             step.operation.clone_from(&started.operation);
-            if started.plugin.is_none() {
+            let of_run = |operation: &str| operation == "undo" || operation.starts_with("run ");
+            if started.operation.as_deref().is_some_and(of_run) && started.plugin.is_none() {
+                step.kind = "run".to_owned();
+            } else if started.plugin.is_none() {
                 step.kind = "emit".to_owned();
             } else if started.operation.is_some() {
                 step.kind = "call".to_owned();
@@ -478,6 +486,7 @@ fn tell_people(steps: &mut Vec<StepView>, entry: &Entry) {
                 Control::Resolve { step, output: None } => format!("`{step}` did not take effect, says a person"),
                 Control::Reassign { step, to } => format!("`{step}` was given to group `{to}`"),
                 Control::Restart { step, .. } => format!("to begin again at `{step}`"),
+                Control::Undo => "to be undone".to_owned(),
                 Control::CloseException { event } => format!("the exception of event {event} was closed"),
             };
             let reason = if controlled.reason.is_empty() { String::new() } else { format!(": {}", controlled.reason) };

@@ -548,6 +548,7 @@ impl Entry {
                 | Control::Cancel { .. }
                 | Control::Resume
                 | Control::Close { .. }
+                | Control::Undo
                 | Control::CloseException { .. } => Vec::new(),
             },
         }

@@ -190,3 +190,78 @@ async fn a_detached_run_goes_on_when_the_one_that_started_it_is_cancelled() {
     until(&shared, root, RunState::Cancelled).await;
     assert_eq!(shared.index.get(leaf).map(|summary| summary.state), Some(RunState::Waiting));
 }
+
+/// It starts a run, and then waits itself.
+const STARTS: (&str, &str) = (
+    "root",
+    "run: test/leaf@^1\n    with: {}\n  - id: t\n    wait: { event: test.later.v1, match: signal.subject == event.subject, \
+     within: 1d, on_expiry: reject }",
+);
+
+async fn send(shared: &Arc<Shared>, event_type: &str) {
+    let event = Event {
+        id: event_type.into(),
+        source: "/tests".into(),
+        event_type: event_type.into(),
+        subject: Some("o1".into()),
+        time: None,
+        data_schema: None,
+        data: Json::empty_object(),
+        extensions: BTreeMap::new(),
+    };
+    accept::internal(shared, event).await.expect("accepted");
+}
+
+// SEMANTICS 25
+#[tokio::test]
+async fn a_run_that_has_completed_is_undone_with_the_run_that_started_it_once_over_a_crash() {
+    for crash in [false, true] {
+        let (ground, _cache) = ground();
+        let pipelines = [PIPELINES[0], STARTS];
+        let mut shared = ground.hub(install(&ground, &pipelines).await);
+        let [root, leaf, _] = begin(&shared).await;
+        until(&shared, leaf, RunState::Waiting).await;
+        send(&shared, "test.never.v1").await;
+        until(&shared, leaf, RunState::Completed).await;
+        until(&shared, root, RunState::Waiting).await;
+        if crash {
+            // The parent's cancel is durable, and the crash comes before its child hears of it.
+            let action = Control::Cancel { compensate: true };
+            let controlled =
+                Controlled { time: shared.clock.now(), actor: "ann".into(), action, reason: String::new() };
+            let fact = Entry::Controlled(Box::new(controlled));
+            shared = again(&ground, shared, &[root, leaf], Some((root, fact))).await;
+        } else {
+            cancel(&shared, root).await;
+        }
+        until(&shared, leaf, RunState::Cancelled).await;
+        until(&shared, root, RunState::Cancelled).await;
+        assert_eq!(cancelled_by(&shared, leaf).await, [format!("run {root}")], "told once, by the run");
+        let (entries, _) = shared.facts.read(StreamId::Run(root)).await.expect("facts");
+        let undone = entries.iter().filter(|fact| matches!(fact, Entry::StepDone(done) if done.step == "s~compensate"));
+        assert_eq!(undone.count(), 1);
+        // Once more, as if the answer had been lost.
+        super::tell(&shared, root, leaf, Control::Undo, "again");
+        for _ in 0..1_000 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(cancelled_by(&shared, leaf).await.len(), 1, "it is taken once");
+    }
+}
+
+// SEMANTICS 25
+#[tokio::test]
+async fn a_branch_that_lost_has_its_run_cancelled_rather_than_waited_for() {
+    let (ground, _cache) = ground();
+    let race = "parallel:\n      join: any\n      branches:\n        slow: { id: child, run: test/leaf@^1, with: {} }\n        \
+                fast: { id: quick, wait: { event: test.later.v1, match: signal.subject == event.subject, within: 1d, \
+                on_expiry: reject } }";
+    let shared = ground.hub(install(&ground, &[PIPELINES[0], ("root", race)]).await);
+    let [root, ..] = begin(&shared).await;
+    let leaf = RunId::child(root, "child", 0);
+    until(&shared, leaf, RunState::Waiting).await;
+    send(&shared, "test.later.v1").await;
+    until(&shared, leaf, RunState::Cancelled).await;
+    until(&shared, root, RunState::Completed).await;
+    assert_eq!(cancelled_by(&shared, leaf).await, [format!("run {root}")]);
+}

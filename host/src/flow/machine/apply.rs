@@ -202,7 +202,8 @@ impl Run {
             Entry::Controlled(controlled) => self.apply_control(controlled)?,
             Entry::WaitsUndone(undone) => self.late.undone(undone),
             Entry::ExceptionOpened(opened) => self.late.open(opened.acceptance),
-            Entry::RunEnded { .. } => {
+            Entry::RunEnded { ending, .. } => {
+                self.completed = *ending == Ending::Completed;
                 self.settled = true;
                 self.parked = None;
             }
@@ -271,7 +272,7 @@ impl Run {
     fn took_effect(&mut self, id: InstanceId) {
         let instance = self.instance(id);
         match (instance.facet, instance.main) {
-            (Facet::Main, _) if self.plan.node(instance.node).compensate.is_some() => self.effects.push(id),
+            (Facet::Main, _) if self.plan.node(instance.node).is_undoable() => self.effects.push(id),
             (Facet::Compensate, Some(main)) => {
                 let place = self.effects.iter().rposition(|effect| *effect == main);
                 if let Some(place) = place {
@@ -403,6 +404,10 @@ impl Run {
                 if let Some(approval) = &mut self.change(step)?.more().approval {
                     approval.group.clone_from(to);
                 }
+            }
+            Control::Undo => {
+                self.halt = Some(Halt { ending: Ending::Cancelled, undo: true, handled: true });
+                self.settled = false;
             }
             Control::CloseException { event } => self.late.close(*event),
             Control::Restart { step, undo } => {

@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::{
     DOUBT_ATTEMPTS_MIN,
-    effect::{Call, Effect, Emit, Invoke, OperationUse, Page, Pick, Start, Unserved},
+    effect::{Call, Effect, Emit, Invoke, OperationUse, Page, Pick, Start, Undo, Unserved, Withdraw},
     instance::{Facet, Instance, InstanceId, Phase},
     scope::RunScope,
     turn::{REPETITIONS_LIMIT, Stuck, Turn},
@@ -38,10 +38,16 @@ static PERSISTENT: retry::Policy =
 
 /// What an instance calls.
 pub(super) enum Doing<'p> {
-    Pure { kind: PureKind, plugin: &'p PluginRange, with: Option<&'p Template> },
+    Pure {
+        kind: PureKind,
+        plugin: &'p PluginRange,
+        with: Option<&'p Template>,
+    },
     Call(&'p Operation),
     Emit,
     Start,
+    /// Has a run that was started undo what it did.
+    UndoRun,
     Nothing,
 }
 
@@ -54,7 +60,11 @@ pub(super) fn doing<'p>(plan: &'p Plan, instance: &Instance) -> Doing<'p> {
         (Facet::Main, Action::Emit { .. }) => Doing::Emit,
         (Facet::Main, Action::Start { .. }) => Doing::Start,
         (Facet::Confirm, Action::Call { confirm: Some(Confirm { read, .. }), .. }) => Doing::Call(read),
-        (Facet::Compensate, _) => node.compensate.as_ref().map_or(Doing::Nothing, Doing::Call),
+        (Facet::Compensate, action) => match (&node.compensate, action) {
+            (Some(declared), _) => Doing::Call(declared),
+            (None, Action::Start { detach: false, .. }) => Doing::UndoRun,
+            _ => Doing::Nothing,
+        },
         (Facet::Fallback, _) => match &node.fallback {
             Some(Fallback::Plugin { kind, plugin, with }) => Doing::Pure { kind: *kind, plugin, with: Some(with) },
             _ => Doing::Nothing,
@@ -133,6 +143,11 @@ impl Turn<'_> {
                 self.record(Entry::StepStarted(StepStarted { step, time, attempt: 1, plugin: None, operation }));
                 self.start(id)
             }
+            Doing::UndoRun => {
+                let (step, time, operation) = (self.run.path(id), self.now, Some("undo".to_owned()));
+                self.record(Entry::StepStarted(StepStarted { step, time, attempt: 1, plugin: None, operation }));
+                self.undo_run(id)
+            }
             Doing::Nothing => Ok(()),
         }
     }
@@ -146,6 +161,7 @@ impl Turn<'_> {
             Doing::Pure { .. } => self.invoke(id),
             Doing::Emit => self.emit(id),
             Doing::Start => self.start(id),
+            Doing::UndoRun => self.undo_run(id),
             Doing::Call(_) => {
                 let asks_first = self.run.instance(id).in_doubt && matches!(self.doubt(id), Doubt::NaturalKey { .. });
                 self.call_out(id, asks_first)
@@ -365,6 +381,38 @@ impl Turn<'_> {
             data,
         }));
         Ok(())
+    }
+
+    /// Has the run that a step started undo what it did. After a crash it is told so again: it does so once.
+    fn undo_run(&mut self, id: InstanceId) -> Result<(), Stuck> {
+        let main = self.run.instance(id).main.and_then(|main| self.run.instance(main).output.clone());
+        let started = main.as_ref().and_then(|output| output.value().get("run")?.as_str()?.parse().ok());
+        let Some(run) = started else {
+            let message = "it is not recorded which run the step started";
+            return Err(Stuck(Failure::new(FailureKind::Permanent, "run.unknown", message)));
+        };
+        self.mark_running(id);
+        self.commit();
+        self.outgoing.push(Effect::Undo(Undo { instance: id, run }));
+        Ok(())
+    }
+
+    /// Has runs that steps inside a step started, and that are waited for, come to their end: nobody needs it.
+    pub(super) fn withdraw(&mut self, inside: InstanceId) {
+        let plan = Arc::clone(&self.run.plan);
+        for id in self.run.busy.iter().copied().collect::<Vec<_>>() {
+            let instance = self.run.instance(id);
+            let waits = instance.phase == Phase::Running && matches!(doing(&plan, instance), Doing::Start);
+            if !waits || instance.withdrawn || !self.run.is_inside(id, inside) {
+                continue;
+            }
+            let run = RunId::child(self.run.id, &self.run.path(id), self.run.generation);
+            if let Some(instance) = self.run.instances.get_mut(id.0) {
+                instance.withdrawn = true;
+            }
+            self.commit();
+            self.outgoing.push(Effect::Withdraw(Withdraw { instance: id, run }));
+        }
     }
 
     /// An attempt failed: again later, or for good.

@@ -33,6 +33,8 @@ impl Run {
         match action {
             Control::CloseException { event } if self.late.is_open(*event) => Ok(()),
             Control::CloseException { .. } => refuse("the run has no open exception of this event"),
+            Control::Undo if ended && self.completed => Ok(()),
+            Control::Undo => refuse("only a run that has completed is undone as a whole"),
             _ if ended && !matches!(action, Control::Restart { .. }) => refuse("the run has ended"),
             Control::Pause if self.paused => refuse("the run is paused already"),
             Control::Pause if self.settled => refuse("the run is parked: nothing of it goes on anyway"),

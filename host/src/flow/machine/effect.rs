@@ -33,6 +33,10 @@ pub enum Effect {
     Emit(Emit),
     /// Start another run, or find it if it was started before, and tell how it ended.
     Start(Start),
+    /// Cancel a run that was started and is waited for, since its end is needed no more; its end is told as ever.
+    Withdraw(Withdraw),
+    /// Have a run that was started, and has completed, undo what it did; tell when it has.
+    Undo(Undo),
     /// Come back at this time.
     Sleep(Timestamp),
 }
@@ -118,6 +122,24 @@ pub struct Start {
     pub detach: bool,
     /// Its event's data.
     pub data: Document,
+}
+
+/// A run that is needed no more.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Withdraw {
+    /// The step that waits for it, and in which item or iteration.
+    pub instance: InstanceId,
+    /// The run.
+    pub run: RunId,
+}
+
+/// A run that is to undo what it did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Undo {
+    /// What undoes the step that started it.
+    pub instance: InstanceId,
+    /// The run.
+    pub run: RunId,
 }
 
 /// What the runner tells.

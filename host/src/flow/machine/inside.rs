@@ -138,6 +138,7 @@ impl Turn<'_> {
                 _ => Walk::Busy,
             });
         };
+        self.withdraw(id);
         if !self.is_quiet(Some(id)) {
             return Err(Walk::Busy);
         }
@@ -368,6 +369,9 @@ impl Turn<'_> {
             self.sleep_until(deadline);
             return None;
         }
+        if self.is_handled(id) {
+            self.withdraw(id);
+        }
         if !self.is_quiet(Some(id)) {
             return Some(Walk::Busy);
         }
@@ -389,6 +393,7 @@ impl Turn<'_> {
         if is_for_people(&failure) || !self.is_handled(id) {
             return Walk::Failed(failed);
         }
+        self.withdraw(id);
         if !self.is_quiet(Some(id)) {
             return Walk::Busy;
         }

@@ -78,6 +78,8 @@ pub(super) struct Instance {
     pub(super) begun: Option<Timestamp>,
     pub(super) started: Timestamp,
     pub(super) plugin: Option<Arc<PluginUse>>,
+    /// Whether the run that it started and waits for was told that it is needed no more; no fact tells.
+    pub(super) withdrawn: bool,
     /// Whether a version on trial failed it, so that only the active one is called from then on.
     pub(super) active_only: bool,
     pub(super) output: Option<Document>,
@@ -189,6 +191,7 @@ impl Instance {
             begun: None,
             started: Timestamp::default(),
             plugin: None,
+            withdrawn: false,
             active_only: false,
             output: None,
             verdict: None,

@@ -2,6 +2,7 @@
 
 mod assess;
 mod branches;
+mod children;
 mod control;
 mod generated;
 mod given;
@@ -15,4 +16,5 @@ mod people;
 mod reference;
 mod render;
 mod versions;
+mod ways;
 mod world;

@@ -119,6 +119,8 @@ pub enum Control {
         /// Whether later effects are undone first; else they stay, and their steps' results are used again.
         undo: bool,
     },
+    /// What a run that has completed did is undone: the run that started it is being undone.
+    Undo,
     /// A person has dealt with an event that came for something undone.
     CloseException {
         /// The event's acceptance, as text: beside a tag, ids have no other form.

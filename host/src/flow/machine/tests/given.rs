@@ -99,7 +99,11 @@ fn used() -> PluginUse {
     }
 }
 
-pub(super) struct Installed(pub(super) Doubt);
+/// What is installed: how doubt is resolved, and the revision of the connection.
+pub(super) struct Installed {
+    pub(super) doubt: Doubt,
+    pub(super) grant: u64,
+}
 
 impl Bindings for Installed {
     fn plugin(&self, _: &PluginRange, _: Pick<'_>) -> Result<Arc<PluginUse>, Unserved> {
@@ -107,6 +111,7 @@ impl Bindings for Installed {
     }
 
     fn operation(&self, _: &str, _: &str, _: Pick<'_>) -> Result<OperationUse, Unserved> {
-        Ok(OperationUse { plugin: Arc::new(used()), doubt: self.0.clone() })
+        let plugin = PluginUse { grant: self.grant, ..used() };
+        Ok(OperationUse { plugin: Arc::new(plugin), doubt: self.doubt.clone() })
     }
 }

@@ -1,27 +1,24 @@
 //! Histories of runs against a scripted world: every answer, every lost reply, a crash after every effect.
 
-use std::{cell::RefCell, collections::BTreeMap, sync::Arc};
+use std::{cell::RefCell, sync::Arc};
 
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use super::super::{
-    Run,
-    effect::{Answer, Bindings, Effect, Input, OperationUse, Pick, Unserved},
+use super::{
+    super::{
+        Run,
+        effect::{Answer, Effect, Input},
+    },
+    given::{Installed, begun, id, plan, verdict},
 };
 use crate::{
-    flow::{
-        language,
-        plan::{Plan, PluginRange, compile},
-        view,
-    },
+    flow::{plan::Plan, view},
     model::{
-        contract::OperationContract,
-        decision::{Outcome, Reason, Verdict},
-        entry::{Entry, Output, PluginUse, RunStarted},
-        event::Event,
+        decision::{Outcome, Verdict},
+        entry::{Entry, Output},
         failure::{Failure, FailureKind},
-        id::{AcceptanceId, ContractId, Digest, IdempotencyKey, RunId},
+        id::IdempotencyKey,
         json::Json,
         limits::Usage,
         manifest::Doubt,
@@ -29,60 +26,6 @@ use crate::{
         timestamp::Timestamp,
     },
 };
-
-const HEAD: &str = r#"
-pipeline: test/orders
-version: 1.0.0
-owner: tests
-summary: For tests.
-uses: { erp: test/erp@1 }
-trigger:
-  - event: order.placed
-key: event.subject
-erp: [create]
-config: { limit: 10 }
-steps:
-"#;
-
-fn contracts() -> BTreeMap<ContractId, OperationContract> {
-    let operation = |effect: &str| json!({"effect": effect, "summary": "", "input": true, "output": true});
-    let contract = json!({"id": "test/erp@1", "summary": "", "operations": {
-        "read": operation("read"), "create": operation("write"), "find": operation("read"),
-    }});
-    let contract: OperationContract = serde_json::from_value(contract).expect("contract");
-    BTreeMap::from([(contract.id.clone(), contract)])
-}
-
-fn plan(steps: &str) -> Arc<Plan> {
-    let text = format!("{HEAD}{steps}");
-    let definition = language::parse(&text).unwrap_or_else(|found| panic!("{found:#?}"));
-    Arc::new(compile::compile(&definition, &text, &contracts()).expect("compiles"))
-}
-
-fn used() -> Arc<PluginUse> {
-    Arc::new(PluginUse {
-        id: "test/x".parse().expect("id"),
-        version: "1.0.0".into(),
-        digest: Digest::of(b"x"),
-        contract: "1.0.0".into(),
-        grant: 1,
-        canary: false,
-    })
-}
-
-/// How doubt is resolved, and the revision of the connection.
-struct Installed(Doubt, u64);
-
-impl Bindings for Installed {
-    fn plugin(&self, _: &PluginRange, _: Pick<'_>) -> Result<Arc<PluginUse>, Unserved> {
-        Ok(used())
-    }
-
-    fn operation(&self, _: &str, _: &str, _: Pick<'_>) -> Result<OperationUse, Unserved> {
-        let plugin = Arc::new(PluginUse { grant: self.1, ..(*used()).clone() });
-        Ok(OperationUse { plugin, doubt: self.0.clone() })
-    }
-}
 
 /// A remote that remembers what took effect.
 #[derive(Default)]
@@ -111,7 +54,12 @@ enum Ending {
 impl World {
     fn carry_out(&self, effect: &Effect) -> Option<Input> {
         let (instance, result) = match effect {
-            Effect::Record(_) | Effect::Commit | Effect::Sleep(_) | Effect::Start(_) => return None,
+            Effect::Record(_)
+            | Effect::Commit
+            | Effect::Sleep(_)
+            | Effect::Start(_)
+            | Effect::Withdraw(_)
+            | Effect::Undo(_) => return None,
             Effect::Invoke(invoke) => {
                 self.calls.borrow_mut().push(format!("invoke {}", invoke.input.value()));
                 let verdict = self.verdicts.borrow_mut().pop();
@@ -169,40 +117,11 @@ struct Simulation {
     now: Timestamp,
 }
 
-fn id() -> RunId {
-    RunId::of(AcceptanceId::of("/s", "1"), "test/orders")
-}
-
-fn begun() -> RunStarted {
-    RunStarted {
-        time: Timestamp::from_millis(1_000),
-        acceptance: AcceptanceId::of("/s", "1"),
-        pipeline: crate::model::entry::PipelineUse {
-            name: "test/orders".into(),
-            version: "1.0.0".into(),
-            digest: Digest::of(b""),
-        },
-        lane: crate::model::lane::Lane::default(),
-        key: "k".into(),
-        event: Event {
-            id: "1".into(),
-            source: "/s".into(),
-            event_type: "order.placed".into(),
-            subject: Some("k".into()),
-            time: None,
-            data_schema: None,
-            data: json!({"total": 5, "big": false}).into(),
-            extensions: BTreeMap::new(),
-        },
-        parent: None,
-    }
-}
-
 impl Simulation {
     fn new(steps: &str, doubt: Doubt) -> Self {
         Self {
             plan: plan(steps),
-            bindings: Installed(doubt, 1),
+            bindings: Installed { doubt, grant: 1 },
             journal: Vec::new(),
             now: Timestamp::from_millis(2_000),
         }
@@ -213,7 +132,7 @@ impl Simulation {
         let hub: Arc<str> = "hub".into();
         let mut buffer = Vec::new();
         let mut run = if self.journal.is_empty() {
-            let (run, entry) = Run::start(id(), Arc::clone(&self.plan), hub, begun());
+            let (run, entry) = Run::start(id(), Arc::clone(&self.plan), hub, begun(json!({"total": 5, "big": false})));
             buffer.push(entry);
             run
         } else {
@@ -343,7 +262,7 @@ fn a_write_in_doubt_is_not_repeated_at_another_remote() {
     let mut simulation = Simulation::new(ORDER, natural());
     // The first life ends while the remote is given time to settle; then the connection is changed.
     assert!(!simulation.live(&world, 9));
-    simulation.bindings.1 = 2;
+    simulation.bindings.grant = 2;
     assert_eq!(simulation.run(&world), RunState::Parked);
     assert_eq!(world.effects.borrow().len(), 1);
     let cause = view::story(id(), &simulation.journal).expect("story").summary.cause.expect("cause");
@@ -402,11 +321,6 @@ fn a_condition_skips_and_a_switch_chooses() {
     assert_eq!(simulation.count(|entry| matches!(entry, Entry::StepSkipped { .. })), 1);
 }
 
-fn verdict(outcome: Outcome, target: Option<&str>) -> Verdict {
-    let reason = Reason { code: "why".into(), message: "because".into(), path: None };
-    Verdict { outcome, target: target.map(str::to_owned), reasons: vec![reason], output: None }
-}
-
 const RULED: &str = r#"
   - id: ruled
     rule: test/x@^1
@@ -456,7 +370,8 @@ fn an_expression_that_fails_parks_the_run_and_says_where() {
 #[test]
 fn a_lone_run_waits_for_its_effects_plus_one_commits_after_acceptance() {
     let mut simulation = Simulation::new(ORDER, natural());
-    let (mut run, _) = Run::start(id(), Arc::clone(&simulation.plan), "hub".into(), begun());
+    let (mut run, _) =
+        Run::start(id(), Arc::clone(&simulation.plan), "hub".into(), begun(json!({"total": 5, "big": false})));
     let world = World::default();
     let (mut commits, mut effects) = (0, 0);
     let mut input = Some(Input::Resume);

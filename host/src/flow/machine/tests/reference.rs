@@ -181,7 +181,7 @@ impl Outcome<'_> {
                 stack.remove(place);
                 undone.insert(effect);
             }
-            None if !step.contains('~') && node(self.plan, step).compensate.is_some() => stack.push(step),
+            None if !step.contains('~') && node(self.plan, step).is_undoable() => stack.push(step),
             None => {}
         }
         Ok(())

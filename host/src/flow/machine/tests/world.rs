@@ -8,7 +8,6 @@ use std::{
 
 use serde_json::{Value, json};
 
-pub(super) use super::given::{plan, verdict};
 use super::{
     super::{
         Run,
@@ -18,6 +17,11 @@ use super::{
     },
     given::{Installed, begun, event, id},
     render::render,
+    ways::ended,
+};
+pub(super) use super::{
+    given::{plan, verdict},
+    ways::{Done, Way},
 };
 use crate::{
     flow::{
@@ -39,32 +43,6 @@ use crate::{
 
 /// Turns of one history, above which it is taken for endless.
 const TURNS_MAX: usize = 200_000;
-
-/// How a call ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Way {
-    Good,
-    /// For good, and nothing took effect.
-    Refused,
-    /// It may pass, and nothing took effect.
-    Locked,
-    /// The answer is lost; nothing took effect.
-    LostBefore,
-    /// The answer is lost; it took effect.
-    LostAfter,
-    /// What is read back differs.
-    Differs,
-}
-
-/// What took effect at a remote.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) struct Done {
-    pub(super) step: String,
-    pub(super) operation: String,
-    pub(super) key: IdempotencyKey,
-    /// How often, beyond the first time.
-    pub(super) repeats: u32,
-}
 
 /// The hub and its surroundings.
 pub(super) struct World {
@@ -90,6 +68,9 @@ pub(super) struct World {
     pub(super) asked: Vec<String>,
     pub(super) emitted: BTreeSet<String>,
     pub(super) children: BTreeSet<RunId>,
+    /// Of those: what was told that it is needed no more, and what undid what it did.
+    pub(super) withdrawn: BTreeSet<RunId>,
+    pub(super) undone_children: BTreeSet<RunId>,
     /// Accepted signals, kept for the run as the mailbox keeps them.
     mailbox: Vec<(Timestamp, Event)>,
     /// Effects after which the hub crashes.
@@ -111,7 +92,7 @@ impl World {
         Self {
             plan,
             data,
-            bindings: Installed(Doubt::NaturalKey { find: "find".into(), settle_ms: 100 }),
+            bindings: Installed { doubt: Doubt::NaturalKey { find: "find".into(), settle_ms: 100 }, grant: 1 },
             journal: Vec::new(),
             buffer: Vec::new(),
             run: None,
@@ -126,6 +107,8 @@ impl World {
             asked: Vec::new(),
             emitted: BTreeSet::new(),
             children: BTreeSet::new(),
+            withdrawn: BTreeSet::new(),
+            undone_children: BTreeSet::new(),
             mailbox: Vec::new(),
             crash_in: None,
             crashes: 0,
@@ -137,7 +120,7 @@ impl World {
 
     pub(super) fn doubt(mut self, doubt: Doubt) -> Self {
         self.honours_keys = matches!(doubt, Doubt::NativeKey { .. });
-        self.bindings = Installed(doubt);
+        self.bindings = Installed { doubt, grant: 1 };
         self
     }
 
@@ -269,6 +252,11 @@ impl World {
                 }
                 Effect::Commit => self.journal.append(&mut self.buffer),
                 Effect::Sleep(due) => self.due = Some(due),
+                Effect::Withdraw(withdraw) => {
+                    // It is cancelled, and whoever waits for it is told so.
+                    self.note(&Effect::Withdraw(withdraw.clone()));
+                    self.withdrawn.insert(withdraw.run);
+                }
                 outgoing => {
                     self.note(&outgoing);
                     self.out.push(outgoing);
@@ -287,6 +275,8 @@ impl World {
             Effect::Call(call) => format!("{} {}", call.operation, call.step),
             Effect::Emit(emit) => format!("emit {}", emit.event.event_type),
             Effect::Start(start) => format!("start {}", start.step),
+            Effect::Withdraw(withdraw) => format!("withdraw {}", self.run().path(withdraw.instance)),
+            Effect::Undo(undo) => format!("undo {}", self.run().path(undo.instance)),
             Effect::Record(_) | Effect::Commit | Effect::Sleep(_) => return,
         };
         self.asked.push(asked);
@@ -319,10 +309,22 @@ impl World {
                 let way = self.way(&emit.event.event_type);
                 (emit.instance, ended(way).map(|()| Output::Json(json!("event").into())))
             }
+            Effect::Start(start) if self.withdrawn.contains(&start.run) => {
+                (start.instance, Err(Failure::new(FailureKind::Permanent, "run.ended", "it was cancelled")))
+            }
+            Effect::Undo(undo) => {
+                let step = self.run().path(undo.instance);
+                let result = ended(self.way(&step)).map(|()| Output::Json(Value::Null.into()));
+                if result.is_ok() {
+                    self.undone_children.insert(undo.run);
+                }
+                (undo.instance, result)
+            }
             Effect::Start(start) => {
                 self.children.insert(start.run);
                 let way = self.way(&start.step);
-                (start.instance, ended(way).map(|()| Output::Json(json!({"state": "completed"}).into())))
+                let output = json!({"run": start.run, "state": "completed"});
+                (start.instance, ended(way).map(|()| Output::Json(output.into())))
             }
             Effect::Call(call) => {
                 let result = match &call.page {
@@ -331,7 +333,9 @@ impl World {
                 };
                 (call.instance, result)
             }
-            Effect::Record(_) | Effect::Commit | Effect::Sleep(_) => unreachable!("nothing answers these"),
+            Effect::Record(_) | Effect::Commit | Effect::Sleep(_) | Effect::Withdraw(_) => {
+                unreachable!("nothing answers these")
+            }
         }
     }
 
@@ -597,22 +601,14 @@ impl World {
     }
 }
 
-fn ended(way: Way) -> Result<(), Failure> {
-    match way {
-        Way::Good | Way::Differs => Ok(()),
-        Way::Refused => Err(Failure::new(FailureKind::Permanent, "erp.no", "no")),
-        Way::Locked => Err(Failure::new(FailureKind::Retryable, "erp.locked", "locked")),
-        Way::LostBefore | Way::LostAfter => Err(Failure::new(FailureKind::Uncertain, "erp.lost", "lost")),
-    }
-}
-
 pub(super) fn step_of(run: &Run, effect: &Effect) -> String {
     match effect {
         Effect::Invoke(invoke) => invoke.step.clone(),
         Effect::Call(call) => call.step.clone(),
         Effect::Emit(emit) => run.path(emit.instance),
         Effect::Start(start) => start.step.clone(),
-        Effect::Record(_) | Effect::Commit | Effect::Sleep(_) => String::new(),
+        Effect::Undo(undo) => run.path(undo.instance),
+        Effect::Withdraw(_) | Effect::Record(_) | Effect::Commit | Effect::Sleep(_) => String::new(),
     }
 }
 
