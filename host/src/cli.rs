@@ -22,6 +22,7 @@ mod run;
 mod serve;
 mod story;
 mod token;
+mod versions;
 
 use std::{path::PathBuf, process::ExitCode};
 

@@ -30,6 +30,7 @@ pub mod gate;
 pub mod lifecycle;
 pub mod openid;
 pub mod replay;
+pub mod review;
 pub mod seal;
 pub mod signature;
 pub mod signing;

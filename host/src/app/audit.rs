@@ -281,11 +281,12 @@ fn line(record: &Record) -> Result<AuditLine, AuditError> {
 }
 
 /// Keys of the records that affect what runs, and what setting one is called.
-const ACTIONS: [(&str, &str); 13] = [
+const ACTIONS: [(&str, &str); 14] = [
     ("plugin/", "plugin.install"),
     ("connection/", "connection.set"),
     ("source/", "source.set"),
     ("pipeline/", "pipeline.accept"),
+    ("pipeline-state/", "pipeline.state"),
     ("active/", "pipeline.activate"),
     ("binding/", "binding.set"),
     ("version/", "version.set"),

@@ -1,6 +1,7 @@
 //! The running hub: what is wired together at start, and what the surfaces ask of it.
 
 mod keep;
+mod pipelines;
 mod refusal;
 mod registry;
 mod take_up;
@@ -562,6 +563,10 @@ impl HubPort for Hub {
     }
 
     fn registry(&self) -> Option<&dyn crate::ports::registry::Registry> {
+        Some(self)
+    }
+
+    fn pipeline_versions(&self) -> Option<&dyn crate::ports::pipelines::Pipelines> {
         Some(self)
     }
 }

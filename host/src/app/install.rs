@@ -3,9 +3,9 @@
 pub mod checks;
 mod connections;
 mod error;
+pub(super) mod pipelines;
 
 use std::{
-    collections::BTreeMap,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -22,14 +22,10 @@ use super::{
     contracts::Library,
     golden,
     inbox::People,
-    installation::{Installation, OpenConnection, POLL, POLLING, Pipeline, Plugin, lines::Live},
+    installation::{Installation, OpenConnection, POLL, POLLING, Plugin, lines::Live},
     package::{Package, Schemas},
 };
 use crate::{
-    flow::{
-        language::{self, Environment},
-        plan::compile,
-    },
     model::{
         audit::Cause,
         connection::{Connection, WebhookSource},
@@ -37,7 +33,6 @@ use crate::{
         limits::Limits,
         manifest::{Kind, Manifest},
         pace::Pace,
-        pipeline::Origin,
         registry::VersionState,
     },
     net::egress::{EgressScope, Gateway},
@@ -73,12 +68,6 @@ pub(super) struct Prepared {
     golden: Option<Bytes>,
     key: String,
     record: PluginRecord,
-}
-
-/// A pipeline version as it is recorded.
-#[derive(Serialize, Deserialize)]
-struct PipelineRecord {
-    text: String,
 }
 
 /// Makes installations. Everything it changes is first recorded in the audit log, with who changes it and why, then
@@ -147,25 +136,7 @@ impl Installer {
         for (key, stored) in self.all("binding/").await? {
             next.bindings.insert(key.trim_start_matches("binding/").to_owned(), read(&key, &stored)?);
         }
-        for (key, stored) in self.all("pipeline/").await? {
-            let record: PipelineRecord = read(&key, &stored)?;
-            let pipeline = match self.plan(&next, &key, &record.text) {
-                Ok(pipeline) => pipeline,
-                Err(error) => {
-                    next.unusable.push(error.to_string());
-                    continue;
-                }
-            };
-            next.plans.insert(pipeline.plan.pipeline.digest, Arc::clone(&pipeline.plan));
-            let name = pipeline.plan.pipeline.name.clone();
-            let active: Option<Version> = match self.records.get(&format!("active/{name}")).await? {
-                Some(stored) => Some(read(&key, &stored)?),
-                None => None,
-            };
-            if active.is_none_or(|active| active.to_string() == pipeline.plan.pipeline.version) {
-                next.pipelines.insert(name, Arc::new(pipeline));
-            }
-        }
+        self.load_pipelines(&mut next).await?;
         Ok(next)
     }
 
@@ -243,37 +214,6 @@ impl Installer {
         self.put_as(cause, action, &prepared.key, &prepared.record).await
     }
 
-    /// Installs a pipeline version and makes it the one that new runs start on.
-    ///
-    /// # Errors
-    /// As [`InstallError`] says; nothing has changed then.
-    pub async fn pipeline(
-        &self,
-        now: &Installation,
-        cause: &Cause,
-        name: &str,
-        text: &str,
-    ) -> Result<Option<Installation>, InstallError> {
-        let pipeline = self.plan(now, name, text)?;
-        let used = pipeline.plan.pipeline.clone();
-        if now.pipelines.get(&used.name).is_some_and(|installed| installed.plan.pipeline == used) {
-            return Ok(None);
-        }
-        let key = format!("pipeline/{}/{}", used.name, used.version);
-        match self.records.get(&key).await? {
-            Some(stored) if read::<PipelineRecord>(&key, &stored)?.text != text => {
-                return Err(InstallError::PipelineTaken { name: used.name, version: used.version });
-            }
-            Some(_) => {}
-            None => self.put(cause, &key, &PipelineRecord { text: text.to_owned() }).await?,
-        }
-        self.put(cause, &format!("active/{}", used.name), &used.version).await?;
-        let mut next = copy(now);
-        next.plans.insert(used.digest, Arc::clone(&pipeline.plan));
-        next.pipelines.insert(used.name, Arc::new(pipeline));
-        Ok(Some(next))
-    }
-
     /// Sets a connection.
     ///
     /// # Errors
@@ -340,80 +280,6 @@ impl Installer {
         let mut next = copy(now);
         next.sources.insert(name.to_owned(), source);
         Ok(Some(next))
-    }
-
-    /// Binds a pipeline's names to connections.
-    ///
-    /// # Errors
-    /// If a connection is missing or does not implement what the pipeline uses; nothing has changed then.
-    pub async fn bindings(
-        &self,
-        now: &Installation,
-        cause: &Cause,
-        pipeline: &str,
-        names: BTreeMap<String, String>,
-    ) -> Result<Option<Installation>, InstallError> {
-        let wrong = |problem: String| InstallError::Setting { what: format!("binding of `{pipeline}`"), problem };
-        if now.bindings.get(pipeline) == Some(&names) {
-            return Ok(None);
-        }
-        let installed = now.pipelines.get(pipeline).ok_or_else(|| wrong("no such pipeline is installed".to_owned()))?;
-        for (name, contract) in &installed.uses {
-            let connection =
-                names.get(name).ok_or_else(|| wrong(format!("nothing is bound to `{name}` ({contract})")))?;
-            let open = now
-                .connections
-                .get(connection)
-                .ok_or_else(|| wrong(format!("connection `{connection}` is not configured")))?;
-            if !open.plugin.manifest.implements.contains(contract) {
-                return Err(wrong(format!(
-                    "connection `{connection}` is served by `{}`, which does not implement `{contract}`",
-                    open.plugin.manifest.id
-                )));
-            }
-        }
-        for trigger in &installed.definition.triggers {
-            let Origin::Poll { connection: polled, .. } = &trigger.origin else { continue };
-            let open = names.get(&polled.value).and_then(|connection| now.connections.get(connection));
-            if let Some(open) = open.filter(|open| !open.plugin.exports(POLLING)) {
-                return Err(wrong(format!(
-                    "the pipeline polls `{}`, and plugin `{}` of connection `{}` exports no \
-                     `crossdock:plugin/{POLLING}`",
-                    polled.value, open.plugin.manifest.id, open.name
-                )));
-            }
-        }
-        if let Some(name) = names.keys().find(|name| !installed.uses.contains_key(*name)) {
-            return Err(wrong(format!("the pipeline uses nothing named `{name}`")));
-        }
-        self.put(cause, &format!("binding/{pipeline}"), &names).await?;
-        let mut next = copy(now);
-        next.bindings.insert(pipeline.to_owned(), names);
-        Ok(Some(next))
-    }
-
-    /// Checks a pipeline's text against an installation.
-    ///
-    /// # Errors
-    /// Every mistake in it.
-    pub fn plan(&self, now: &Installation, name: &str, text: &str) -> Result<Pipeline, InstallError> {
-        let refused = |diagnostics| InstallError::Pipeline { name: name.to_owned(), diagnostics };
-        let definition = language::parse(text).map_err(refused)?;
-        let plugins = now.plugin_facts();
-        let pipelines = now.pipeline_facts();
-        let environment = Environment { contracts: &self.library.contracts, plugins: &plugins, pipelines: &pipelines };
-        let diagnostics = language::check(&definition, &environment);
-        if !diagnostics.is_empty() {
-            return Err(refused(diagnostics));
-        }
-        let plan = compile::compile(&definition, text, &self.library.contracts)
-            .map_err(|source| InstallError::Plan { name: name.to_owned(), source })?;
-        Ok(Pipeline {
-            plan: Arc::new(plan),
-            uses: definition.uses.iter().map(|(name, contract)| (name.clone(), contract.value.clone())).collect(),
-            definition,
-            text: text.to_owned(),
-        })
     }
 
     async fn ready(
@@ -563,6 +429,8 @@ pub(super) fn copy(now: &Installation) -> Installation {
         alternates: now.alternates.clone(),
         by_digest: now.by_digest.clone(),
         pipelines: now.pipelines.clone(),
+        pipeline_versions: now.pipeline_versions.clone(),
+        serving_pipelines: now.serving_pipelines.clone(),
         plans: now.plans.clone(),
         connections: now.connections.clone(),
         bindings: now.bindings.clone(),

@@ -29,6 +29,8 @@ use crate::{
         manifest::Manifest,
         pace::Pace,
         pipeline::Definition,
+        registry::VersionState,
+        review::{Reviewed, Serving},
     },
     ports::{egress::Egress, invoker::Inspection},
 };
@@ -54,6 +56,10 @@ pub struct Installation {
     pub by_digest: HashMap<Digest, Arc<Plugin>>,
     /// The pipelines that new runs start on, by name.
     pub pipelines: BTreeMap<String, Arc<Pipeline>>,
+    /// Every version of every pipeline, drafts included.
+    pub pipeline_versions: BTreeMap<String, BTreeMap<Version, PipelineVersion>>,
+    /// Which version of a pipeline serves, as it is recorded.
+    pub serving_pipelines: BTreeMap<String, Serving>,
     /// Every accepted version of every pipeline by digest: a run finishes on the version that started it.
     pub plans: HashMap<Digest, Arc<Plan>>,
     /// Connections by name.
@@ -100,6 +106,29 @@ pub struct Pipeline {
     pub uses: BTreeMap<String, ContractId>,
     /// The text.
     pub text: String,
+}
+
+/// A version of a pipeline, whether it serves or not.
+#[derive(Clone)]
+pub struct PipelineVersion {
+    /// Its text.
+    pub text: Arc<str>,
+    /// Where it stands and who answers for it; absent: it was declared in a configuration file.
+    pub reviewed: Option<Reviewed>,
+}
+
+impl PipelineVersion {
+    /// Where it stands.
+    #[must_use]
+    pub fn state(&self) -> VersionState {
+        self.reviewed.as_ref().map_or(VersionState::Published, |reviewed| reviewed.record.state)
+    }
+
+    /// Whether it may have been run: somebody approved it, or an operator declared it.
+    #[must_use]
+    pub fn is_accepted(&self) -> bool {
+        self.reviewed.as_ref().is_none_or(|reviewed| reviewed.approved.is_some())
+    }
 }
 
 /// A connection, ready to be called through.

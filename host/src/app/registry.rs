@@ -8,12 +8,15 @@
 //! | [`checks`] | whether a version may serve: verified, compiled, tried out, tested, granted |
 //! | [`gate`] | whether a version may come in at all |
 //! | [`impact`] | what depends on a version |
+//! | [`pipelines`] | versions of pipelines, which have the same life |
 //! | [`views`] | what there is, for people and programs |
 
 mod checks;
 mod gate;
 mod impact;
+mod pipelines;
 mod plan;
+mod review;
 pub(super) mod views;
 
 use std::{sync::Arc, time::Instant};
@@ -38,7 +41,7 @@ use crate::{
         registry::{Act, Line, Proposal, ProposalState, VersionRecord, VersionState},
         trust::Trust,
     },
-    policy::binding,
+    policy::{binding, review::is_same_person},
     ports::registry::{
         ACTOR_BYTES_LIMIT, ChangeRequest, Changed, Done, Published, REASON_BYTES_LIMIT, RegistryError, Took, Who,
     },
@@ -364,11 +367,6 @@ fn cause(who: &Who) -> Result<Cause, RegistryError> {
         return invalid(format!("`{actor}` stands for the hub itself; name a person"));
     }
     Ok(Cause { actor: actor.trim().to_owned(), reason: reason.trim().to_owned() })
-}
-
-/// Whether two names are one person's, however they are written.
-fn is_same_person(one: &str, other: &str) -> bool {
-    one.trim().to_lowercase() == other.trim().to_lowercase()
 }
 
 /// An error with everything that led to it.

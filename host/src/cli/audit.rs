@@ -221,6 +221,9 @@ impl Explain {
             let digest = out.dim(&pipeline.digest.short());
             out.say(format!("  {:<10} pipeline {} {} {digest}", "", pipeline.name, pipeline.version));
             out.say(format!("  {:<10}   accepted by {}", "", allowed(run.accepted_by.as_ref())));
+            if let Some(approved_by) = &run.approved_by {
+                out.say(format!("  {:<10}   approved by {}", "", allowed(Some(approved_by))));
+            }
             out.say(format!("  {:<10}   activated by {}", "", allowed(run.activated_by.as_ref())));
             run.steps.iter().for_each(|step| say_step(out, step));
         }

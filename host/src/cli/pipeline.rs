@@ -1,5 +1,7 @@
 //! `crossdock pipeline`.
 
+mod lifecycle;
+
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
@@ -27,6 +29,8 @@ pub(super) enum Pipeline {
     Graph(Graph),
     /// Print the JSON Schema of the language, for editors.
     Schema,
+    #[command(flatten)]
+    Lifecycle(lifecycle::Lifecycle),
 }
 
 /// What to check.
@@ -60,6 +64,7 @@ impl Pipeline {
                 out.value(&language::schema());
                 Ok(ExitCode::SUCCESS)
             }
+            Self::Lifecycle(lifecycle) => Box::pin(lifecycle.run(out)).await,
         }
     }
 }

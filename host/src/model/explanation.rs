@@ -33,6 +33,9 @@ pub struct ExplainedRun {
     pub pipeline: PipelineUse,
     /// Who accepted that version of the pipeline.
     pub accepted_by: Option<AuditLine>,
+    /// Who approved it, unless a configuration declared it.
+    #[serde(default)]
+    pub approved_by: Option<AuditLine>,
     /// Who made it the one that new runs start on.
     pub activated_by: Option<AuditLine>,
     /// The steps that a plugin took, in the order in which they began.

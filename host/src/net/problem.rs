@@ -80,6 +80,18 @@ pub enum Code {
     PluginRefused,
     /// It cannot be done with the version or the binding now.
     RegistryConflict,
+    /// No such pipeline, or no such version.
+    PipelineUnknown,
+    /// The version exists with another text.
+    PipelineVersionTaken,
+    /// The text has mistakes.
+    PipelineRefused,
+    /// No such table, or no such version.
+    TableUnknown,
+    /// The version exists with other rows.
+    TableVersionTaken,
+    /// The rows do not hold.
+    TableRefused,
     /// No such proposed change.
     ChangeUnknown,
     /// The person asked for the change.
@@ -130,7 +142,7 @@ const fn facts(code: &'static str, status: StatusCode, title: &'static str, advi
 
 impl Code {
     /// Every code.
-    pub const ALL: [Self; 50] = [
+    pub const ALL: [Self; 56] = [
         Self::RequestInvalid,
         Self::JsonMalformed,
         Self::EventInvalid,
@@ -164,6 +176,12 @@ impl Code {
         Self::PluginVersionTaken,
         Self::PluginRefused,
         Self::RegistryConflict,
+        Self::PipelineUnknown,
+        Self::PipelineVersionTaken,
+        Self::PipelineRefused,
+        Self::TableUnknown,
+        Self::TableVersionTaken,
+        Self::TableRefused,
         Self::ChangeUnknown,
         Self::ChangeSamePerson,
         Self::RouteUnknown,
@@ -258,7 +276,19 @@ impl Code {
             Self::PluginRefused => facts("plugin.refused", S::UNPROCESSABLE_ENTITY, "The version does not hold",
                 "change what is named and publish it as another version; nothing was changed"),
             Self::RegistryConflict => facts("registry.conflict", S::CONFLICT, "It cannot be done as things stand",
-                "GET /v1/plugins/{namespace}/{name} shows how they stand; do what the detail says; nothing was changed"),
+                "look at how the versions stand (GET the line itself), and do what the detail says; nothing was changed"),
+            Self::PipelineUnknown => facts("pipeline.unknown", S::NOT_FOUND, "No such pipeline or version",
+                "use a name as GET /v1/pipelines lists it and a version of it, or draft it first"),
+            Self::PipelineVersionTaken => facts("pipeline.version-taken", S::CONFLICT, "The version exists with another text",
+                "raise `version` in the text and draft that; a version never changes"),
+            Self::PipelineRefused => facts("pipeline.refused", S::UNPROCESSABLE_ENTITY, "The pipeline has mistakes",
+                "mend each of the `mistakes` where it is named; `crossdock pipeline check` shows them; nothing was changed"),
+            Self::TableUnknown => facts("table.unknown", S::NOT_FOUND, "No such table or version",
+                "use a name and a version as GET /v1/tables lists them, or draft it first"),
+            Self::TableVersionTaken => facts("table.version-taken", S::CONFLICT, "The version exists with other rows",
+                "draft it as another version, or leave the version out; a version never changes"),
+            Self::TableRefused => facts("table.refused", S::UNPROCESSABLE_ENTITY, "The table does not hold",
+                "change what is named and draft it again; nothing was changed"),
             Self::ChangeUnknown => facts("change.unknown", S::NOT_FOUND, "No such change",
                 "use an id as GET /v1/changes lists it"),
             Self::ChangeSamePerson => facts("change.same-person", S::FORBIDDEN, "A second person has to agree",

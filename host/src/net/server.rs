@@ -16,6 +16,7 @@
 //! | `control` | what people do with runs, one or many |
 //! | `dead_letters` | runs that cannot go on without a person |
 //! | `catalog` | plugins and pipelines |
+//! | `pipelines` | versions of pipelines, and which one serves |
 //! | `registry` | versions of plugins, which of them serve, changes that need a second person |
 //! | `traffic` | connections and lanes |
 //! | `audit` | the audit log |
@@ -38,6 +39,7 @@ mod gate;
 mod guard;
 mod health;
 mod openapi;
+mod pipelines;
 mod promises;
 mod registry;
 mod runs;
@@ -256,6 +258,11 @@ fn routes() -> Vec<Route> {
         ("/v1/plugins/{namespace}/{name}/control", &["post"], post(registry::control), Each(A::PluginRevoke)),
         ("/v1/bindings", &["get"], get(registry::bindings), Hub(A::CatalogRead)),
         ("/v1/bindings/{namespace}/{name}", &["post"], post(registry::bind), Each(A::PluginPromote)),
+        ("/v1/pipelines/{namespace}/{name}", &["get"], get(pipelines::show), Hub(A::CatalogRead)),
+        ("/v1/pipelines/{namespace}/{name}", &["post"], post(pipelines::draft), Each(A::PipelineChange)),
+        ("/v1/pipelines/{namespace}/{name}/versions/{version}", &["get"], get(pipelines::version), Hub(A::CatalogRead)),
+        ("/v1/pipelines/{namespace}/{name}/difference", &["get"], get(pipelines::difference), Hub(A::CatalogRead)),
+        ("/v1/pipelines/{namespace}/{name}/control", &["post"], post(pipelines::control), Each(A::PipelineChange)),
         ("/v1/changes", &["get"], get(registry::changes), Hub(A::CatalogRead)),
         ("/v1/changes/{id}/decision", &["post"], post(registry::decide), Each(A::PluginPromote)),
     ]

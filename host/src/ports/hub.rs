@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     access::Access,
     invoker::{Delivery, WebhookReply},
+    pipelines::Pipelines,
     promises::{Promise, PromiseFilter},
     registry::Registry,
     traffic::{ConnectionView, LanesView},
@@ -494,6 +495,11 @@ pub trait Hub: Send + Sync {
 
     /// The registry; absent: this hub has none.
     fn registry(&self) -> Option<&dyn Registry> {
+        None
+    }
+
+    /// Versions of pipelines; absent: this hub keeps none.
+    fn pipeline_versions(&self) -> Option<&dyn Pipelines> {
         None
     }
 }

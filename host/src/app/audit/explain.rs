@@ -74,6 +74,9 @@ impl Log<'_> {
         let (name, version) = (summary.pipeline, summary.pipeline_version);
         let by_then = |time: Timestamp| move |line: &AuditLine| line.record.time <= time;
         let accepted_by = self.newest(&format!("pipeline/{name}/{version}"), by_then(summary.started));
+        let approved_by = self.newest(&format!("pipeline-state/{name}/{version}"), |line| {
+            line.record.action == "pipeline.approve" && line.record.time <= summary.started
+        });
         let activated_by = self.newest(&format!("active/{name}"), by_then(summary.started));
         let mut steps = Vec::new();
         for step in view.steps {
@@ -83,7 +86,7 @@ impl Log<'_> {
         }
         let pipeline = PipelineUse { name, version, digest: view.pipeline_digest };
         let (run, state, started) = (summary.id, summary.state, summary.started);
-        Ok(ExplainedRun { run, state, started, pipeline, accepted_by, activated_by, steps })
+        Ok(ExplainedRun { run, state, started, pipeline, accepted_by, approved_by, activated_by, steps })
     }
 
     async fn step(&self, pipeline: &str, step: StepView, plugin: Arc<PluginUse>) -> Result<ExplainedStep, AuditError> {

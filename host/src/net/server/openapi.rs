@@ -6,8 +6,8 @@ use serde_json::Value;
 use utoipa::{OpenApi, ToSchema};
 
 use super::{
-    admin, approvals, audit, catalog, control, dead_letters, events, health, promises, registry, runs, tokens, traffic,
-    webhooks,
+    admin, approvals, audit, catalog, control, dead_letters, events, health, pipelines, promises, registry, runs,
+    tokens, traffic, webhooks,
 };
 use crate::net::problem::Document;
 
@@ -57,6 +57,11 @@ use crate::net::problem::Document;
         registry::bind,
         registry::changes,
         registry::decide,
+        pipelines::draft,
+        pipelines::show,
+        pipelines::version,
+        pipelines::difference,
+        pipelines::control,
         tokens::enroll,
         tokens::list,
         tokens::create,
@@ -71,7 +76,7 @@ use crate::net::problem::Document;
         (name = "runs", description = "What became of it"),
         (name = "people", description = "What people decide and do with runs"),
         (name = "catalog", description = "What is installed"),
-        (name = "registry", description = "Versions of plugins, which of them serve, and who agreed"),
+        (name = "registry", description = "Versions of plugins and pipelines, which of them serve, and who agreed"),
         (name = "traffic", description = "Who may go on, and who waits"),
         (name = "admin", description = "What an operator has the hub do"),
         (name = "access", description = "Who may come in"),

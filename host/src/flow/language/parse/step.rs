@@ -18,7 +18,7 @@ use crate::model::{
 };
 
 /// The kinds of step, by the field that makes them.
-pub(super) const KINDS: [&str; 15] = [
+pub(in crate::flow::language) const KINDS: [&str; 15] = [
     "transform",
     "rule",
     "score",

@@ -161,10 +161,12 @@ const ALL: To = Roles([true, true, true, true, true]);
 const STAFF: To = Roles([false, true, true, true, true]);
 const DECIDERS: To = Roles([false, true, true, false, true]);
 const OPERATORS: To = Roles([false, false, true, false, true]);
+/// Who writes pipelines.
+const WRITERS: To = Roles([false, true, false, false, true]);
 const ADMINS: To = Roles([false, false, false, false, true]);
 
 /// Every endpoint and whom it answers. An endpoint without a row fails the test below.
-const TABLE: [(&str, &str, To); 43] = [
+const TABLE: [(&str, &str, To); 48] = [
     ("post", "/v1/events", Roles([true, true, true, false, true])),
     ("post", "/v1/webhooks/{source}", Proven),
     ("post", "/v1/webhooks/{source}/{rest}", Proven),
@@ -206,6 +208,11 @@ const TABLE: [(&str, &str, To); 43] = [
     ("post", "/v1/plugins/{namespace}/{name}/control", OPERATORS),
     ("get", "/v1/bindings", ALL),
     ("post", "/v1/bindings/{namespace}/{name}", DECIDERS),
+    ("get", "/v1/pipelines/{namespace}/{name}", ALL),
+    ("post", "/v1/pipelines/{namespace}/{name}", WRITERS),
+    ("get", "/v1/pipelines/{namespace}/{name}/versions/{version}", ALL),
+    ("get", "/v1/pipelines/{namespace}/{name}/difference", ALL),
+    ("post", "/v1/pipelines/{namespace}/{name}/control", WRITERS),
     ("get", "/v1/changes", ALL),
     ("post", "/v1/changes/{id}/decision", DECIDERS),
 ];
@@ -230,6 +237,8 @@ fn sent(path: &str) -> (&'static str, String) {
         "/v1/runs/{id}/move" => json!({"to": "2.0.0"}),
         "/v1/plugins/{namespace}/{name}/control" => json!({"do": "revoke", "version": "1.0.0"}),
         "/v1/bindings/{namespace}/{name}" => json!({"do": "promote", "version": "1.0.0"}),
+        "/v1/pipelines/{namespace}/{name}" => return ("application/yaml", "pipeline: x/x".to_owned()),
+        "/v1/pipelines/{namespace}/{name}/control" => json!({"do": "approve", "version": "1.0.0"}),
         "/v1/changes/{id}/decision" => json!({"approved": true}),
         "/v1/runs/{id}/control" => json!({"do": "pause"}),
         "/v1/approvals/decisions" => json!({"decisions": []}),
@@ -250,6 +259,7 @@ fn path_of(template: &str) -> String {
         ("{step}", "x"),
         ("{name}", "x"),
         ("{namespace}", "x"),
+        ("{version}", "1.0.0"),
     ];
     // Which namespace it is about stands in the query.
     let template = if template == "/v1/plugins" { "/v1/plugins?plugin=x/x" } else { template };
