@@ -21,6 +21,7 @@ mod plugin;
 mod run;
 mod serve;
 mod story;
+mod table;
 mod token;
 mod versions;
 
@@ -72,6 +73,9 @@ enum Command {
     /// Check, draw and list pipelines.
     #[command(subcommand)]
     Pipeline(pipeline::Pipeline),
+    /// Reference tables: draft, compare, approve, promote.
+    #[command(subcommand)]
+    Table(table::Table),
     /// Look at connections, and at the lanes of the hub.
     #[command(subcommand)]
     Connection(connection::Connection),
@@ -130,6 +134,7 @@ async fn dispatch(command: Command, out: &Out) -> Result<ExitCode, Failed> {
         Command::Approval(approval) => approval.run(out).await,
         Command::DeadLetter(dead_letter) => dead_letter.run(out).await,
         Command::Plugin(plugin) => Box::pin(plugin.run(out)).await,
+        Command::Table(table) => Box::pin(table.run(out)).await,
         Command::Pipeline(pipeline) => Box::pin(pipeline.run(out)).await,
         Command::Connection(connection) => connection.run(out).await,
         Command::Audit(audit) => Box::pin(audit.run(out)).await,

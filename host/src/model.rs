@@ -23,5 +23,6 @@ pub mod review;
 pub mod run;
 pub mod schemas;
 pub mod surface;
+pub mod table;
 pub mod timestamp;
 pub mod trust;

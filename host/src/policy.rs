@@ -34,4 +34,5 @@ pub mod review;
 pub mod seal;
 pub mod signature;
 pub mod signing;
+pub mod table;
 pub mod token;

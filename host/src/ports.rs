@@ -15,4 +15,5 @@ pub mod registry;
 pub mod review;
 pub mod secrets;
 pub mod state;
+pub mod tables;
 pub mod traffic;

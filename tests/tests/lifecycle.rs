@@ -364,3 +364,98 @@ async fn what_people_promoted_is_not_undone_by_the_file_at_the_next_start() {
     refused(&hub, "ann", &["pipeline", "rollback", NAME], &["registry.conflict", "no earlier version"]);
     assert!(hub.stop());
 }
+
+/// The run about a key once something is true of it, whole.
+async fn run_that(hub: &Hub, key: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+    let begun = Instant::now();
+    let runs = hub.runs_until(key, |runs| runs.len() == 1).await;
+    let path = format!("/v1/runs/{}", runs[0]["id"].as_str().unwrap());
+    loop {
+        let (_, run) = hub.get(&path).await;
+        if wanted(&run) {
+            return run;
+        }
+        assert!(begun.elapsed() < PATIENCE, "the run about `{key}` did not become as wanted: {run:#}");
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_step_keeps_the_version_of_a_table_that_it_began_with() {
+    const TABLE: &str = "test/flags";
+    let setting = Setting::new();
+    let package = setting.path("shout");
+    fs::create_dir_all(&package).unwrap();
+    let manifest = "id = \"test/shout\"\nversion = \"1.0.0\"\nkind = \"transform\"\ncontract = \"1.0.0\"\nlicense = \
+                    \"MIT\"\nsummary = \"Shouts, and fails over nothing\"\n";
+    fs::write(package.join("plugin.toml"), manifest).unwrap();
+    fs::write(package.join("component.wasm"), guests::hostile("uncertain_transform")).unwrap();
+    fs::write(setting.path("hub.toml"), format!("plugins = [{package:?}]\n")).unwrap();
+    let hub = setting.hub();
+
+    // A table that nobody knows is a mistake in the pipeline, with its place.
+    let text = format!(
+        "pipeline: {NAME}\nversion: 1.0.0\nowner: shop\nsummary: Orders.\ntrigger: [{{ event: {EVENT} }}]\nkey: \
+         event.subject\nsteps:\n  - id: flag\n    transform: test/shout@^1\n    tables: {{ flags: {TABLE}@^1 }}\n    \
+         retry: {{ on: [retryable, uncertain], attempts: 100, first: 1s, max: 1s }}\n    with: ${{ \
+         tables.flags['A'].value }}\n"
+    );
+    let file = setting.write("orders.yaml", &text);
+    refused(&hub, "ann", &["pipeline", "draft", &file], &["orders.yaml:10:", "language.unknown-table", TABLE]);
+
+    // Rows without keys of their own are no table; who drafts does not approve; a draft serves nobody.
+    let twice = setting.write("twice.csv", "sku,price\nA,1.00\nA,2.00\n");
+    refused(&hub, "ann", &["table", "draft", TABLE, &twice, "--key", "sku"], &["row 2", "table.refused"]);
+    let first = setting.write("first.json", r#"{"key": "sku", "rows": [{"sku": "A", "value": {}}]}"#);
+    assert!(done(&hub, "ann", &["table", "draft", TABLE, &first]).contains("drafted test/flags@1.0.0"));
+    refused(&hub, "ann", &["table", "approve", "test/flags@1.0.0"], &["change.same-person"]);
+    refused(&hub, "bob", &["table", "promote", "test/flags@1.0.0"], &["registry.conflict", "is a draft"]);
+    done(&hub, "bob", &["table", "approve", "test/flags@1.0.0"]);
+    done(&hub, "ann", &["table", "promote", "test/flags@1.0.0"]);
+    bring_in(&hub, &setting, "1.0.0", &text);
+    assert!(done(&hub, "ann", &["table", "impact", TABLE]).contains("flag"));
+
+    // The first rows have the step fail, and the run is parked. Meanwhile others are promoted, and the hub is killed.
+    sent(&hub, "old", EVENT).await;
+    run_that(&hub, "old", |run| run["state"] == "parked").await;
+    let second = setting.write("second.json", r#"[{"sku": "A", "value": {"say": "go"}}]"#);
+    assert!(done(&hub, "ann", &["table", "draft", TABLE, &second]).contains("drafted test/flags@1.0.1"));
+    done(&hub, "bob", &["table", "approve", "test/flags@1.0.1"]);
+    let differs = done(&hub, "bob", &["table", "diff", "test/flags@1.0.0", "test/flags@1.0.1"]);
+    assert!(differs.contains("changed A") && differs.contains("0 rows added, 0 removed, 1 changed"), "{differs}");
+    done(&hub, "ann", &["table", "promote", "test/flags@1.0.1"]);
+    hub.kill();
+    let hub = setting.hub();
+
+    // A step that begins is given the new rows; the one that had begun is tried again with its own.
+    sent(&hub, "new", EVENT).await;
+    let run = completed(&hub, "new").await;
+    assert_eq!(run["steps"][0]["output"]["SAY"], "GO", "{run:#}");
+    assert_eq!(run["steps"][0]["tables"][0]["version"], "1.0.1", "{run:#}");
+    let run = run_that(&hub, "old", |_| true).await;
+    let id = run["id"].as_str().unwrap();
+    let headers = [("content-type", "application/json")];
+    let again = json!({"do": "resume", "reason": "as the test says"}).to_string();
+    let (status, answer) = hub.post(&format!("/v1/runs/{id}/control"), &headers, again).await;
+    assert!(status.is_success(), "{status}: {answer:#}");
+    let failed = |run: &Value| run["steps"][0]["failures"].as_array().map_or(0, Vec::len);
+    let run = run_that(&hub, "old", |run| failed(run) == 2).await;
+    assert_eq!(run["steps"][0]["tables"][0]["version"], "1.0.0", "{run:#}");
+    assert_ne!(run["state"], "completed", "the rows that it began with have it fail: {run:#}");
+    assert!(done(&hub, "ann", &["run", "show", id]).contains("test/flags@1.0.0"));
+    let explained = done(&hub, "tests", &["audit", "explain", "--key", "old"]);
+    for part in ["table test/flags@1.0.0", "drafted by ann", "approved by bob", "serving by ann"] {
+        assert!(explained.contains(part), "no `{part}` in {explained}");
+    }
+
+    // Another shape is another major version, which the pipeline does not take.
+    let wide = setting.write("wide.csv", "sku,market,value\nA,EU,x\n");
+    let keys = ["--key", "sku", "--key", "market"];
+    let said = done(&hub, "ann", &[&["table", "draft", TABLE, &wide], keys.as_slice()].concat());
+    assert!(said.contains("test/flags@2.0.0"), "{said}");
+    done(&hub, "bob", &["table", "approve", "test/flags@2.0.0"]);
+    refused(&hub, "ann", &["table", "promote", "test/flags@2.0.0"], &["registry.conflict", "step `flag`"]);
+    assert!(done(&hub, "ann", &["table", "rollback", TABLE]).contains("test/flags@1.0.0"));
+    assert!(done(&hub, "ann", &["table", "show", "test/flags@2.0.0"]).contains("market"));
+    assert!(hub.stop());
+}

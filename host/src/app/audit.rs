@@ -281,12 +281,15 @@ fn line(record: &Record) -> Result<AuditLine, AuditError> {
 }
 
 /// Keys of the records that affect what runs, and what setting one is called.
-const ACTIONS: [(&str, &str); 14] = [
+const ACTIONS: [(&str, &str); 17] = [
     ("plugin/", "plugin.install"),
     ("connection/", "connection.set"),
     ("source/", "source.set"),
     ("pipeline/", "pipeline.accept"),
     ("pipeline-state/", "pipeline.state"),
+    ("table/", "table.set"),
+    ("table-state/", "table.state"),
+    ("table-active/", "table.activate"),
     ("active/", "pipeline.activate"),
     ("binding/", "binding.set"),
     ("version/", "version.set"),

@@ -183,7 +183,11 @@ impl Facts {
         Ok(Stored { stream, version, position, entries })
     }
 
-    async fn fetch(&self, digest: Digest) -> Result<Bytes, FactsError> {
+    /// What is kept under a digest.
+    ///
+    /// # Errors
+    /// If it is missing or damaged.
+    pub async fn fetch(&self, digest: Digest) -> Result<Bytes, FactsError> {
         match self.blobs.get(digest).await {
             Ok(Some(bytes)) => Ok(bytes),
             Ok(None) => Err(FactsError::Blob { digest, source: None }),

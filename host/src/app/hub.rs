@@ -4,6 +4,7 @@ mod keep;
 mod pipelines;
 mod refusal;
 mod registry;
+mod tables;
 mod take_up;
 
 use std::{
@@ -567,6 +568,10 @@ impl HubPort for Hub {
     }
 
     fn pipeline_versions(&self) -> Option<&dyn crate::ports::pipelines::Pipelines> {
+        Some(self)
+    }
+
+    fn tables(&self) -> Option<&dyn crate::ports::tables::Tables> {
         Some(self)
     }
 }

@@ -4,6 +4,7 @@ pub mod checks;
 mod connections;
 mod error;
 pub(super) mod pipelines;
+pub(super) mod tables;
 
 use std::{
     path::{Path, PathBuf},
@@ -136,6 +137,7 @@ impl Installer {
         for (key, stored) in self.all("binding/").await? {
             next.bindings.insert(key.trim_start_matches("binding/").to_owned(), read(&key, &stored)?);
         }
+        self.load_tables(&mut next).await?;
         self.load_pipelines(&mut next).await?;
         Ok(next)
     }
@@ -432,6 +434,7 @@ pub(super) fn copy(now: &Installation) -> Installation {
         pipeline_versions: now.pipeline_versions.clone(),
         serving_pipelines: now.serving_pipelines.clone(),
         plans: now.plans.clone(),
+        tables: now.tables.clone(),
         connections: now.connections.clone(),
         bindings: now.bindings.clone(),
         sources: now.sources.clone(),

@@ -15,6 +15,7 @@ use self::lines::{Alternates, Lines, Live, States};
 use super::{inbox::People, package::Schemas};
 use crate::{
     flow::{
+        document::Document,
         language::{PipelineFacts, PluginFacts},
         machine::key_of,
         plan::Plan,
@@ -29,8 +30,9 @@ use crate::{
         manifest::Manifest,
         pace::Pace,
         pipeline::Definition,
-        registry::VersionState,
+        registry::{Line, VersionState},
         review::{Reviewed, Serving},
+        table::TableRecord,
     },
     ports::{egress::Egress, invoker::Inspection},
 };
@@ -62,6 +64,8 @@ pub struct Installation {
     pub serving_pipelines: BTreeMap<String, Serving>,
     /// Every accepted version of every pipeline by digest: a run finishes on the version that started it.
     pub plans: HashMap<Digest, Arc<Plan>>,
+    /// Reference tables by name.
+    pub tables: BTreeMap<String, Arc<Table>>,
     /// Connections by name.
     pub connections: BTreeMap<String, Arc<OpenConnection>>,
     /// For each pipeline, which connection each name in its `uses` stands for.
@@ -128,6 +132,35 @@ impl PipelineVersion {
     #[must_use]
     pub fn is_accepted(&self) -> bool {
         self.reviewed.as_ref().is_none_or(|reviewed| reviewed.approved.is_some())
+    }
+}
+
+/// A reference table.
+#[derive(Clone, Debug, Default)]
+pub struct Table {
+    /// Which version serves, and which did.
+    pub line: Line,
+    /// Its versions, drafts included.
+    pub versions: BTreeMap<Version, TableVersion>,
+    /// The rows of the version that serves, by key.
+    pub rows: Option<Document>,
+}
+
+/// A version of a reference table.
+#[derive(Clone, Debug)]
+pub struct TableVersion {
+    /// Its key, schema and digest.
+    pub record: TableRecord,
+    /// Where it stands and who answers for it.
+    pub reviewed: Reviewed,
+}
+
+impl Table {
+    /// The version that serves.
+    #[must_use]
+    pub fn active(&self) -> Option<(&Version, &TableVersion)> {
+        let version = self.line.active.as_ref()?;
+        Some((version, self.versions.get(version)?))
     }
 }
 
@@ -209,6 +242,17 @@ impl Installation {
             facts.entry(name.clone()).or_default().add(&pipeline.definition);
         }
         facts
+    }
+
+    /// Versions of reference tables that somebody approved, for the pipeline checker.
+    #[must_use]
+    pub fn table_facts(&self) -> BTreeMap<String, Vec<Version>> {
+        // Those that were put away count: what runs goes on with them.
+        let approved = |table: &Table| {
+            let versions = table.versions.iter().filter(|(_, kept)| kept.reviewed.approved.is_some());
+            versions.map(|(version, _)| version.clone()).collect()
+        };
+        self.tables.iter().map(|(name, table)| (name.clone(), approved(table))).collect()
     }
 
     /// Every event type that starts a pipeline or has a schema.

@@ -9,6 +9,7 @@
 //! | [`gate`] | whether a version may come in at all |
 //! | [`impact`] | what depends on a version |
 //! | [`pipelines`] | versions of pipelines, which have the same life |
+//! | [`tables`] | versions of reference tables, too |
 //! | [`views`] | what there is, for people and programs |
 
 mod checks;
@@ -17,6 +18,7 @@ mod impact;
 mod pipelines;
 mod plan;
 mod review;
+mod tables;
 pub(super) mod views;
 
 use std::{sync::Arc, time::Instant};

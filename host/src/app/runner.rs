@@ -1,6 +1,6 @@
 //! Carries runs forward: takes what `flow` decided, does it, and tells what came of it. One task a run.
 
-use std::{panic::AssertUnwindSafe, sync::Arc};
+use std::{collections::HashMap, panic::AssertUnwindSafe, sync::Arc};
 
 use arc_swap::ArcSwap;
 use futures::{FutureExt as _, StreamExt as _, future::BoxFuture, stream::FuturesUnordered};
@@ -26,6 +26,7 @@ use super::{
 };
 use crate::{
     flow::{
+        document::Document,
         machine::{
             self, MoveRefusal, ReplayError, Run,
             effect::{Answer, Arrived, Effect, Emit, Input},
@@ -210,7 +211,14 @@ async fn take_up(
     let (entries, version) = shared.facts.read(StreamId::Run(id)).await?;
     let digest = machine::executes(&entries).ok_or(ReplayError::NoStart { run: id })?.digest;
     let plan = shared.installation.load().plans.get(&digest).cloned();
-    let mut run = Run::replay(id, plan.ok_or(ResumeError::NoPipeline { digest })?, Arc::clone(&shared.hub), &entries)?;
+    let mut tables = HashMap::new();
+    for digest in machine::tables_of(&entries) {
+        // INVARIANT: what lies under the digest of rows is the JSON that was put there.
+        let rows = Json::parse(shared.facts.fetch(digest).await?).unwrap_or_else(|_| Json::null());
+        tables.insert(digest, Document::new(rows));
+    }
+    let plan = plan.ok_or(ResumeError::NoPipeline { digest })?;
+    let mut run = Run::replay_with(id, plan, Arc::clone(&shared.hub), &entries, tables)?;
     run.put_off(shared.grace);
     spawn(shared, Drive::new(run, version, Vec::new(), commands));
     Ok(())

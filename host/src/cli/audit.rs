@@ -245,6 +245,14 @@ fn say_step(out: &Out, step: &ExplainedStep) {
     if let Some(promoted_by) = &step.promoted_by {
         detail(format!("serving by {}", allowed(Some(promoted_by))));
     }
+    for given in &step.tables {
+        let table = &given.table;
+        let named = format!("{}@{} {}", table.name, table.version, out.dim(&table.digest.short()));
+        detail(format!("given `{}`: table {named}", table.alias));
+        detail(format!("  drafted by {}", allowed(given.drafted_by.as_ref())));
+        detail(format!("  approved by {}", allowed(given.approved_by.as_ref())));
+        detail(format!("  serving by {}", allowed(given.promoted_by.as_ref())));
+    }
     if let Some(connection) = &step.connection {
         let name = &connection.name;
         detail(format!("connection `{name}`, grant {}, by {}", plugin.grant, allowed(connection.granted_by.as_ref())));

@@ -78,7 +78,8 @@ impl Check {
         }
         let plugins = facts(&folders)?;
         let pipelines = BTreeMap::new();
-        let environment = Environment { contracts: &library.contracts, plugins: &plugins, pipelines: &pipelines };
+        let environment =
+            Environment { contracts: &library.contracts, plugins: &plugins, pipelines: &pipelines, tables: None };
         let mut reports = Vec::new();
         let mut fine = true;
         for file in &self.files {

@@ -20,6 +20,7 @@ use super::{
     lane::Lane,
     limits::Usage,
     log::LogLine,
+    table::TableUse,
     timestamp::Timestamp,
 };
 
@@ -274,6 +275,9 @@ pub struct StepStarted {
     /// For a read: `connection#operation`; for an `emit`: the event's type.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub operation: Option<String>,
+    /// Exactly which reference tables its input is made with: each attempt is given the same.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tables: Vec<TableUse>,
 }
 
 /// A write's intent.
@@ -296,6 +300,9 @@ pub struct Intent {
     /// Whether this attempt first asks the remote if an earlier one took effect.
     #[serde(default)]
     pub resolving: bool,
+    /// As in [`StepStarted`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tables: Vec<TableUse>,
 }
 
 /// What a step gave.

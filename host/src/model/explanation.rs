@@ -8,6 +8,7 @@ use super::{
     entry::{PipelineUse, PluginUse},
     id::RunId,
     run::RunState,
+    table::TableUse,
     timestamp::Timestamp,
 };
 
@@ -42,11 +43,28 @@ pub struct ExplainedRun {
     pub steps: Vec<ExplainedStep>,
 }
 
+/// A reference table that a step was given, and who allowed it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ExplainedTable {
+    /// Exactly which.
+    #[serde(flatten)]
+    pub table: TableUse,
+    /// Who drafted that version.
+    pub drafted_by: Option<AuditLine>,
+    /// Who approved it.
+    pub approved_by: Option<AuditLine>,
+    /// Who made it the one that steps were given.
+    pub promoted_by: Option<AuditLine>,
+}
+
 /// One step that a plugin took.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ExplainedStep {
     /// Its path within the pipeline.
     pub path: String,
+    /// The reference tables that its input was made with.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tables: Vec<ExplainedTable>,
     /// `transform`, `rule`, `score` or `call`.
     pub kind: String,
     /// For a call: `name#operation`.

@@ -105,6 +105,10 @@ words!(Action, "n action", {
     PluginRevoke => "plugin.revoke",
     /// Set a pipeline. Concerns the pipeline.
     PipelineChange => "pipeline.change",
+    /// See reference tables and their rows.
+    TableRead => "table.read",
+    /// Set a reference table. Concerns the table.
+    TableChange => "table.change",
     /// See connections and lanes.
     ConnectionRead => "connection.read",
     /// Set a connection.
@@ -134,6 +138,8 @@ pub enum Resource<'a> {
     Namespace(&'a str),
     /// A pipeline, by name.
     Pipeline(&'a str),
+    /// A reference table, by name.
+    Table(&'a str),
     /// A group of people who are asked.
     Group(&'a str),
     /// Where an event says that it comes from, and its type.
@@ -153,6 +159,7 @@ impl fmt::Display for Resource<'_> {
             Self::Hub => f.write_str("the hub"),
             Self::Namespace(name) => write!(f, "namespace `{name}`"),
             Self::Pipeline(name) => write!(f, "pipeline `{name}`"),
+            Self::Table(name) => write!(f, "table `{name}`"),
             Self::Group(name) => write!(f, "group `{name}`"),
             Self::Source { source, event_type } => write!(f, "events of type `{event_type}` from source `{source}`"),
             Self::Identity(name) => write!(f, "the name `{name}`"),

@@ -18,6 +18,7 @@
 //! | `catalog` | plugins and pipelines |
 //! | `pipelines` | versions of pipelines, and which one serves |
 //! | `registry` | versions of plugins, which of them serve, changes that need a second person |
+//! | `tables` | versions of reference tables, their rows, and which one serves |
 //! | `traffic` | connections and lanes |
 //! | `audit` | the audit log |
 //! | `admin` | backups |
@@ -43,6 +44,7 @@ mod pipelines;
 mod promises;
 mod registry;
 mod runs;
+mod tables;
 mod tokens;
 mod traffic;
 mod webhooks;
@@ -263,6 +265,13 @@ fn routes() -> Vec<Route> {
         ("/v1/pipelines/{namespace}/{name}/versions/{version}", &["get"], get(pipelines::version), Hub(A::CatalogRead)),
         ("/v1/pipelines/{namespace}/{name}/difference", &["get"], get(pipelines::difference), Hub(A::CatalogRead)),
         ("/v1/pipelines/{namespace}/{name}/control", &["post"], post(pipelines::control), Each(A::PipelineChange)),
+        ("/v1/tables", &["get"], get(tables::list), Hub(A::TableRead)),
+        ("/v1/tables/{namespace}/{name}", &["get"], get(tables::show), Hub(A::TableRead)),
+        ("/v1/tables/{namespace}/{name}", &["post"], post(tables::draft), Each(A::TableChange)),
+        ("/v1/tables/{namespace}/{name}/versions/{version}", &["get"], get(tables::version), Hub(A::TableRead)),
+        ("/v1/tables/{namespace}/{name}/difference", &["get"], get(tables::difference), Hub(A::TableRead)),
+        ("/v1/tables/{namespace}/{name}/impact", &["get"], get(tables::impact), Hub(A::TableRead)),
+        ("/v1/tables/{namespace}/{name}/control", &["post"], post(tables::control), Each(A::TableChange)),
         ("/v1/changes", &["get"], get(registry::changes), Hub(A::CatalogRead)),
         ("/v1/changes/{id}/decision", &["post"], post(registry::decide), Each(A::PluginPromote)),
     ]

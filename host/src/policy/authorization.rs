@@ -193,11 +193,12 @@ fn asked(who: &Principal, action: Action, resource: Resource<'_>) -> Option<(Req
     let (about, attributes, parents) = match resource {
         Resource::Hub => (uid("Hub", "hub")?, HashMap::new(), HashSet::new()),
         Resource::Namespace(name) => (uid("Namespace", name)?, named(name), HashSet::new()),
-        Resource::Pipeline(name) => {
+        Resource::Pipeline(name) | Resource::Table(name) => {
+            let kind = if matches!(resource, Resource::Table(_)) { "Table" } else { "Pipeline" };
             let namespace = name.split_once('/').map_or("", |(namespace, _)| namespace);
             let parent = uid("Namespace", namespace)?;
             entities.push(Entity::new(parent.clone(), named(namespace), HashSet::new()).ok()?);
-            (uid("Pipeline", name)?, named(name), HashSet::from([parent]))
+            (uid(kind, name)?, named(name), HashSet::from([parent]))
         }
         Resource::Group(name) => (uid("Group", name)?, named(name), HashSet::new()),
         Resource::Source { source, event_type } => {
@@ -218,10 +219,11 @@ fn asked(who: &Principal, action: Action, resource: Resource<'_>) -> Option<(Req
 }
 
 /// Actions that change nothing, as the schema groups them; a test compares the two.
-const READS: [Action; 8] = [
+const READS: [Action; 9] = [
     Action::RunRead,
     Action::ApprovalRead,
     Action::CatalogRead,
+    Action::TableRead,
     Action::ConnectionRead,
     Action::AuditRead,
     Action::HealthRead,

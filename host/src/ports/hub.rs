@@ -11,6 +11,7 @@ use super::{
     pipelines::Pipelines,
     promises::{Promise, PromiseFilter},
     registry::Registry,
+    tables::Tables,
     traffic::{ConnectionView, LanesView},
 };
 use crate::model::{
@@ -500,6 +501,11 @@ pub trait Hub: Send + Sync {
 
     /// Versions of pipelines; absent: this hub keeps none.
     fn pipeline_versions(&self) -> Option<&dyn Pipelines> {
+        None
+    }
+
+    /// Reference tables; absent: this hub keeps none.
+    fn tables(&self) -> Option<&dyn Tables> {
         None
     }
 }

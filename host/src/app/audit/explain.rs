@@ -15,7 +15,9 @@ use crate::{
         audit::AuditLine,
         connection::{Auth, Connection},
         entry::{PipelineUse, PluginUse},
-        explanation::{ExplainedConnection, ExplainedRun, ExplainedStep, Explanation, HttpTouch, Touches},
+        explanation::{
+            ExplainedConnection, ExplainedRun, ExplainedStep, ExplainedTable, Explanation, HttpTouch, Touches,
+        },
         id::Digest,
         manifest::Manifest,
         run::{RunView, StepView},
@@ -106,10 +108,34 @@ impl Log<'_> {
             let (found, granted) = self.connection(pipeline, alias, plugin.grant, step.started).await?;
             (connection, settings) = (Some(found), granted);
         }
+        let tables = step.tables.iter().map(|table| {
+            let below = format!("{}/{}", table.name, table.version);
+            let by_then = |action: &'static str| {
+                move |line: &AuditLine| line.record.time <= step.started && line.record.action.starts_with(action)
+            };
+            ExplainedTable {
+                table: table.clone(),
+                drafted_by: self.newest(&format!("table/{below}"), by_then("table.draft")),
+                approved_by: self.newest(&format!("table-state/{below}"), by_then("table.approve")),
+                promoted_by: self.newest(&format!("table-active/{}", table.name), by_then("table.")),
+            }
+        });
+        let tables: Vec<ExplainedTable> = tables.collect();
         let touches = manifest.map(|manifest| touches(&manifest, settings.as_ref()));
         let StepView { path, kind, operation, decision, .. } = step;
         let plugin = PluginUse::clone(&plugin);
-        Ok(ExplainedStep { path, kind, operation, decision, plugin, installed_by, promoted_by, connection, touches })
+        Ok(ExplainedStep {
+            path,
+            tables,
+            kind,
+            operation,
+            decision,
+            plugin,
+            installed_by,
+            promoted_by,
+            connection,
+            touches,
+        })
     }
 
     /// The connection that a pipeline's name stood for, as it was under a grant revision.

@@ -204,7 +204,13 @@ impl Installer {
         let definition = language::parse(text).map_err(refused)?;
         let plugins = now.plugin_facts();
         let pipelines = now.pipeline_facts();
-        let environment = Environment { contracts: &self.library.contracts, plugins: &plugins, pipelines: &pipelines };
+        let tables = now.table_facts();
+        let environment = Environment {
+            contracts: &self.library.contracts,
+            plugins: &plugins,
+            pipelines: &pipelines,
+            tables: Some(&tables),
+        };
         let diagnostics = language::check(&definition, &environment);
         if !diagnostics.is_empty() {
             return Err(refused(diagnostics));

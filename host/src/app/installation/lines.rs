@@ -17,14 +17,16 @@ use super::{Bound, Installation, OpenConnection, Plugin};
 use crate::{
     app::trial::Counts,
     flow::{
+        document::Document,
         machine::effect::{Bindings, OperationUse, Pick, Unserved},
-        plan::PluginRange,
+        plan::{PluginRange, TableRange},
     },
     model::{
         entry::PluginUse,
         id::PluginId,
         manifest::Doubt,
         registry::{Line, Trial, VersionRecord, VersionState},
+        table::TableUse,
     },
     policy::{binding, lifecycle},
 };
@@ -328,6 +330,21 @@ impl Bindings for Bound<'_> {
             other => other.clone(),
         };
         Ok(OperationUse { plugin: if canary { as_canary(&open.used) } else { Arc::clone(&open.used) }, doubt })
+    }
+
+    fn table(&self, wanted: &TableRange) -> Result<(TableUse, Document), Unserved> {
+        let TableRange { alias, name, range } = wanted;
+        let table = self.installation.tables.get(name).ok_or_else(|| {
+            format!("there is no table `{name}`: draft it, have it approved and promote it (`crossdock table draft`)")
+        })?;
+        let none = || format!("no version of table `{name}` serves: promote one (`crossdock table promote`)");
+        let ((version, active), rows) = table.active().zip(table.rows.clone()).ok_or_else(none)?;
+        if !range.matches(version) {
+            let problem = format!("table `{name}` serves {version}, and this pipeline takes `{range}`");
+            return Err(format!("{problem}: promote a version that suits").into());
+        }
+        let digest = active.record.digest;
+        Ok((TableUse { alias: alias.clone(), name: name.clone(), version: version.to_string(), digest }, rows))
     }
 }
 

@@ -316,6 +316,11 @@ impl Registry {
                 return conflict(format!("step `{step}`: {}", unserved.problem));
             }
         }
+        for (step, table) in pipeline.plan.tables() {
+            if let Err(unserved) = bound.table(table) {
+                return conflict(format!("step `{step}`: {}", unserved.problem));
+            }
+        }
         let version = &pipeline.definition.version;
         for (other, installed) in now.pipelines.iter().filter(|(other, _)| *other != name) {
             let narrow = installed.plan.nodes().find_map(|node| match &node.action {

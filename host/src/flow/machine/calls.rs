@@ -27,6 +27,7 @@ use crate::{
         limits::Usage,
         log::LogLine,
         manifest::{Doubt, Effect as OperationEffect},
+        table::TableUse,
         timestamp::Timestamp,
     },
 };
@@ -112,7 +113,8 @@ impl Turn<'_> {
                 let plugin = self.bindings.plugin(plugin, pick)?;
                 let (step, time, plugin) = (self.run.path(id), self.run.durable, Some(plugin));
                 let attempt = self.run.instance(id).failures + 1;
-                self.record(Entry::StepStarted(StepStarted { step, time, attempt, plugin, operation: None }));
+                let tables = self.given(id)?;
+                self.record(Entry::StepStarted(StepStarted { step, time, attempt, plugin, operation: None, tables }));
                 self.invoke(id)
             }
             Doing::Call(_) => self.call_out(id, false),
@@ -121,7 +123,14 @@ impl Turn<'_> {
                     return Ok(());
                 };
                 let (step, time, operation) = (self.run.path(id), self.now, Some(event_type.clone()));
-                self.record(Entry::StepStarted(StepStarted { step, time, attempt: 1, plugin: None, operation }));
+                self.record(Entry::StepStarted(StepStarted {
+                    step,
+                    time,
+                    attempt: 1,
+                    plugin: None,
+                    operation,
+                    tables: Vec::new(),
+                }));
                 self.emit(id)
             }
             Doing::Start => {
@@ -129,7 +138,14 @@ impl Turn<'_> {
                     return Ok(());
                 };
                 let (step, time, operation) = (self.run.path(id), self.now, Some(format!("run {pipeline}")));
-                self.record(Entry::StepStarted(StepStarted { step, time, attempt: 1, plugin: None, operation }));
+                self.record(Entry::StepStarted(StepStarted {
+                    step,
+                    time,
+                    attempt: 1,
+                    plugin: None,
+                    operation,
+                    tables: Vec::new(),
+                }));
                 self.start(id)
             }
             Doing::Nothing => Ok(()),
@@ -158,7 +174,7 @@ impl Turn<'_> {
         let Doing::Pure { kind, with, .. } = doing(&plan, self.run.instance(id)) else { return Ok(()) };
         let frame = self.run.instance(id).frame;
         let input = match with {
-            Some(with) => self.run.render(frame, with)?,
+            Some(with) => self.run.render_given(frame, with, &self.run.instance(id).tables)?,
             None => self.fold_input(id),
         };
         let instance = self.run.instance(id);
@@ -169,6 +185,24 @@ impl Turn<'_> {
         self.mark_running(id);
         self.outgoing.push(Effect::Invoke(Invoke { instance: id, step, kind, plugin, input, time, seed, timeout_ms }));
         Ok(())
+    }
+
+    /// The reference tables that an instance is given: for its first attempt those that serve now, and the same from
+    /// then on.
+    fn given(&mut self, id: InstanceId) -> Result<Vec<TableUse>, Stuck> {
+        let plan = Arc::clone(&self.run.plan);
+        let instance = self.run.instance(id);
+        let wanted = &plan.node(instance.node).tables;
+        if instance.facet != Facet::Main || wanted.is_empty() || !instance.tables.is_empty() {
+            return Ok(instance.tables.to_vec());
+        }
+        let mut given = Vec::with_capacity(wanted.len());
+        for wanted in wanted {
+            let (used, rows) = self.bindings.table(wanted)?;
+            self.run.tables.insert(used.digest, rows);
+            given.push(used);
+        }
+        Ok(given)
     }
 
     /// A repetition leaves no fact of its own; that it is out is known only here.
@@ -210,7 +244,8 @@ impl Turn<'_> {
         let Doing::Call(Operation { connection, operation, effect, with }) = doing(&plan, self.run.instance(id)) else {
             return Ok(());
         };
-        let input = self.run.render(self.run.instance(id).frame, with)?;
+        let tables = self.given(id)?;
+        let input = self.run.render_given(self.run.instance(id).frame, with, &tables)?;
         let served = self.served(id, connection, operation)?;
         let instance = self.run.instance(id);
         let key = self.key(id);
@@ -240,6 +275,7 @@ impl Turn<'_> {
                 key,
                 input: Digest::of(input.json().as_bytes()),
                 resolving: asks_first,
+                tables,
             }));
             self.commit();
         } else {
@@ -249,6 +285,7 @@ impl Turn<'_> {
                 attempt,
                 plugin: Some(served.plugin.clone()),
                 operation: Some(full_name),
+                tables,
             }));
         }
         let timeout_ms = self.timeout_ms(id);

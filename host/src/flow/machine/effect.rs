@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::InstanceId;
 use crate::{
     flow::document::Document,
-    flow::plan::{PluginRange, PureKind},
+    flow::plan::{PluginRange, PureKind, TableRange},
     model::{
         entry::{ApprovalDecided, Controlled, Entry, Output, PluginUse},
         event::Event,
@@ -14,6 +14,7 @@ use crate::{
         limits::Usage,
         log::LogLine,
         manifest::Doubt,
+        table::TableUse,
         timestamp::Timestamp,
     },
 };
@@ -178,6 +179,14 @@ pub trait Bindings {
     /// # Errors
     /// What is missing, and what to do about it.
     fn operation(&self, connection: &str, operation: &str, pick: Pick<'_>) -> Result<OperationUse, Unserved>;
+
+    /// The version of a reference table that serves now, and its rows.
+    ///
+    /// # Errors
+    /// What is missing, and what to do about it.
+    fn table(&self, wanted: &TableRange) -> Result<(TableUse, Document), Unserved> {
+        Err(format!("there is no table `{}`", wanted.name).into())
+    }
 }
 
 /// Which of a line's versions is wanted.

@@ -13,6 +13,7 @@ use crate::{
         decision::Verdict,
         entry::{ApprovalAsked, ApprovalDecided, Await, Handler, PluginUse},
         failure::Failure,
+        table::TableUse,
         timestamp::Timestamp,
     },
 };
@@ -78,6 +79,8 @@ pub(super) struct Instance {
     pub(super) begun: Option<Timestamp>,
     pub(super) started: Timestamp,
     pub(super) plugin: Option<Arc<PluginUse>>,
+    /// The reference tables that it is given, from its first attempt on.
+    pub(super) tables: Arc<[TableUse]>,
     /// Whether a version on trial failed it, so that only the active one is called from then on.
     pub(super) active_only: bool,
     pub(super) output: Option<Document>,
@@ -189,6 +192,7 @@ impl Instance {
             begun: None,
             started: Timestamp::default(),
             plugin: None,
+            tables: Arc::default(),
             active_only: false,
             output: None,
             verdict: None,

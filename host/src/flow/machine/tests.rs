@@ -12,5 +12,6 @@ mod pages;
 mod people;
 mod reference;
 mod render;
+mod tables;
 mod versions;
 mod world;

@@ -7,7 +7,7 @@ use utoipa::{OpenApi, ToSchema};
 
 use super::{
     admin, approvals, audit, catalog, control, dead_letters, events, health, pipelines, promises, registry, runs,
-    tokens, traffic, webhooks,
+    tables, tokens, traffic, webhooks,
 };
 use crate::net::problem::Document;
 
@@ -62,6 +62,13 @@ use crate::net::problem::Document;
         pipelines::version,
         pipelines::difference,
         pipelines::control,
+        tables::list,
+        tables::draft,
+        tables::show,
+        tables::version,
+        tables::difference,
+        tables::impact,
+        tables::control,
         tokens::enroll,
         tokens::list,
         tokens::create,
@@ -76,7 +83,7 @@ use crate::net::problem::Document;
         (name = "runs", description = "What became of it"),
         (name = "people", description = "What people decide and do with runs"),
         (name = "catalog", description = "What is installed"),
-        (name = "registry", description = "Versions of plugins and pipelines, which of them serve, and who agreed"),
+        (name = "registry", description = "Versions of plugins, pipelines and tables, which of them serve, and who agreed"),
         (name = "traffic", description = "Who may go on, and who waits"),
         (name = "admin", description = "What an operator has the hub do"),
         (name = "access", description = "Who may come in"),

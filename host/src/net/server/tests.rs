@@ -94,6 +94,7 @@ fn view(summary: RunSummary) -> RunView {
         kind: "rule".into(),
         state: StepState::Done,
         plugin: None,
+        tables: Vec::new(),
         operation: None,
         idempotency_key: None,
         started: Timestamp::from_millis(0),

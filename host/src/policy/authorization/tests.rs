@@ -20,6 +20,7 @@ fn concerned(action: Action) -> Resource<'static> {
     match action {
         Action::EventSend => Resource::Source { source: "/shop", event_type: "retail.order.placed.v1" },
         Action::RunControl | Action::PipelineChange => Resource::Pipeline("acme/orders"),
+        Action::TableChange => Resource::Table("acme/prices"),
         Action::ApprovalDecide => Resource::Group("leads"),
         Action::PluginPublish | Action::PluginPromote | Action::PluginRevoke => Resource::Namespace("acme"),
         Action::ActorAssume => Resource::Identity("bob"),
@@ -28,7 +29,7 @@ fn concerned(action: Action) -> Resource<'static> {
 }
 
 /// Which roles each action is allowed to, in the order of [`Role::ALL`]: partner, retailer, operator, auditor, admin.
-const TABLE: [(Action, [bool; 5]); 19] = [
+const TABLE: [(Action, [bool; 5]); 21] = [
     (Action::EventSend, [true, true, true, false, true]),
     (Action::RunRead, [false, true, true, true, true]),
     (Action::RunControl, [false, false, true, false, true]),
@@ -39,6 +40,8 @@ const TABLE: [(Action, [bool; 5]); 19] = [
     (Action::PluginPromote, [false, true, true, false, true]),
     (Action::PluginRevoke, [false, false, true, false, true]),
     (Action::PipelineChange, [false, true, false, false, true]),
+    (Action::TableRead, [false, true, true, true, true]),
+    (Action::TableChange, [false, true, false, false, true]),
     (Action::ConnectionRead, [false, true, true, true, true]),
     (Action::ConnectionChange, [false, false, true, false, true]),
     (Action::AuditRead, [false, false, false, true, true]),

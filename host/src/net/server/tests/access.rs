@@ -161,12 +161,12 @@ const ALL: To = Roles([true, true, true, true, true]);
 const STAFF: To = Roles([false, true, true, true, true]);
 const DECIDERS: To = Roles([false, true, true, false, true]);
 const OPERATORS: To = Roles([false, false, true, false, true]);
-/// Who writes pipelines.
+/// Who writes pipelines and tables.
 const WRITERS: To = Roles([false, true, false, false, true]);
 const ADMINS: To = Roles([false, false, false, false, true]);
 
 /// Every endpoint and whom it answers. An endpoint without a row fails the test below.
-const TABLE: [(&str, &str, To); 48] = [
+const TABLE: [(&str, &str, To); 55] = [
     ("post", "/v1/events", Roles([true, true, true, false, true])),
     ("post", "/v1/webhooks/{source}", Proven),
     ("post", "/v1/webhooks/{source}/{rest}", Proven),
@@ -213,6 +213,13 @@ const TABLE: [(&str, &str, To); 48] = [
     ("get", "/v1/pipelines/{namespace}/{name}/versions/{version}", ALL),
     ("get", "/v1/pipelines/{namespace}/{name}/difference", ALL),
     ("post", "/v1/pipelines/{namespace}/{name}/control", WRITERS),
+    ("get", "/v1/tables", STAFF),
+    ("get", "/v1/tables/{namespace}/{name}", STAFF),
+    ("post", "/v1/tables/{namespace}/{name}", WRITERS),
+    ("get", "/v1/tables/{namespace}/{name}/versions/{version}", STAFF),
+    ("get", "/v1/tables/{namespace}/{name}/difference", STAFF),
+    ("get", "/v1/tables/{namespace}/{name}/impact", STAFF),
+    ("post", "/v1/tables/{namespace}/{name}/control", WRITERS),
     ("get", "/v1/changes", ALL),
     ("post", "/v1/changes/{id}/decision", DECIDERS),
 ];
@@ -238,7 +245,9 @@ fn sent(path: &str) -> (&'static str, String) {
         "/v1/plugins/{namespace}/{name}/control" => json!({"do": "revoke", "version": "1.0.0"}),
         "/v1/bindings/{namespace}/{name}" => json!({"do": "promote", "version": "1.0.0"}),
         "/v1/pipelines/{namespace}/{name}" => return ("application/yaml", "pipeline: x/x".to_owned()),
-        "/v1/pipelines/{namespace}/{name}/control" => json!({"do": "approve", "version": "1.0.0"}),
+        "/v1/tables/{namespace}/{name}/control" | "/v1/pipelines/{namespace}/{name}/control" => {
+            json!({"do": "approve", "version": "1.0.0"})
+        }
         "/v1/changes/{id}/decision" => json!({"approved": true}),
         "/v1/runs/{id}/control" => json!({"do": "pause"}),
         "/v1/approvals/decisions" => json!({"decisions": []}),
