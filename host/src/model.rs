@@ -20,6 +20,7 @@ pub mod principal;
 pub mod registry;
 pub mod run;
 pub mod schemas;
+pub mod setting;
 pub mod surface;
 pub mod timestamp;
 pub mod trust;

@@ -12,5 +12,6 @@ pub mod promises;
 pub mod records;
 pub mod registry;
 pub mod secrets;
+pub mod settings;
 pub mod state;
 pub mod traffic;

@@ -21,7 +21,7 @@ use std::{sync::Arc, time::Instant};
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use semver::Version;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, MutexGuard};
 
 use self::plan::{Planned, Put};
 use super::{
@@ -66,6 +66,11 @@ pub(super) struct Registry {
 impl Registry {
     pub(super) fn new(shared: Arc<Shared>, installer: Arc<Installer>) -> Self {
         Self { shared, installer, trust: ArcSwap::default(), changing: Mutex::default() }
+    }
+
+    /// The turn to change what serves: whoever holds it makes the next picture.
+    pub(super) async fn changing(&self) -> MutexGuard<'_, ()> {
+        self.changing.lock().await
     }
 
     /// Takes in a version.
@@ -350,7 +355,7 @@ fn applied(now: &Installation, id: &PluginId, puts: &[Put]) -> Installation {
 }
 
 /// Who changes something, and why, held to their bounds.
-fn cause(who: &Who) -> Result<Cause, RegistryError> {
+pub(super) fn cause(who: &Who) -> Result<Cause, RegistryError> {
     let invalid = |problem: String| Err(RegistryError::Invalid { problem });
     let Who { actor, reason } = who;
     if actor.trim().is_empty() || reason.trim().is_empty() {
@@ -367,7 +372,7 @@ fn cause(who: &Who) -> Result<Cause, RegistryError> {
 }
 
 /// Whether two names are one person's, however they are written.
-fn is_same_person(one: &str, other: &str) -> bool {
+pub(super) fn is_same_person(one: &str, other: &str) -> bool {
     one.trim().to_lowercase() == other.trim().to_lowercase()
 }
 

@@ -218,11 +218,12 @@ fn asked(who: &Principal, action: Action, resource: Resource<'_>) -> Option<(Req
 }
 
 /// Actions that change nothing, as the schema groups them; a test compares the two.
-const READS: [Action; 8] = [
+const READS: [Action; 9] = [
     Action::RunRead,
     Action::ApprovalRead,
     Action::CatalogRead,
     Action::ConnectionRead,
+    Action::SecretRead,
     Action::AuditRead,
     Action::HealthRead,
     Action::DescriptionRead,

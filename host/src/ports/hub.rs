@@ -10,6 +10,7 @@ use super::{
     invoker::{Delivery, WebhookReply},
     promises::{Promise, PromiseFilter},
     registry::Registry,
+    settings::Settings,
     traffic::{ConnectionView, LanesView},
 };
 use crate::model::{
@@ -494,6 +495,11 @@ pub trait Hub: Send + Sync {
 
     /// The registry; absent: this hub has none.
     fn registry(&self) -> Option<&dyn Registry> {
+        None
+    }
+
+    /// Secrets, connections and bindings; absent: this hub lets nobody change them.
+    fn settings(&self) -> Option<&dyn Settings> {
         None
     }
 }

@@ -28,7 +28,7 @@ fn concerned(action: Action) -> Resource<'static> {
 }
 
 /// Which roles each action is allowed to, in the order of [`Role::ALL`]: partner, retailer, operator, auditor, admin.
-const TABLE: [(Action, [bool; 5]); 19] = [
+const TABLE: [(Action, [bool; 5]); 21] = [
     (Action::EventSend, [true, true, true, false, true]),
     (Action::RunRead, [false, true, true, true, true]),
     (Action::RunControl, [false, false, true, false, true]),
@@ -41,6 +41,8 @@ const TABLE: [(Action, [bool; 5]); 19] = [
     (Action::PipelineChange, [false, true, false, false, true]),
     (Action::ConnectionRead, [false, true, true, true, true]),
     (Action::ConnectionChange, [false, false, true, false, true]),
+    (Action::SecretRead, [false, false, true, true, true]),
+    (Action::SecretChange, [false, false, true, false, true]),
     (Action::AuditRead, [false, false, false, true, true]),
     (Action::HubBackup, [false, false, true, false, true]),
     (Action::TokenManage, [false, false, false, false, true]),
