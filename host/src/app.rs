@@ -39,6 +39,7 @@ pub mod retention;
 pub mod runner;
 mod schedules;
 pub mod secrets;
+mod settings;
 pub mod snapshot;
 pub mod state;
 #[cfg(test)]

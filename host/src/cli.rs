@@ -19,6 +19,7 @@ mod out;
 mod pipeline;
 mod plugin;
 mod run;
+mod secret;
 mod serve;
 mod story;
 mod table;
@@ -70,15 +71,18 @@ enum Command {
     /// Begin, build, test, check, sign and list plugins.
     #[command(subcommand)]
     Plugin(plugin::Plugin),
-    /// Check, draw and list pipelines.
+    /// Check, draw, list and bind pipelines.
     #[command(subcommand)]
     Pipeline(pipeline::Pipeline),
     /// Reference tables: draft, compare, approve, promote.
     #[command(subcommand)]
     Table(table::Table),
-    /// Look at connections, and at the lanes of the hub.
+    /// Look at connections, test, change and rotate them; look at the lanes of the hub.
     #[command(subcommand)]
     Connection(connection::Connection),
+    /// Set, rotate and list the secrets that the hub keeps.
+    #[command(subcommand)]
+    Secret(secret::Secret),
     /// See who changed what runs, and prove the whole history without trusting the hub.
     #[command(subcommand)]
     Audit(audit::Audit),
@@ -136,7 +140,8 @@ async fn dispatch(command: Command, out: &Out) -> Result<ExitCode, Failed> {
         Command::Plugin(plugin) => Box::pin(plugin.run(out)).await,
         Command::Table(table) => Box::pin(table.run(out)).await,
         Command::Pipeline(pipeline) => Box::pin(pipeline.run(out)).await,
-        Command::Connection(connection) => connection.run(out).await,
+        Command::Connection(connection) => Box::pin(connection.run(out)).await,
+        Command::Secret(secret) => secret.run(out).await,
         Command::Audit(audit) => Box::pin(audit.run(out)).await,
         Command::Archive(archive) => Box::pin(archive.run(out)).await,
         Command::Backup(backup) => Box::pin(backup.run(out)).await,

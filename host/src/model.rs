@@ -22,6 +22,7 @@ pub mod registry;
 pub mod review;
 pub mod run;
 pub mod schemas;
+pub mod setting;
 pub mod surface;
 pub mod table;
 pub mod timestamp;

@@ -14,6 +14,7 @@ pub mod records;
 pub mod registry;
 pub mod review;
 pub mod secrets;
+pub mod settings;
 pub mod state;
 pub mod tables;
 pub mod traffic;

@@ -193,6 +193,31 @@ impl Audit {
         }
     }
 
+    /// Deletes a record that affects what runs: the audit record first. What is not there changes and records nothing.
+    ///
+    /// # Errors
+    /// As [`AuditError`] says; nothing is deleted then.
+    pub async fn delete_as(
+        &self,
+        records: &dyn Records,
+        cause: &Cause,
+        action: &str,
+        key: &str,
+    ) -> Result<(), AuditError> {
+        let _changing = self.changing.lock().await;
+        let Some(current) = records.get(key).await? else { return Ok(()) };
+        let before = Some(Digest::of(&current.value));
+        let change = Change { action: action.to_owned(), subject: key.to_owned(), before, after: None };
+        self.record(cause, &change).await?;
+        match records.delete_if(key, current.revision).await {
+            Ok(()) => Ok(()),
+            Err(error) => {
+                self.abandon(&change, &error.to_string()).await;
+                Err(error.into())
+            }
+        }
+    }
+
     /// Records that a recorded change was not made. If that fails as well, the next start finds it.
     async fn abandon(&self, change: &Change, reason: &str) {
         let abandoned = Change {
@@ -281,7 +306,7 @@ fn line(record: &Record) -> Result<AuditLine, AuditError> {
 }
 
 /// Keys of the records that affect what runs, and what setting one is called.
-const ACTIONS: [(&str, &str); 17] = [
+const ACTIONS: [(&str, &str); 20] = [
     ("plugin/", "plugin.install"),
     ("connection/", "connection.set"),
     ("source/", "source.set"),
@@ -299,6 +324,9 @@ const ACTIONS: [(&str, &str); 17] = [
     ("policies", "policies.set"),
     ("openid", "openid.set"),
     ("trust", "trust.set"),
+    ("secret/", "secret.set"),
+    ("secrets-key", "secrets-key.set"),
+    ("setting/", "setting.set"),
 ];
 
 fn action(key: &str) -> &'static str {

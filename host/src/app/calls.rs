@@ -292,7 +292,7 @@ fn context(run: &Caller, step: &str, config: Json) -> StepContext {
     }
 }
 
-fn bounded(plugin: &Plugin, timeout_ms: Option<u64>) -> Limits {
+pub(super) fn bounded(plugin: &Plugin, timeout_ms: Option<u64>) -> Limits {
     let deadline_ms = timeout_ms.unwrap_or(plugin.limits.deadline_ms).min(Limits::CEILING.deadline_ms);
     Limits { deadline_ms, ..plugin.limits }
 }

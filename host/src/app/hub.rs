@@ -44,7 +44,11 @@ use super::{
     registry::{Registry, views},
     retention::Retention,
     runner::{self, Shared},
-    secrets::LocalSecrets,
+    secrets::{
+        AllSecrets,
+        store::{KeyPlace, SecretStore},
+    },
+    settings::{Declared, HubSettings},
     snapshot::{self, Claim, Loaded},
     traffic,
     trial::Trials,
@@ -74,6 +78,7 @@ use crate::{
         invoker::{Delivery, Invoker},
         journal::StreamId,
         promises::{Promise, PromiseFilter},
+        secrets::Secrets,
         traffic::{ConnectionView, LanesView},
     },
     store::disk::Store,
@@ -106,6 +111,7 @@ pub struct Hub {
     retention: Arc<ArcSwap<Retention>>,
     registry: Arc<Registry>,
     access: Arc<Access>,
+    settings: Arc<HubSettings>,
     /// What the snapshot that was read says that it is of, until that is looked at.
     claim: Arc<Mutex<Option<Claim>>>,
 }
@@ -117,6 +123,14 @@ impl Hub {
     /// # Errors
     /// As [`StartError`] says.
     pub async fn open(data: &Path) -> Result<Self, StartError> {
+        Self::open_with(data, KeyPlace::in_data(data)).await
+    }
+
+    /// The same with the key of its secrets in another place.
+    ///
+    /// # Errors
+    /// As [`StartError`] says.
+    pub async fn open_with(data: &Path, key: KeyPlace) -> Result<Self, StartError> {
         let folder = |path: PathBuf| -> Result<PathBuf, StartError> {
             std::fs::create_dir_all(&path).map_err(|source| StartError::Folder { path: path.clone(), source })?;
             Ok(path)
@@ -135,13 +149,16 @@ impl Hub {
         let library = Library::built_in().map_err(|problem| StartError::Contracts { problem })?;
         let (audit, checkpoints) = audit::begin::begin(data, &store, &clock).await?;
         let access = Arc::new(Access::open(Arc::clone(&audit), store.records(), Arc::clone(&clock)).await?);
+        let kept = SecretStore::open(store.records(), Arc::clone(&audit), Arc::clone(&clock), key).await?;
+        let kept = Arc::new(kept);
+        let secrets: Arc<dyn Secrets> = Arc::new(AllSecrets { store: Arc::clone(&kept) });
         let installer = Installer {
             audit: Arc::clone(&audit),
             records: store.records(),
             blobs: store.blobs(),
             invoker: Arc::clone(&invoker),
             gateway: Arc::new(gateway),
-            secrets: Arc::new(LocalSecrets),
+            secrets: Arc::clone(&secrets),
             clock: Arc::clone(&clock),
             library: Arc::new(library),
             assets: folder(data.join("assets"))?,
@@ -154,7 +171,7 @@ impl Hub {
             invoker,
             clock,
             records: store.records(),
-            secrets: Arc::new(LocalSecrets),
+            secrets,
             installation: ArcSwap::from_pointee(installation),
             index,
             actors: Actors::default(),
@@ -175,8 +192,12 @@ impl Hub {
         let installer = Arc::new(installer);
         let registry = Registry::new(Arc::clone(&shared), Arc::clone(&installer));
         registry.load_trust().await?;
+        let registry = Arc::new(registry);
+        let (own, making) = (Arc::clone(&shared), Arc::clone(&installer));
+        let settings = Arc::new(HubSettings::new(own, making, Arc::clone(&registry), kept, data));
         Ok(Self {
-            registry: Arc::new(registry),
+            registry,
+            settings,
             shared,
             installer,
             store,
@@ -201,6 +222,7 @@ impl Hub {
         self.shared.intake.limit(&config.hub);
         self.access.apply(&cause, &config.access).await?;
         self.registry.set_trust(&cause, &config.trust).await?;
+        self.settings.declare(Declared { connections: config.connections.clone(), bindings: config.bindings.clone() });
         for folder in &config.plugins {
             let package = Package::read(folder)?;
             let now = self.shared.installation.load_full();
@@ -547,7 +569,7 @@ impl HubPort for Hub {
     }
 
     fn connections(&self) -> Vec<ConnectionView> {
-        traffic::connections(&self.shared)
+        self.settings.describe(traffic::connections(&self.shared))
     }
 
     fn lanes(&self) -> LanesView {
@@ -573,6 +595,10 @@ impl HubPort for Hub {
 
     fn tables(&self) -> Option<&dyn crate::ports::tables::Tables> {
         Some(self)
+    }
+
+    fn settings(&self) -> Option<&dyn crate::ports::settings::Settings> {
+        Some(&*self.settings)
     }
 }
 

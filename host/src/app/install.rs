@@ -1,5 +1,6 @@
 //! Changes to what is installed: checked first, then recorded, then swapped in. A refusal changes nothing.
 
+pub mod bindings;
 pub mod checks;
 mod connections;
 mod error;
@@ -35,6 +36,7 @@ use crate::{
         manifest::{Kind, Manifest},
         pace::Pace,
         registry::VersionState,
+        setting::{BindingRecord, ConnectionRecord},
     },
     net::egress::{EgressScope, Gateway},
     ports::{
@@ -121,11 +123,14 @@ impl Installer {
         }
         for (key, stored) in self.all("connection/").await? {
             let name = key.trim_start_matches("connection/").to_owned();
-            let connection: Connection = read(&key, &stored)?;
-            match self.open_with_any(&next, &name, &connection, stored.revision.0) {
-                Ok(open) => drop(next.connections.insert(name, Arc::new(open))),
-                Err(error) => next.unusable.push(error.to_string()),
+            let record: ConnectionRecord = read(&key, &stored)?;
+            if let Some(connection) = &record.connection {
+                match self.open_with_any(&next, &name, connection, stored.revision.0) {
+                    Ok(open) => drop(next.connections.insert(name.clone(), Arc::new(open))),
+                    Err(error) => next.unusable.push(error.to_string()),
+                }
             }
+            next.settings.connections.insert(name, record);
         }
         self.open_others(&mut next);
         for (key, stored) in self.all("people").await? {
@@ -135,7 +140,10 @@ impl Installer {
             next.sources.insert(key.trim_start_matches("source/").to_owned(), read(&key, &stored)?);
         }
         for (key, stored) in self.all("binding/").await? {
-            next.bindings.insert(key.trim_start_matches("binding/").to_owned(), read(&key, &stored)?);
+            let pipeline = key.trim_start_matches("binding/").to_owned();
+            let record: BindingRecord = read(&key, &stored)?;
+            next.bindings.insert(pipeline.clone(), record.names.clone());
+            next.settings.bindings.insert(pipeline, record);
         }
         self.load_tables(&mut next).await?;
         self.load_pipelines(&mut next).await?;
@@ -216,31 +224,6 @@ impl Installer {
         self.put_as(cause, action, &prepared.key, &prepared.record).await
     }
 
-    /// Sets a connection.
-    ///
-    /// # Errors
-    /// If its plugin is not installed or its settings do not fit; nothing has changed then.
-    pub async fn connection(
-        &self,
-        now: &Installation,
-        cause: &Cause,
-        name: &str,
-        connection: Connection,
-    ) -> Result<Option<Installation>, InstallError> {
-        if now.connections.get(name).is_some_and(|open| open.connection == connection) {
-            return Ok(None);
-        }
-        // Opened once to be checked, and again under the revision that its record gets.
-        self.open(now, name, connection.clone(), 0)?;
-        let key = format!("connection/{name}");
-        self.put(cause, &key, &connection).await?;
-        let revision = self.records.get(&key).await?.map_or(0, |stored| stored.revision.0);
-        let mut next = copy(now);
-        next.connections.insert(name.to_owned(), Arc::new(self.open(now, name, connection, revision)?));
-        self.open_others(&mut next);
-        Ok(Some(next))
-    }
-
     /// Declares groups of people, and who stands in for whom.
     ///
     /// # Errors
@@ -316,7 +299,7 @@ impl Installer {
         })
     }
 
-    fn open(
+    pub(super) fn open(
         &self,
         now: &Installation,
         name: &str,
@@ -340,6 +323,18 @@ impl Installer {
         connection: Connection,
         revision: u64,
     ) -> Result<OpenConnection, InstallError> {
+        self.open_with(plugin, name, connection, revision, &self.secrets)
+    }
+
+    /// The same with other secrets than the hub's.
+    pub(super) fn open_with(
+        &self,
+        plugin: Arc<Plugin>,
+        name: &str,
+        connection: Connection,
+        revision: u64,
+        secrets: &Arc<dyn Secrets>,
+    ) -> Result<OpenConnection, InstallError> {
         let wrong = |problem: String| InstallError::Setting { what: format!("connection `{name}`"), problem };
         if plugin.manifest.kind != Kind::Connector {
             return Err(wrong(format!("plugin `{}` is no connector", connection.plugin)));
@@ -350,6 +345,7 @@ impl Installer {
                 return Err(wrong(format!("the plugin needs secret `{needed}`: add `secrets.{needed} = \"file:…\"`")));
             }
         }
+        let versions: Vec<u64> = connection.references().map(|(_, reference)| secrets.version(reference)).collect();
         // A poll is no operation. Its requests are granted like those of a read, or of an operation of this name, if the
         // manifest has one.
         let poll = plugin.exports(POLLING).then_some((POLL, [].as_slice()));
@@ -365,7 +361,8 @@ impl Installer {
                     capabilities: plugin.manifest.capabilities.http.clone(),
                     read_methods: read_methods.to_vec(),
                     revision,
-                    secrets: Arc::clone(&self.secrets),
+                    secret_versions: versions.clone(),
+                    secrets: Arc::clone(secrets),
                     clock: Arc::clone(&self.clock),
                 };
                 (operation.to_owned(), self.gateway.open(scope))
@@ -373,7 +370,16 @@ impl Installer {
             .collect();
         let used = Plugin::used(&plugin.manifest, plugin.inspection.digest, revision);
         let pace = Pace::narrowest(&plugin.manifest.vendor, &connection.limits);
-        Ok(OpenConnection { name: name.to_owned(), connection, revision, plugin, used, pace, outlets })
+        Ok(OpenConnection {
+            name: name.to_owned(),
+            connection,
+            revision,
+            secret_versions: versions,
+            plugin,
+            used,
+            pace,
+            outlets,
+        })
     }
 
     fn keep_assets(&self, folder: &Path, plugin: &str) -> Result<PathBuf, InstallError> {
@@ -412,7 +418,7 @@ impl Installer {
         Ok(())
     }
 
-    async fn put(&self, cause: &Cause, key: &str, value: &impl Serialize) -> Result<(), InstallError> {
+    pub(super) async fn put(&self, cause: &Cause, key: &str, value: &impl Serialize) -> Result<(), InstallError> {
         let bytes = serde_json::to_vec(value)
             .map_err(|error| InstallError::Damaged { key: key.to_owned(), problem: error.to_string() })?;
         self.audit.put(&*self.records, cause, key, Bytes::from(bytes)).await?;
@@ -440,6 +446,7 @@ pub(super) fn copy(now: &Installation) -> Installation {
         sources: now.sources.clone(),
         people: Arc::clone(&now.people),
         unusable: now.unusable.clone(),
+        settings: now.settings.clone(),
     }
 }
 

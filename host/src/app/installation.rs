@@ -2,6 +2,7 @@
 //! picture and swaps it in; whoever works with the old one finishes with it.
 
 pub mod lines;
+pub mod settings;
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
@@ -11,7 +12,10 @@ use std::{
 use jsonschema::Validator;
 use semver::Version;
 
-use self::lines::{Alternates, Lines, Live, States};
+use self::{
+    lines::{Alternates, Lines, Live, States},
+    settings::Settings,
+};
 use super::{inbox::People, package::Schemas};
 use crate::{
     flow::{
@@ -21,7 +25,7 @@ use crate::{
         plan::Plan,
     },
     model::{
-        connection::{Auth, Connection, SecretRef, WebhookSource},
+        connection::{Connection, SecretRef, WebhookSource},
         contract::OperationContract,
         entry::PluginUse,
         event::Event,
@@ -76,6 +80,8 @@ pub struct Installation {
     pub people: Arc<People>,
     /// What is recorded and cannot be used, and why.
     pub unusable: Vec<String>,
+    /// Who has the say about connections and bindings, and what they were before.
+    pub settings: Settings,
 }
 
 /// An installed plugin version.
@@ -172,6 +178,8 @@ pub struct OpenConnection {
     pub connection: Connection,
     /// Changes with each change of the connection and its grants.
     pub revision: u64,
+    /// The versions of those of its secrets that the hub keeps.
+    pub secret_versions: Vec<u64>,
     /// The plugin that serves it.
     pub plugin: Arc<Plugin>,
     /// How records name the plugin under this connection's grant.
@@ -216,7 +224,10 @@ impl Installation {
     /// What is missing, and what to do about it.
     pub fn connection(&self, pipeline: &str, name: &str) -> Result<&Arc<OpenConnection>, String> {
         let bound = self.bindings.get(pipeline).and_then(|names| names.get(name)).ok_or_else(|| {
-            format!("pipeline `{pipeline}` has no connection bound to `{name}`: add it under `bindings.\"{pipeline}\"`")
+            format!(
+                "pipeline `{pipeline}` has no connection bound to `{name}`: add it under `bindings.\"{pipeline}\"`, or run \
+                 `crossdock pipeline bind {pipeline} {name}=CONNECTION`"
+            )
         })?;
         self.connections
             .get(bound)
@@ -285,14 +296,7 @@ impl Installation {
     /// Every secret that is referred to, with what refers to it.
     pub fn secrets(&self) -> impl Iterator<Item = (String, &SecretRef)> {
         let connections = self.connections.values().flat_map(|open| {
-            let named = open.connection.secrets.values();
-            let auth = match &open.connection.auth {
-                Auth::None => None,
-                Auth::Basic { password: secret, .. }
-                | Auth::Bearer { token: secret }
-                | Auth::OAuth2ClientCredentials { client_secret: secret, .. } => Some(secret),
-            };
-            named.chain(auth).map(|secret| (format!("connection `{}`", open.name), secret))
+            open.connection.references().map(|(_, secret)| (format!("connection `{}`", open.name), secret))
         });
         let sources = self.sources.iter().map(|(name, source)| (format!("webhook source `{name}`"), &source.secret));
         connections.chain(sources)

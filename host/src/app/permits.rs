@@ -116,6 +116,8 @@ impl Permits {
             plugin: open.plugin.manifest.id.clone(),
             version: open.plugin.manifest.version.to_string(),
             revision: open.revision,
+            origin: crate::model::setting::Origin::File.as_str(),
+            declared: None,
             hosts: hosts(open),
             limits: state.pace,
             breaker: BreakerView { state: name, since, until, last_failure: state.last_failure.clone() },

@@ -26,7 +26,7 @@ use std::{sync::Arc, time::Instant};
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use semver::Version;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, MutexGuard};
 
 use self::plan::{Planned, Put};
 use super::{
@@ -71,6 +71,11 @@ pub(super) struct Registry {
 impl Registry {
     pub(super) fn new(shared: Arc<Shared>, installer: Arc<Installer>) -> Self {
         Self { shared, installer, trust: ArcSwap::default(), changing: Mutex::default() }
+    }
+
+    /// The turn to change what serves: whoever holds it makes the next picture.
+    pub(super) async fn changing(&self) -> MutexGuard<'_, ()> {
+        self.changing.lock().await
     }
 
     /// Takes in a version.
@@ -355,7 +360,7 @@ fn applied(now: &Installation, id: &PluginId, puts: &[Put]) -> Installation {
 }
 
 /// Who changes something, and why, held to their bounds.
-fn cause(who: &Who) -> Result<Cause, RegistryError> {
+pub(super) fn cause(who: &Who) -> Result<Cause, RegistryError> {
     let invalid = |problem: String| Err(RegistryError::Invalid { problem });
     let Who { actor, reason } = who;
     if actor.trim().is_empty() || reason.trim().is_empty() {

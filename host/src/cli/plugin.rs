@@ -15,6 +15,7 @@ use std::process::ExitCode;
 
 use clap::Subcommand;
 
+pub(super) use self::registry::said;
 use super::{Failed, HubAddress, out::Out};
 
 /// Plugins.

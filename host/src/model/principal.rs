@@ -113,6 +113,10 @@ words!(Action, "n action", {
     ConnectionRead => "connection.read",
     /// Set a connection.
     ConnectionChange => "connection.change",
+    /// See which secrets the hub keeps, never their values.
+    SecretRead => "secret.read",
+    /// Set, rotate and remove secrets that the hub keeps.
+    SecretChange => "secret.change",
     /// Read the audit log.
     AuditRead => "audit.read",
     /// Back up the hub.

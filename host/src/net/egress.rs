@@ -100,16 +100,21 @@ pub struct EgressScope {
     pub read_methods: Vec<String>,
     /// Revision of the connection and its grants; another revision shares no pooled connection and no token.
     pub revision: u64,
+    /// The versions of those of its secrets that the hub keeps; other versions share neither.
+    pub secret_versions: Vec<u64>,
     /// Where the connection's secrets come from.
     pub secrets: Arc<dyn Secrets>,
     /// Time, for tokens and cookies.
     pub clock: Arc<dyn Clock>,
 }
 
+/// A connection's name, its revision, and the versions of its secrets.
+type LaneKey = (String, u64, Vec<u64>);
+
 /// Opens outlets. Owns the certificate authorities, and knows which lanes are in use.
 pub struct Gateway {
     tls: ClientConfig,
-    lanes: Mutex<HashMap<(String, u64), Weak<Lane>>>,
+    lanes: Mutex<HashMap<LaneKey, Weak<Lane>>>,
 }
 
 impl Gateway {
@@ -159,7 +164,7 @@ impl Gateway {
 
     fn lane(&self, scope: EgressScope) -> Arc<Lane> {
         let mut lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
-        let key = (scope.connection_name.clone(), scope.revision);
+        let key = (scope.connection_name.clone(), scope.revision, scope.secret_versions.clone());
         if let Some(lane) = lanes.get(&key).and_then(Weak::upgrade)
             && lane.serves(&scope.connection)
         {

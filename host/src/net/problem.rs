@@ -126,6 +126,12 @@ pub enum Code {
     TokenSpike,
     /// The token's quota is used up.
     TokenQuota,
+    /// No such secret.
+    SecretUnknown,
+    /// It cannot be done with the secret, the connection or the binding now.
+    SettingConflict,
+    /// The connection or the binding does not hold.
+    SettingRefused,
 }
 
 /// What is fixed for a code.
@@ -142,7 +148,7 @@ const fn facts(code: &'static str, status: StatusCode, title: &'static str, advi
 
 impl Code {
     /// Every code.
-    pub const ALL: [Self; 56] = [
+    pub const ALL: [Self; 59] = [
         Self::RequestInvalid,
         Self::JsonMalformed,
         Self::EventInvalid,
@@ -199,6 +205,9 @@ impl Code {
         Self::TokenConflict,
         Self::TokenSpike,
         Self::TokenQuota,
+        Self::SecretUnknown,
+        Self::SettingConflict,
+        Self::SettingRefused,
     ];
 
     /// The table of codes: text, status, title, and what to do.
@@ -326,6 +335,12 @@ impl Code {
                 "send fewer requests a second; send this one again after the time in Retry-After"),
             Self::TokenQuota => facts("token.quota", S::TOO_MANY_REQUESTS, "The token's quota is used up",
                 "send it again after the time in Retry-After; GET /v1/usage shows the use; an admin sets the quota"),
+            Self::SecretUnknown => facts("secret.unknown", S::NOT_FOUND, "There is no such secret",
+                "`crossdock secret list` shows which there are; `crossdock secret set NAME` sets one"),
+            Self::SettingConflict => facts("setting.conflict", S::CONFLICT, "It cannot be done as things stand",
+                "do first what the detail names, then ask again"),
+            Self::SettingRefused => facts("setting.refused", S::UNPROCESSABLE_ENTITY, "The setting does not hold",
+                "change what the detail names; `crossdock connection test NAME` shows what works"),
         }
     }
 

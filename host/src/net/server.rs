@@ -20,6 +20,7 @@
 //! | `registry` | versions of plugins, which of them serve, changes that need a second person |
 //! | `tables` | versions of reference tables, their rows, and which one serves |
 //! | `traffic` | connections and lanes |
+//! | `settings` | secrets, changes of connections, bindings |
 //! | `audit` | the audit log |
 //! | `admin` | backups |
 //! | `tokens` | enrolment, tokens and their use |
@@ -44,6 +45,7 @@ mod pipelines;
 mod promises;
 mod registry;
 mod runs;
+mod settings;
 mod tables;
 mod tokens;
 mod traffic;
@@ -229,6 +231,12 @@ fn routes() -> Vec<Route> {
         ("/v1/pipelines", &["get"], get(catalog::pipelines), Hub(A::CatalogRead)),
         ("/v1/connections", &["get"], get(traffic::connections), Hub(A::ConnectionRead)),
         ("/v1/connections/{name}", &["get"], get(traffic::connection), Hub(A::ConnectionRead)),
+        ("/v1/connections/{name}", &["post"], post(settings::connection), Hub(A::ConnectionChange)),
+        ("/v1/connections/{name}/test", &["post"], post(settings::test), Hub(A::ConnectionChange)),
+        ("/v1/secrets", &["get"], get(settings::secrets), Hub(A::SecretRead)),
+        ("/v1/secrets/{name}", &["post"], post(settings::secret), Hub(A::SecretChange)),
+        ("/v1/pipelines/{namespace}/{name}/bindings", &["get"], get(settings::binding), Hub(A::ConnectionRead)),
+        ("/v1/pipelines/{namespace}/{name}/bindings", &["post"], post(settings::bind), Each(A::PipelineChange)),
         ("/v1/lanes", &["get"], get(traffic::lanes), Hub(A::ConnectionRead)),
         ("/v1/audit", &["get"], get(audit::list), Hub(A::AuditRead)),
         ("/v1/audit/explain", &["get"], get(audit::explain), Hub(A::AuditRead)),

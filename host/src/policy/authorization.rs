@@ -219,12 +219,13 @@ fn asked(who: &Principal, action: Action, resource: Resource<'_>) -> Option<(Req
 }
 
 /// Actions that change nothing, as the schema groups them; a test compares the two.
-const READS: [Action; 9] = [
+const READS: [Action; 10] = [
     Action::RunRead,
     Action::ApprovalRead,
     Action::CatalogRead,
     Action::TableRead,
     Action::ConnectionRead,
+    Action::SecretRead,
     Action::AuditRead,
     Action::HealthRead,
     Action::DescriptionRead,

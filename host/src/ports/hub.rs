@@ -11,6 +11,7 @@ use super::{
     pipelines::Pipelines,
     promises::{Promise, PromiseFilter},
     registry::Registry,
+    settings::Settings,
     tables::Tables,
     traffic::{ConnectionView, LanesView},
 };
@@ -506,6 +507,11 @@ pub trait Hub: Send + Sync {
 
     /// Reference tables; absent: this hub keeps none.
     fn tables(&self) -> Option<&dyn Tables> {
+        None
+    }
+
+    /// Secrets, connections and bindings; absent: this hub lets nobody change them.
+    fn settings(&self) -> Option<&dyn Settings> {
         None
     }
 }

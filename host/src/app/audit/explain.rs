@@ -5,7 +5,7 @@
 //! journal, and the audit record of a change lies before the change. What a version could touch is read from the
 //! document that its audit record names, so it is what was granted then, not what is granted now.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
 use serde::{Deserialize, de::DeserializeOwned};
 
@@ -21,6 +21,7 @@ use crate::{
         id::Digest,
         manifest::Manifest,
         run::{RunView, StepView},
+        setting::{BindingRecord, ConnectionRecord},
         timestamp::Timestamp,
     },
     policy::chain,
@@ -63,6 +64,14 @@ impl Log<'_> {
         let about = self.newest_first.iter().filter(|line| line.record.subject == subject);
         let made = about.filter(|line| !line.record.action.ends_with(".abandoned"));
         made.into_iter().find(|line| suits(line)).cloned()
+    }
+
+    /// The newest record of a connection in a batch before: the one that a grant revision came from, since changes are
+    /// made one after the other.
+    fn granted_in(&self, batch: u64) -> Option<AuditLine> {
+        let about = self.newest_first.iter().filter(|line| line.record.subject.starts_with("connection/"));
+        let made = about.filter(|line| !line.record.action.ends_with(".abandoned"));
+        made.into_iter().find(|line| line.batch < batch).cloned()
     }
 
     async fn document<T: DeserializeOwned>(&self, line: Option<&AuditLine>) -> Result<Option<T>, AuditError> {
@@ -147,11 +156,15 @@ impl Log<'_> {
         time: Timestamp,
     ) -> Result<(ExplainedConnection, Option<Connection>), AuditError> {
         let bound_by = self.newest(&format!("binding/{pipeline}"), |line| line.record.time <= time);
-        let names: Option<BTreeMap<String, String>> = self.document(bound_by.as_ref()).await?;
-        let name = names.and_then(|names| names.get(alias).cloned()).unwrap_or_else(|| alias.to_owned());
+        let bound: Option<BindingRecord> = self.document(bound_by.as_ref()).await?;
         let (granted_in, _) = chain::place(Position(grant));
-        let granted_by = self.newest(&format!("connection/{name}"), |line| line.batch < granted_in);
-        let settings: Option<Connection> = self.document(granted_by.as_ref()).await?;
+        let granted_by = self.granted_in(granted_in);
+        // A run goes on with the connection that it began with, whatever its name is bound to meanwhile.
+        let granted = granted_by.as_ref().and_then(|line| line.record.subject.strip_prefix("connection/"));
+        let name = granted.map(str::to_owned).or_else(|| bound.and_then(|bound| bound.names.get(alias).cloned()));
+        let name = name.unwrap_or_else(|| alias.to_owned());
+        let record: Option<ConnectionRecord> = self.document(granted_by.as_ref()).await?;
+        let settings = record.and_then(|record| record.connection);
         let base_url = settings.as_ref().map(|settings| settings.base_url.clone());
         let allow_addresses = settings.as_ref().map(|settings| settings.allow_addresses.clone()).unwrap_or_default();
         Ok((ExplainedConnection { name, granted_by, bound_by, base_url, allow_addresses }, settings))

@@ -3,7 +3,10 @@
 use std::path::PathBuf;
 
 use crate::{
-    app::{access::AccessError, audit, facts::FactsError, install::InstallError, package::PackageError},
+    app::{
+        access::AccessError, audit, facts::FactsError, install::InstallError, package::PackageError,
+        secrets::store::StoreError,
+    },
     ports::{records::RecordError, registry::RegistryError},
     store::disk::OpenError,
 };
@@ -79,6 +82,9 @@ pub enum StartError {
     /// Whose signatures count cannot be told.
     #[error(transparent)]
     Registry(#[from] RegistryError),
+    /// The secrets that the hub keeps cannot be used.
+    #[error(transparent)]
+    Secrets(#[from] StoreError),
     /// The audit log cannot be used, and without it nothing may be changed.
     #[error(transparent)]
     Audit(#[from] audit::begin::BeginError),

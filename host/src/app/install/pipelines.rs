@@ -158,43 +158,6 @@ impl Installer {
         Ok(Some(next))
     }
 
-    /// Binds a pipeline's names to connections.
-    ///
-    /// # Errors
-    /// If a connection is missing or does not implement what the pipeline uses; nothing has changed then.
-    pub async fn bindings(
-        &self,
-        now: &Installation,
-        cause: &Cause,
-        pipeline: &str,
-        names: BTreeMap<String, String>,
-    ) -> Result<Option<Installation>, InstallError> {
-        let wrong = |problem: String| InstallError::Setting { what: format!("binding of `{pipeline}`"), problem };
-        let installed = now.pipelines.get(pipeline).ok_or_else(|| wrong("no such pipeline is installed".to_owned()))?;
-        if now.bindings.get(pipeline) == Some(&names) {
-            return Ok(None);
-        }
-        let mut bound = names;
-        if matches!(now.serving_pipelines.get(pipeline), Some(Serving::Promoted(_))) {
-            // The version that people promoted may use other names than the one that the configuration knows, and runs
-            // of earlier versions use theirs.
-            let before = now.bindings.get(pipeline).into_iter().flatten();
-            for (name, connection) in before {
-                bound.entry(name.clone()).or_insert_with(|| connection.clone());
-            }
-        } else if let Some(name) = bound.keys().find(|name| !installed.uses.contains_key(*name)) {
-            return Err(wrong(format!("the pipeline uses nothing named `{name}`")));
-        }
-        if now.bindings.get(pipeline) == Some(&bound) {
-            return Ok(None);
-        }
-        check_bindings(now, installed, &bound).map_err(wrong)?;
-        self.put(cause, &format!("binding/{pipeline}"), &bound).await?;
-        let mut next = copy(now);
-        next.bindings.insert(pipeline.to_owned(), bound);
-        Ok(Some(next))
-    }
-
     /// Checks a pipeline's text against an installation.
     ///
     /// # Errors

@@ -93,7 +93,16 @@ fn connection() -> OpenConnection {
         live: Live::default(),
     });
     let used = Plugin::used(&plugin.manifest, digest, 1);
-    OpenConnection { name: "market".to_owned(), connection, revision: 1, plugin, used, pace, outlets: HashMap::new() }
+    OpenConnection {
+        name: "market".to_owned(),
+        connection,
+        revision: 1,
+        secret_versions: Vec::new(),
+        plugin,
+        used,
+        pace,
+        outlets: HashMap::new(),
+    }
 }
 
 fn hub(slow: &Arc<Slow>) -> Arc<Shared> {

@@ -187,6 +187,7 @@ fn open() -> OpenConnection {
         name: "market-main".to_owned(),
         connection,
         revision: 1,
+        secret_versions: Vec::new(),
         used: Plugin::used(&plugin.manifest, digest, 1),
         plugin,
         pace,

@@ -12,7 +12,9 @@ use super::{
 use crate::{
     app::{
         install::{
-            InstallError, copy,
+            InstallError,
+            bindings::after,
+            copy,
             pipelines::{PipelineRecord, active_key, check_bindings, state_key, text_key},
         },
         installation::{Installation, Pipeline, PipelineVersion},
@@ -28,6 +30,7 @@ use crate::{
         id::Digest,
         registry::VersionState,
         review::{ReviewAct, Reviewed, Serving},
+        setting::Origin,
         timestamp::Timestamp,
     },
     policy::{binding, lifecycle},
@@ -266,9 +269,12 @@ impl Registry {
         names.extend(bindings.clone());
         self.unfit(now, &pipeline, &names)?;
         let taken = |error| refused(THING, error);
+        let mut bound = None;
         if !names.is_empty() && now.bindings.get(name) != Some(&names) {
-            let put = self.installer.put_as(cause, "binding.set", &format!("binding/{name}"), &names).await;
+            let record = after(now.settings.bindings.get(name), names.clone(), Origin::Api);
+            let put = self.installer.put_as(cause, "binding.set", &format!("binding/{name}"), &record).await;
             put.map_err(taken)?;
+            bound = Some(record);
         }
         self.installer.put_as(cause, action, &active_key(name), &serving).await.map_err(taken)?;
         let mut next = copy(now);
@@ -287,8 +293,9 @@ impl Registry {
             notes.push(format!("{} connections are bound and can do what it asks of them", pipeline.uses.len()));
         }
         next.plans.insert(pipeline.plan.pipeline.digest, Arc::clone(&pipeline.plan));
-        if !names.is_empty() {
+        if let Some(record) = bound {
             next.bindings.insert(name.to_owned(), names);
+            next.settings.bindings.insert(name.to_owned(), record);
         }
         next.serving_pipelines.insert(name.to_owned(), serving);
         next.pipelines.insert(name.to_owned(), Arc::new(pipeline));

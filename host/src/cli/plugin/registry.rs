@@ -245,7 +245,8 @@ async fn send(out: &Out, who: &Who, path: &str, verb: &str, more: Value) -> Resu
     Ok(ExitCode::SUCCESS)
 }
 
-fn said(out: &Out, answer: &Value) {
+/// Says what came of a change.
+pub(in crate::cli) fn said(out: &Out, answer: &Value) {
     if out.is_json() {
         return out.value(answer);
     }
@@ -253,9 +254,12 @@ fn said(out: &Out, answer: &Value) {
         "done" => {
             out.say(format!("{} {}", out.green("done"), text(answer, "/summary")));
             list(answer, "/notes").for_each(|note| out.say(format!("  {}", note.as_str().unwrap_or_default())));
-            let took = |part: &str| text(answer, &format!("/took/{part}_us"));
-            let times = format!("checks {} µs, record {} µs, swap {} µs", took("checks"), took("record"), took("swap"));
-            out.say(format!("  {}", out.dim(&times)));
+            if answer.pointer("/took").is_some() {
+                let took = |part: &str| text(answer, &format!("/took/{part}_us"));
+                let (checks, record, swap) = (took("checks"), took("record"), took("swap"));
+                let times = format!("checks {checks} µs, record {record} µs, swap {swap} µs");
+                out.say(format!("  {}", out.dim(&times)));
+            }
         }
         "proposed" => {
             out.say(format!("{} a second person has to agree, because", out.yellow("proposed")));
@@ -491,7 +495,12 @@ async fn changes(address: &HubAddress, out: &Out) -> Result<ExitCode, Failed> {
         vec![
             text(change, "/id"),
             if by.is_empty() { out.yellow(&state) } else { format!("{state} by {by}") },
-            format!("{} {} {}", text(change, "/act/do"), text(change, "/plugin"), text(change, "/act/version")),
+            match text(change, "/act/do").as_str() {
+                verb @ ("connection" | "bind") => {
+                    format!("{verb} {}{}", text(change, "/act/name"), text(change, "/act/pipeline"))
+                }
+                verb => format!("{verb} {} {}", text(change, "/plugin"), text(change, "/act/version")),
+            },
             text(change, "/actor"),
             text(change, "/reason"),
             texts(change, "/because"),

@@ -19,7 +19,7 @@ use crate::{
         template::Template,
     },
     model::{
-        entry::{AttemptFailed, Entry, Intent, Output, StepStarted},
+        entry::{AttemptFailed, Entry, Intent, Output, PluginUse, StepStarted},
         event::Event,
         failure::{Failure, FailureKind},
         id::{Digest, IdempotencyKey, RunId, seed},
@@ -249,7 +249,7 @@ impl Turn<'_> {
         let served = self.served(id, connection, operation)?;
         let instance = self.run.instance(id);
         let key = self.key(id);
-        if instance.in_doubt && instance.plugin.as_ref().is_some_and(|before| before.grant != served.plugin.grant) {
+        if instance.in_doubt && served.elsewhere {
             // Another remote cannot say what the first one did.
             let message = format!(
                 "the connection behind `{connection}` was changed while a write may have taken effect; look at the \
@@ -322,12 +322,22 @@ impl Turn<'_> {
             (Facet::Compensate, Some(main)) => self.run.instance(main).plugin.as_deref(),
             _ => None,
         };
+        let active_only = instance.active_only;
         let pick = match made {
             Some(made) => Pick::Same(made),
-            None if instance.active_only => Pick::Active,
-            None => Pick::Bound,
+            None => match self.begun_with(connection) {
+                Some(with) => Pick::Begun { with, active_only },
+                None if active_only => Pick::Active,
+                None => Pick::Bound,
+            },
         };
         self.bindings.operation(connection, operation, pick)
+    }
+
+    /// The first call of the run under a name: what the name stood for then, it stands for until the run ends.
+    fn begun_with(&self, connection: &str) -> Option<&PluginUse> {
+        let under = |instance: &&Instance| matches!(doing(&self.run.plan, instance), Doing::Call(operation) if operation.connection == connection);
+        self.run.instances.iter().filter(|instance| instance.plugin.is_some()).find(under)?.plugin.as_deref()
     }
 
     /// Longest time of an attempt: the step's own bound for one, and what is left of its bound for all.

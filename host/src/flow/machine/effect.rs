@@ -198,6 +198,13 @@ pub enum Pick<'a> {
     Active,
     /// The one that made an effect, as long as it may be called; then as [`Pick::Active`].
     Same(&'a PluginUse),
+    /// Of an operation: as it is bound, of the system that the run has begun to work with under the name.
+    Begun {
+        /// An earlier call under the same name.
+        with: &'a PluginUse,
+        /// As [`Pick::Active`] rather than as [`Pick::Bound`].
+        active_only: bool,
+    },
 }
 
 /// Nothing serves what a step calls.
@@ -222,4 +229,6 @@ pub struct OperationUse {
     pub plugin: Arc<PluginUse>,
     /// How doubt about a lost answer is resolved.
     pub doubt: Doubt,
+    /// Whether it may be another system than the one that the pick named: what it was is not known any more.
+    pub elsewhere: bool,
 }

@@ -7,7 +7,7 @@ use utoipa::{OpenApi, ToSchema};
 
 use super::{
     admin, approvals, audit, catalog, control, dead_letters, events, health, pipelines, promises, registry, runs,
-    tables, tokens, traffic, webhooks,
+    settings, tables, tokens, traffic, webhooks,
 };
 use crate::net::problem::Document;
 
@@ -69,6 +69,12 @@ use crate::net::problem::Document;
         tables::difference,
         tables::impact,
         tables::control,
+        settings::secrets,
+        settings::secret,
+        settings::connection,
+        settings::test,
+        settings::binding,
+        settings::bind,
         tokens::enroll,
         tokens::list,
         tokens::create,
@@ -84,6 +90,7 @@ use crate::net::problem::Document;
         (name = "people", description = "What people decide and do with runs"),
         (name = "catalog", description = "What is installed"),
         (name = "registry", description = "Versions of plugins, pipelines and tables, which of them serve, and who agreed"),
+        (name = "settings", description = "Secrets, connections, and what pipelines' names stand for"),
         (name = "traffic", description = "Who may go on, and who waits"),
         (name = "admin", description = "What an operator has the hub do"),
         (name = "access", description = "Who may come in"),

@@ -22,7 +22,9 @@ use crate::{
     model::{
         id::PluginId,
         principal::{Action, Resource},
-        registry::{Act, Proposal},
+        registry::Act,
+        setting::SettingChange,
+        timestamp::Timestamp,
     },
     net::problem::{Code, Document, Problem},
     ports::registry::{
@@ -289,9 +291,10 @@ pub(super) async fn bind(
 /// Changes that need, or needed, a second person.
 #[derive(Serialize, ToSchema)]
 pub(super) struct Changes {
-    /// The latest first: `id`, `time`, `actor`, `reason`, `plugin`, `pipeline`, `act`, `force`, `because`, `state`.
+    /// The latest first: `id`, `time`, `actor`, `reason`, `act`, `because`, `state`; of a plugin (`chg_…`) `plugin`,
+    /// `pipeline` and `force` as well.
     #[schema(value_type = Vec<Object>)]
-    changes: Vec<Proposal>,
+    changes: Vec<Value>,
 }
 
 /// Lists changes that were proposed, the latest first.
@@ -305,7 +308,15 @@ pub(super) struct Changes {
     )
 )]
 pub(super) async fn changes(State(surface): State<Surface>) -> Result<Json<Changes>, Problem> {
-    Ok(Json(Changes { changes: registry(&surface)?.proposals().await? }))
+    let proposed = registry(&surface)?.proposals().await?;
+    let mut changes: Vec<(Timestamp, Value)> =
+        proposed.iter().map(|change| (change.time, serde_json::to_value(change).unwrap_or_default())).collect();
+    if let Some(settings) = surface.hub.settings() {
+        let proposed = settings.proposals().await?;
+        changes.extend(proposed.iter().map(|change| (change.time, serde_json::to_value(change).unwrap_or_default())));
+    }
+    changes.sort_by_key(|(time, _)| std::cmp::Reverse(*time));
+    Ok(Json(Changes { changes: changes.into_iter().map(|(_, change)| change).collect() }))
 }
 
 /// Whether somebody agrees to a change.
@@ -348,6 +359,20 @@ pub(super) async fn decide(
     request: Request,
 ) -> Result<Json<Value>, Problem> {
     let ChangeDecision { actor, reason, approved } = read_json(&surface, request).await?;
+    if let Some(settings) = surface.hub.settings() {
+        let of_setting = settings.proposals().await?.into_iter().find(|proposal| proposal.id == id);
+        if let Some(proposal) = of_setting {
+            match &proposal.act {
+                SettingChange::Connection { .. } => caller.may_do(Action::ConnectionChange, Resource::Hub)?,
+                SettingChange::Bind { pipeline, .. } => {
+                    caller.may_do(Action::PipelineChange, Resource::Pipeline(pipeline))?;
+                }
+            }
+            let who = signed(&caller, actor, reason)?;
+            let made = settings.decide(&id, approved, who).await?;
+            return Ok(Json(decided(made)));
+        }
+    }
     let proposed = match surface.hub.registry() {
         Some(registry) => registry.proposals().await?.into_iter().find(|proposal| proposal.id == id),
         None => None,
@@ -355,10 +380,14 @@ pub(super) async fn decide(
     caller.may(Resource::Namespace(proposed.as_ref().map_or("", |proposal| proposal.plugin.namespace())))?;
     let who = signed(&caller, actor, reason)?;
     let made = registry(&surface)?.decide(&id, approved, who).await?;
-    Ok(Json(match made {
+    Ok(Json(decided(made)))
+}
+
+fn decided(made: Option<impl Serialize>) -> Value {
+    match made {
         Some(changed) => serde_json::to_value(changed).unwrap_or_default(),
         None => serde_json::json!({ "outcome": "rejected" }),
-    }))
+    }
 }
 
 async fn change(

@@ -286,6 +286,8 @@ impl Hub for Fake {
             plugin: "acme/erp".parse().unwrap(),
             version: "1.0.0".into(),
             revision: 1,
+            origin: "file",
+            declared: Some("same"),
             hosts: vec!["https://erp.example".into()],
             limits: Pace::narrowest(&VendorLimits::default(), &ConnectionLimits::default()),
             breaker: BreakerView { state: "closed", since: None, until: None, last_failure: None },

@@ -44,6 +44,8 @@ const TABLE: [(Action, [bool; 5]); 21] = [
     (Action::TableChange, [false, true, false, false, true]),
     (Action::ConnectionRead, [false, true, true, true, true]),
     (Action::ConnectionChange, [false, false, true, false, true]),
+    (Action::SecretRead, [false, false, true, true, true]),
+    (Action::SecretChange, [false, false, true, false, true]),
     (Action::AuditRead, [false, false, false, true, true]),
     (Action::HubBackup, [false, false, true, false, true]),
     (Action::TokenManage, [false, false, false, false, true]),

@@ -156,6 +156,7 @@ fn open(picture: &Installation, text: &str) -> Arc<OpenConnection> {
         pace: Pace::narrowest(&plugin.manifest.vendor, &connection.limits),
         connection,
         revision: 7,
+        secret_versions: Vec::new(),
         used: Plugin::used(&plugin.manifest, plugin.inspection.digest, 7),
         plugin,
         outlets: HashMap::new(),

@@ -106,6 +106,6 @@ impl Bindings for Installed {
     }
 
     fn operation(&self, _: &str, _: &str, _: Pick<'_>) -> Result<OperationUse, Unserved> {
-        Ok(OperationUse { plugin: Arc::new(used()), doubt: self.0.clone() })
+        Ok(OperationUse { plugin: Arc::new(used()), doubt: self.0.clone(), elsewhere: false })
     }
 }

@@ -78,9 +78,10 @@ impl Bindings for Installed {
         Ok(used())
     }
 
-    fn operation(&self, _: &str, _: &str, _: Pick<'_>) -> Result<OperationUse, Unserved> {
+    fn operation(&self, _: &str, _: &str, pick: Pick<'_>) -> Result<OperationUse, Unserved> {
         let plugin = Arc::new(PluginUse { grant: self.1, ..(*used()).clone() });
-        Ok(OperationUse { plugin, doubt: self.0.clone() })
+        let elsewhere = matches!(pick, Pick::Same(made) if made.grant != self.1);
+        Ok(OperationUse { plugin, doubt: self.0.clone(), elsewhere })
     }
 }
 

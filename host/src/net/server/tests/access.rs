@@ -166,7 +166,7 @@ const WRITERS: To = Roles([false, true, false, false, true]);
 const ADMINS: To = Roles([false, false, false, false, true]);
 
 /// Every endpoint and whom it answers. An endpoint without a row fails the test below.
-const TABLE: [(&str, &str, To); 55] = [
+const TABLE: [(&str, &str, To); 61] = [
     ("post", "/v1/events", Roles([true, true, true, false, true])),
     ("post", "/v1/webhooks/{source}", Proven),
     ("post", "/v1/webhooks/{source}/{rest}", Proven),
@@ -177,6 +177,12 @@ const TABLE: [(&str, &str, To); 55] = [
     ("get", "/v1/pipelines", ALL),
     ("get", "/v1/connections", STAFF),
     ("get", "/v1/connections/{name}", STAFF),
+    ("post", "/v1/connections/{name}", OPERATORS),
+    ("post", "/v1/connections/{name}/test", OPERATORS),
+    ("get", "/v1/secrets", Roles([false, false, true, true, true])),
+    ("post", "/v1/secrets/{name}", OPERATORS),
+    ("get", "/v1/pipelines/{namespace}/{name}/bindings", STAFF),
+    ("post", "/v1/pipelines/{namespace}/{name}/bindings", Roles([false, true, false, false, true])),
     ("get", "/v1/lanes", STAFF),
     ("get", "/v1/audit", Roles([false, false, false, true, true])),
     ("get", "/v1/audit/explain", Roles([false, false, false, true, true])),
@@ -249,6 +255,8 @@ fn sent(path: &str) -> (&'static str, String) {
             json!({"do": "approve", "version": "1.0.0"})
         }
         "/v1/changes/{id}/decision" => json!({"approved": true}),
+        "/v1/connections/{name}" | "/v1/secrets/{name}" => json!({"do": "remove"}),
+        "/v1/pipelines/{namespace}/{name}/bindings" => json!({"do": "rollback"}),
         "/v1/runs/{id}/control" => json!({"do": "pause"}),
         "/v1/approvals/decisions" => json!({"decisions": []}),
         "/v1/approvals/{run}/{step}/decision" => json!({"approved": true, "revision": 1, "digest": digest}),
