@@ -3,6 +3,7 @@
 pub mod accept;
 pub mod access;
 pub mod actors;
+pub mod apis;
 pub mod audit;
 pub mod backup;
 pub mod build;

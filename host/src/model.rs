@@ -1,5 +1,6 @@
 //! L0: the data that every other layer speaks of, and its serialized forms. No I/O, no clock, no technology.
 
+pub mod api;
 pub mod audit;
 pub mod connection;
 pub mod contract;

@@ -13,6 +13,7 @@
 //! | [`gate`] | whether a plugin version may be published, and what its changes mean |
 //! | [`lifecycle`] | which state a plugin's version can go to |
 //! | [`openid`] | whom a token of an OpenID provider stands for |
+//! | [`publication`] | which reads may be published, and on which terms |
 //! | [`replay`] | whether a whole journal, batch after batch, is what a checkpoint was signed for |
 //! | [`seal`] | whether the hub signed a checkpoint or an export |
 //! | [`signing`] | whose signature of a package holds |
@@ -29,6 +30,7 @@ pub mod flow_control;
 pub mod gate;
 pub mod lifecycle;
 pub mod openid;
+pub mod publication;
 pub mod replay;
 pub mod seal;
 pub mod signature;

@@ -2,6 +2,7 @@
 //! imports the other.
 
 pub mod access;
+pub mod apis;
 pub mod blobs;
 pub mod clock;
 pub mod egress;

@@ -11,7 +11,9 @@ use serde::{Deserialize, Serialize};
 
 use super::{access::AccessConfig, inbox::People, retention::Retention};
 use crate::model::{
+    api::Publication,
     connection::{Connection, WebhookSource},
+    id::ContractId,
     trust::Trust,
 };
 
@@ -39,6 +41,9 @@ pub struct Config {
     /// For each pipeline: which connection each name in its `uses` stands for.
     #[serde(default)]
     pub bindings: BTreeMap<String, BTreeMap<String, String>>,
+    /// Reads that are published, by contract.
+    #[serde(default)]
+    pub apis: BTreeMap<ContractId, Publication>,
     /// Groups of people, and who stands in for whom.
     #[serde(default)]
     pub people: People,

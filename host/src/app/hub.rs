@@ -24,6 +24,7 @@ use super::{
     accept,
     access::Access,
     actors::{Actors, Timers},
+    apis::Apis,
     audit::{self, Audit, checkpoints::Checkpoints},
     clock::SystemClock,
     config::Config,
@@ -104,6 +105,7 @@ pub struct Hub {
     retention: Arc<ArcSwap<Retention>>,
     registry: Arc<Registry>,
     access: Arc<Access>,
+    apis: Arc<Apis>,
     /// What the snapshot that was read says that it is of, until that is looked at.
     claim: Arc<Mutex<Option<Claim>>>,
 }
@@ -173,6 +175,7 @@ impl Hub {
         let installer = Arc::new(installer);
         let registry = Registry::new(Arc::clone(&shared), Arc::clone(&installer));
         registry.load_trust().await?;
+        let apis = Apis::open(Arc::clone(&shared), Arc::clone(&audit)).await?;
         Ok(Self {
             registry: Arc::new(registry),
             shared,
@@ -185,6 +188,7 @@ impl Hub {
             data: data.into(),
             retention: Arc::default(),
             access,
+            apis: Arc::new(apis),
             claim: Arc::new(Mutex::new(claim)),
         })
     }
@@ -217,6 +221,9 @@ impl Hub {
                 std::fs::read_to_string(path).map_err(|source| StartError::Pipeline { path: path.clone(), source })?;
             let now = self.shared.installation.load_full();
             self.swap(self.installer.pipeline(&now, &cause, &path.display().to_string(), &text).await?);
+        }
+        for (contract, publication) in &config.apis {
+            self.apis.set(&cause, contract.clone(), publication.clone()).await?;
         }
         let now = self.shared.installation.load_full();
         self.swap(self.installer.people(&now, &cause, &config.people).await?);
@@ -525,6 +532,7 @@ impl HubPort for Hub {
             if secrets == 0 { ok() } else { format!("{secrets} secrets cannot be read: see the log of the start") };
         let failing = self.triggers.problems().len();
         let triggers = if failing == 0 { ok() } else { format!("{failing} triggers fail: see the log") };
+        let apis = self.apis.problems();
         let unusable = &installation.unusable;
         let installed = if unusable.is_empty() { ok() } else { unusable.join("; ") };
         let mut checks = vec![
@@ -536,6 +544,7 @@ impl HubPort for Hub {
             ("space".to_owned(), room.clone().err().unwrap_or_else(ok)),
             ("bindings".to_owned(), if unbound.is_empty() { ok() } else { unbound.join("; ") }),
             ("triggers".to_owned(), triggers),
+            ("apis".to_owned(), if apis.is_empty() { ok() } else { apis.join("; ") }),
             ("lifecycle".to_owned(), if stopping { "the hub is stopping".to_owned() } else { ok() }),
         ];
         // As information: a remote that is left alone is no reason to refuse events.
@@ -559,6 +568,10 @@ impl HubPort for Hub {
     fn gauge(&self) {
         traffic::gauge(&self.shared);
         promises::gauge(&self.shared);
+    }
+
+    fn apis(&self) -> Option<&dyn crate::ports::apis::Apis> {
+        Some(&*self.apis)
     }
 
     fn registry(&self) -> Option<&dyn crate::ports::registry::Registry> {

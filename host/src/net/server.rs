@@ -15,6 +15,7 @@
 //! | `approvals` | questions to people, and their decisions |
 //! | `control` | what people do with runs, one or many |
 //! | `dead_letters` | runs that cannot go on without a person |
+//! | `apis` | reads that are published under a contract |
 //! | `catalog` | plugins and pipelines |
 //! | `registry` | versions of plugins, which of them serve, changes that need a second person |
 //! | `traffic` | connections and lanes |
@@ -26,6 +27,7 @@
 
 mod admin;
 mod answer;
+mod apis;
 mod approvals;
 mod attend;
 mod audit;
@@ -256,6 +258,12 @@ fn routes() -> Vec<Route> {
         ("/v1/plugins/{namespace}/{name}/control", &["post"], post(registry::control), Each(A::PluginRevoke)),
         ("/v1/bindings", &["get"], get(registry::bindings), Hub(A::CatalogRead)),
         ("/v1/bindings/{namespace}/{name}", &["post"], post(registry::bind), Each(A::PluginPromote)),
+        ("/v1/apis", &["get"], get(apis::list), Hub(A::CatalogRead)),
+        ("/v1/apis/{namespace}/{name}/{major}", &["get"], get(apis::show), Each(A::ApiRead)),
+        ("/v1/apis/{namespace}/{name}/{major}", &["post"], post(apis::control), Each(A::ApiPublish)),
+        ("/v1/apis/{namespace}/{name}/{major}/openapi.json", &["get"], get(apis::describe), Each(A::ApiRead)),
+        ("/v1/apis/{namespace}/{name}/{major}/{operation}", &["get"], get(apis::ask), Each(A::ApiRead)),
+        ("/v1/apis/{namespace}/{name}/{major}/{operation}", &["post"], post(apis::ask_with), Each(A::ApiRead)),
         ("/v1/changes", &["get"], get(registry::changes), Hub(A::CatalogRead)),
         ("/v1/changes/{id}/decision", &["post"], post(registry::decide), Each(A::PluginPromote)),
     ]

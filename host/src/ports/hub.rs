@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     access::Access,
+    apis::Apis,
     invoker::{Delivery, WebhookReply},
     promises::{Promise, PromiseFilter},
     registry::Registry,
@@ -490,6 +491,11 @@ pub trait Hub: Send + Sync {
     /// Why there is no backup.
     fn back_up(&self, target: PathBuf) -> BoxFuture<'_, Result<BackupMade, String>> {
         Box::pin(async move { Err(format!("this hub has no data folder to copy to `{}`", target.display())) })
+    }
+
+    /// Published reads; absent: this hub publishes none.
+    fn apis(&self) -> Option<&dyn Apis> {
+        None
     }
 
     /// The registry; absent: this hub has none.

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use crate::{
     app::{access::AccessError, audit, facts::FactsError, install::InstallError, package::PackageError},
-    ports::{records::RecordError, registry::RegistryError},
+    ports::{apis::ApiError, records::RecordError, registry::RegistryError},
     store::disk::OpenError,
 };
 
@@ -76,6 +76,13 @@ pub enum StartError {
     /// Who may come in cannot be set up.
     #[error(transparent)]
     Access(#[from] AccessError),
+    /// Reads that are declared to be published cannot be.
+    #[error("an API of the configuration or the records is refused")]
+    Api {
+        /// Why.
+        #[from]
+        source: ApiError,
+    },
     /// Whose signatures count cannot be told.
     #[error(transparent)]
     Registry(#[from] RegistryError),

@@ -6,8 +6,8 @@ use serde_json::Value;
 use utoipa::{OpenApi, ToSchema};
 
 use super::{
-    admin, approvals, audit, catalog, control, dead_letters, events, health, promises, registry, runs, tokens, traffic,
-    webhooks,
+    admin, apis, approvals, audit, catalog, control, dead_letters, events, health, promises, registry, runs, tokens,
+    traffic, webhooks,
 };
 use crate::net::problem::Document;
 
@@ -26,6 +26,12 @@ use crate::net::problem::Document;
         runs::list,
         runs::show,
         runs::stream,
+        apis::list,
+        apis::show,
+        apis::control,
+        apis::describe,
+        apis::ask,
+        apis::ask_with,
         catalog::plugins,
         catalog::pipelines,
         traffic::connections,
@@ -72,6 +78,7 @@ use crate::net::problem::Document;
         (name = "people", description = "What people decide and do with runs"),
         (name = "catalog", description = "What is installed"),
         (name = "registry", description = "Versions of plugins, which of them serve, and who agreed"),
+        (name = "apis", description = "Reads that are published under a contract; each describes itself"),
         (name = "traffic", description = "Who may go on, and who waits"),
         (name = "admin", description = "What an operator has the hub do"),
         (name = "access", description = "Who may come in"),

@@ -164,7 +164,7 @@ const OPERATORS: To = Roles([false, false, true, false, true]);
 const ADMINS: To = Roles([false, false, false, false, true]);
 
 /// Every endpoint and whom it answers. An endpoint without a row fails the test below.
-const TABLE: [(&str, &str, To); 43] = [
+const TABLE: [(&str, &str, To); 49] = [
     ("post", "/v1/events", Roles([true, true, true, false, true])),
     ("post", "/v1/webhooks/{source}", Proven),
     ("post", "/v1/webhooks/{source}/{rest}", Proven),
@@ -206,6 +206,13 @@ const TABLE: [(&str, &str, To); 43] = [
     ("post", "/v1/plugins/{namespace}/{name}/control", OPERATORS),
     ("get", "/v1/bindings", ALL),
     ("post", "/v1/bindings/{namespace}/{name}", DECIDERS),
+    ("get", "/v1/apis", ALL),
+    // A partner's token names the contracts that it may ask; the table's names none.
+    ("get", "/v1/apis/{namespace}/{name}/{major}", STAFF),
+    ("post", "/v1/apis/{namespace}/{name}/{major}", OPERATORS),
+    ("get", "/v1/apis/{namespace}/{name}/{major}/openapi.json", STAFF),
+    ("get", "/v1/apis/{namespace}/{name}/{major}/{operation}", STAFF),
+    ("post", "/v1/apis/{namespace}/{name}/{major}/{operation}", STAFF),
     ("get", "/v1/changes", ALL),
     ("post", "/v1/changes/{id}/decision", DECIDERS),
 ];
@@ -230,6 +237,7 @@ fn sent(path: &str) -> (&'static str, String) {
         "/v1/runs/{id}/move" => json!({"to": "2.0.0"}),
         "/v1/plugins/{namespace}/{name}/control" => json!({"do": "revoke", "version": "1.0.0"}),
         "/v1/bindings/{namespace}/{name}" => json!({"do": "promote", "version": "1.0.0"}),
+        "/v1/apis/{namespace}/{name}/{major}" => json!({"do": "withdraw"}),
         "/v1/changes/{id}/decision" => json!({"approved": true}),
         "/v1/runs/{id}/control" => json!({"do": "pause"}),
         "/v1/approvals/decisions" => json!({"decisions": []}),
@@ -250,6 +258,8 @@ fn path_of(template: &str) -> String {
         ("{step}", "x"),
         ("{name}", "x"),
         ("{namespace}", "x"),
+        ("{major}", "1"),
+        ("{operation}", "x"),
     ];
     // Which namespace it is about stands in the query.
     let template = if template == "/v1/plugins" { "/v1/plugins?plugin=x/x" } else { template };
