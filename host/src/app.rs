@@ -42,6 +42,7 @@ mod schedules;
 pub mod secrets;
 pub mod snapshot;
 pub mod state;
+pub mod subscriptions;
 #[cfg(test)]
 mod test_hub;
 mod traffic;

@@ -22,6 +22,7 @@ mod plugin;
 mod run;
 mod serve;
 mod story;
+mod subscription;
 mod token;
 
 use std::{path::PathBuf, process::ExitCode};
@@ -78,6 +79,9 @@ enum Command {
     /// Publish reads of connections to channels and partners.
     #[command(subcommand)]
     Api(api::Api),
+    /// Deliver events to partners' endpoints.
+    #[command(subcommand)]
+    Subscription(subscription::Subscription),
     /// See who changed what runs, and prove the whole history without trusting the hub.
     #[command(subcommand)]
     Audit(audit::Audit),
@@ -136,6 +140,7 @@ async fn dispatch(command: Command, out: &Out) -> Result<ExitCode, Failed> {
         Command::Pipeline(pipeline) => Box::pin(pipeline.run(out)).await,
         Command::Connection(connection) => connection.run(out).await,
         Command::Api(api) => api.run(out).await,
+        Command::Subscription(subscription) => subscription.run(out).await,
         Command::Audit(audit) => Box::pin(audit.run(out)).await,
         Command::Archive(archive) => Box::pin(archive.run(out)).await,
         Command::Backup(backup) => Box::pin(backup.run(out)).await,

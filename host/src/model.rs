@@ -21,6 +21,7 @@ pub mod principal;
 pub mod registry;
 pub mod run;
 pub mod schemas;
+pub mod subscription;
 pub mod surface;
 pub mod timestamp;
 pub mod trust;

@@ -7,6 +7,7 @@
 //! | [`binding`] | which version of a plugin serves, which is on trial, when a trial is over |
 //! | [`authorization`] | who may do what |
 //! | [`chain`] | whether a batch of the journal continues the one before it, and holds what it says |
+//! | [`delivery`] | where events may be delivered, how they are signed, what an answer means |
 //! | [`effective`] | what a plugin may touch, and which layer denies it the rest |
 //! | [`egress`] | which HTTP requests a connector may send |
 //! | [`flow_control`] | which calls go now and which wait, which events are refused at peak |
@@ -24,6 +25,7 @@ pub mod address;
 pub mod authorization;
 pub mod binding;
 pub mod chain;
+pub mod delivery;
 pub mod effective;
 pub mod egress;
 pub mod flow_control;

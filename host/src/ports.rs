@@ -14,4 +14,5 @@ pub mod records;
 pub mod registry;
 pub mod secrets;
 pub mod state;
+pub mod subscriptions;
 pub mod traffic;

@@ -281,7 +281,7 @@ fn line(record: &Record) -> Result<AuditLine, AuditError> {
 }
 
 /// Keys of the records that affect what runs, and what setting one is called.
-const ACTIONS: [(&str, &str); 14] = [
+const ACTIONS: [(&str, &str); 15] = [
     ("plugin/", "plugin.install"),
     ("connection/", "connection.set"),
     ("source/", "source.set"),
@@ -296,6 +296,7 @@ const ACTIONS: [(&str, &str); 14] = [
     ("openid", "openid.set"),
     ("trust", "trust.set"),
     ("api/", "api.publish"),
+    ("subscription/", "subscription.set"),
 ];
 
 fn action(key: &str) -> &'static str {

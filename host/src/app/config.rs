@@ -14,6 +14,7 @@ use crate::model::{
     api::Publication,
     connection::{Connection, WebhookSource},
     id::ContractId,
+    subscription::Subscription,
     trust::Trust,
 };
 
@@ -44,6 +45,9 @@ pub struct Config {
     /// Reads that are published, by contract.
     #[serde(default)]
     pub apis: BTreeMap<ContractId, Publication>,
+    /// Events that are delivered to others' endpoints, by the subscription's name.
+    #[serde(default)]
+    pub subscriptions: BTreeMap<String, Subscription>,
     /// Groups of people, and who stands in for whom.
     #[serde(default)]
     pub people: People,

@@ -45,6 +45,7 @@ use super::{
     runner::{self, Shared},
     secrets::LocalSecrets,
     snapshot::{self, Claim, Loaded},
+    subscriptions::Subscriptions,
     traffic,
     trial::Trials,
     triggers::Board,
@@ -106,6 +107,7 @@ pub struct Hub {
     registry: Arc<Registry>,
     access: Arc<Access>,
     apis: Arc<Apis>,
+    subscriptions: Arc<Subscriptions>,
     /// What the snapshot that was read says that it is of, until that is looked at.
     claim: Arc<Mutex<Option<Claim>>>,
 }
@@ -175,6 +177,7 @@ impl Hub {
         let installer = Arc::new(installer);
         let registry = Registry::new(Arc::clone(&shared), Arc::clone(&installer));
         registry.load_trust().await?;
+        let subscriptions = Subscriptions::new(Arc::clone(&shared), Arc::clone(&audit), Arc::clone(&installer.gateway));
         let apis = Apis::open(Arc::clone(&shared), Arc::clone(&audit)).await?;
         Ok(Self {
             registry: Arc::new(registry),
@@ -189,6 +192,7 @@ impl Hub {
             retention: Arc::default(),
             access,
             apis: Arc::new(apis),
+            subscriptions,
             claim: Arc::new(Mutex::new(claim)),
         })
     }
@@ -222,6 +226,7 @@ impl Hub {
             let now = self.shared.installation.load_full();
             self.swap(self.installer.pipeline(&now, &cause, &path.display().to_string(), &text).await?);
         }
+        self.subscriptions.configure(&config.subscriptions);
         for (contract, publication) in &config.apis {
             self.apis.set(&cause, contract.clone(), publication.clone()).await?;
         }
@@ -533,6 +538,12 @@ impl HubPort for Hub {
         let failing = self.triggers.problems().len();
         let triggers = if failing == 0 { ok() } else { format!("{failing} triggers fail: see the log") };
         let apis = self.apis.problems();
+        let failing = self.subscriptions.problems().len();
+        let subscriptions = if failing == 0 {
+            ok()
+        } else {
+            format!("{failing} subscriptions do not deliver: `crossdock subscription list`")
+        };
         let unusable = &installation.unusable;
         let installed = if unusable.is_empty() { ok() } else { unusable.join("; ") };
         let mut checks = vec![
@@ -544,6 +555,7 @@ impl HubPort for Hub {
             ("space".to_owned(), room.clone().err().unwrap_or_else(ok)),
             ("bindings".to_owned(), if unbound.is_empty() { ok() } else { unbound.join("; ") }),
             ("triggers".to_owned(), triggers),
+            ("subscriptions".to_owned(), subscriptions),
             ("apis".to_owned(), if apis.is_empty() { ok() } else { apis.join("; ") }),
             ("lifecycle".to_owned(), if stopping { "the hub is stopping".to_owned() } else { ok() }),
         ];
@@ -568,10 +580,15 @@ impl HubPort for Hub {
     fn gauge(&self) {
         traffic::gauge(&self.shared);
         promises::gauge(&self.shared);
+        self.subscriptions.gauge();
     }
 
     fn apis(&self) -> Option<&dyn crate::ports::apis::Apis> {
         Some(&*self.apis)
+    }
+
+    fn subscriptions(&self) -> Option<&dyn crate::ports::subscriptions::Subscriptions> {
+        Some(&*self.subscriptions)
     }
 
     fn registry(&self) -> Option<&dyn crate::ports::registry::Registry> {

@@ -109,6 +109,12 @@ words!(Action, "n action", {
     ApiRead => "api.read",
     /// Publish reads of a connection, or withdraw them. Concerns the contract.
     ApiPublish => "api.publish",
+    /// See a subscription. Concerns the subscription.
+    SubscriptionRead => "subscription.read",
+    /// Hold a subscription, let it go on, have its events delivered again. Concerns the subscription.
+    SubscriptionControl => "subscription.control",
+    /// Declare a subscription, or remove it. Concerns the subscription.
+    SubscriptionChange => "subscription.change",
     /// See connections and lanes.
     ConnectionRead => "connection.read",
     /// Set a connection.
@@ -151,6 +157,13 @@ pub enum Resource<'a> {
     Identity(&'a str),
     /// An operation contract under which reads are published.
     Contract(&'a str),
+    /// Deliveries to somebody's endpoint.
+    Subscription {
+        /// Its name.
+        name: &'a str,
+        /// Whose it is.
+        owner: &'a str,
+    },
 }
 
 impl fmt::Display for Resource<'_> {
@@ -163,6 +176,8 @@ impl fmt::Display for Resource<'_> {
             Self::Source { source, event_type } => write!(f, "events of type `{event_type}` from source `{source}`"),
             Self::Identity(name) => write!(f, "the name `{name}`"),
             Self::Contract(id) => write!(f, "contract `{id}`"),
+            Self::Subscription { name: "", owner } => write!(f, "subscriptions of `{owner}`"),
+            Self::Subscription { name, .. } => write!(f, "subscription `{name}`"),
         }
     }
 }

@@ -74,6 +74,12 @@ pub enum Code {
     ApiFailed,
     /// The publication does not hold.
     ApiRefused,
+    /// No such subscription.
+    SubscriptionUnknown,
+    /// The subscription does not hold.
+    SubscriptionRefused,
+    /// It cannot be done with the subscription now.
+    SubscriptionConflict,
     /// No such connection.
     ConnectionUnknown,
     /// No such run.
@@ -148,7 +154,7 @@ const fn facts(code: &'static str, status: StatusCode, title: &'static str, advi
 
 impl Code {
     /// Every code.
-    pub const ALL: [Self; 59] = [
+    pub const ALL: [Self; 62] = [
         Self::RequestInvalid,
         Self::JsonMalformed,
         Self::EventInvalid,
@@ -179,6 +185,9 @@ impl Code {
         Self::ApiTimeout,
         Self::ApiFailed,
         Self::ApiRefused,
+        Self::SubscriptionUnknown,
+        Self::SubscriptionRefused,
+        Self::SubscriptionConflict,
         Self::ConnectionUnknown,
         Self::RunUnknown,
         Self::RunConflict,
@@ -280,6 +289,13 @@ impl Code {
                 "asking again is unlikely to help; tell whoever runs the hub, whose log says why"),
             Self::ApiRefused => facts("api.refused", S::UNPROCESSABLE_ENTITY, "The publication does not hold",
                 "change what is named; nothing was changed"),
+            Self::SubscriptionUnknown => facts("subscription.unknown", S::NOT_FOUND, "No such subscription",
+                "use a name as GET /v1/subscriptions lists it"),
+            Self::SubscriptionRefused => facts("subscription.refused", S::UNPROCESSABLE_ENTITY, "It does not hold",
+                "change what is named; nothing was changed"),
+            Self::SubscriptionConflict => facts("subscription.conflict", S::CONFLICT,
+                "It cannot be done with the subscription now",
+                "do what the detail says; nothing was changed"),
             Self::ConnectionUnknown => facts("connection.unknown", S::NOT_FOUND, "No such connection",
                 "use a name as GET /v1/connections lists it"),
             Self::RunUnknown => facts("run.unknown", S::NOT_FOUND, "No such run",

@@ -16,6 +16,7 @@
 //! | `control` | what people do with runs, one or many |
 //! | `dead_letters` | runs that cannot go on without a person |
 //! | `apis` | reads that are published under a contract |
+//! | `subscriptions` | events that are delivered to others' endpoints |
 //! | `catalog` | plugins and pipelines |
 //! | `registry` | versions of plugins, which of them serve, changes that need a second person |
 //! | `traffic` | connections and lanes |
@@ -43,6 +44,7 @@ mod openapi;
 mod promises;
 mod registry;
 mod runs;
+mod subscriptions;
 mod tokens;
 mod traffic;
 mod webhooks;
@@ -264,6 +266,16 @@ fn routes() -> Vec<Route> {
         ("/v1/apis/{namespace}/{name}/{major}/openapi.json", &["get"], get(apis::describe), Each(A::ApiRead)),
         ("/v1/apis/{namespace}/{name}/{major}/{operation}", &["get"], get(apis::ask), Each(A::ApiRead)),
         ("/v1/apis/{namespace}/{name}/{major}/{operation}", &["post"], post(apis::ask_with), Each(A::ApiRead)),
+        ("/v1/subscriptions", &["get"], get(subscriptions::list), Each(A::SubscriptionRead)),
+        ("/v1/subscriptions/{name}", &["get"], get(subscriptions::show), Each(A::SubscriptionRead)),
+        ("/v1/subscriptions/{name}", &["post"], post(subscriptions::set), Each(A::SubscriptionChange)),
+        ("/v1/subscriptions/{name}/control", &["post"], post(subscriptions::control), Each(A::SubscriptionControl)),
+        (
+            "/v1/subscriptions/{name}/dead-letters",
+            &["get"],
+            get(subscriptions::dead_letters),
+            Each(A::SubscriptionRead),
+        ),
         ("/v1/changes", &["get"], get(registry::changes), Hub(A::CatalogRead)),
         ("/v1/changes/{id}/decision", &["post"], post(registry::decide), Each(A::PluginPromote)),
     ]

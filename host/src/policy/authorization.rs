@@ -207,6 +207,10 @@ fn asked(who: &Principal, action: Action, resource: Resource<'_>) -> Option<(Req
             (uid("Source", source)?, attributes, HashSet::new())
         }
         Resource::Identity(name) => (uid("Identity", name)?, named(name), HashSet::new()),
+        Resource::Subscription { name, owner } => {
+            let attributes = HashMap::from([("name".to_owned(), text(name)), ("owner".to_owned(), text(owner))]);
+            (uid("Subscription", name)?, attributes, HashSet::new())
+        }
         Resource::Contract(id) => (uid("Contract", id)?, named(id), HashSet::new()),
     };
     entities.push(Entity::new(about.clone(), attributes, parents).ok()?);
@@ -220,8 +224,9 @@ fn asked(who: &Principal, action: Action, resource: Resource<'_>) -> Option<(Req
 }
 
 /// Actions that change nothing, as the schema groups them; a test compares the two.
-const READS: [Action; 9] = [
+const READS: [Action; 10] = [
     Action::RunRead,
+    Action::SubscriptionRead,
     Action::ApiRead,
     Action::ApprovalRead,
     Action::CatalogRead,

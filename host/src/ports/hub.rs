@@ -11,6 +11,7 @@ use super::{
     invoker::{Delivery, WebhookReply},
     promises::{Promise, PromiseFilter},
     registry::Registry,
+    subscriptions::Subscriptions,
     traffic::{ConnectionView, LanesView},
 };
 use crate::model::{
@@ -495,6 +496,11 @@ pub trait Hub: Send + Sync {
 
     /// Published reads; absent: this hub publishes none.
     fn apis(&self) -> Option<&dyn Apis> {
+        None
+    }
+
+    /// Events that are delivered to others' endpoints; absent: this hub delivers to nobody.
+    fn subscriptions(&self) -> Option<&dyn Subscriptions> {
         None
     }
 

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use crate::{
     app::{access::AccessError, audit, facts::FactsError, install::InstallError, package::PackageError},
-    ports::{apis::ApiError, records::RecordError, registry::RegistryError},
+    ports::{apis::ApiError, records::RecordError, registry::RegistryError, subscriptions::SubscriptionError},
     store::disk::OpenError,
 };
 
@@ -82,6 +82,13 @@ pub enum StartError {
         /// Why.
         #[from]
         source: ApiError,
+    },
+    /// A subscription that is declared or recorded cannot be taken up.
+    #[error("a subscription of the configuration or the records is refused")]
+    Subscription {
+        /// Why.
+        #[from]
+        source: SubscriptionError,
     },
     /// Whose signatures count cannot be told.
     #[error(transparent)]

@@ -6,8 +6,8 @@ use serde_json::Value;
 use utoipa::{OpenApi, ToSchema};
 
 use super::{
-    admin, apis, approvals, audit, catalog, control, dead_letters, events, health, promises, registry, runs, tokens,
-    traffic, webhooks,
+    admin, apis, approvals, audit, catalog, control, dead_letters, events, health, promises, registry, runs,
+    subscriptions, tokens, traffic, webhooks,
 };
 use crate::net::problem::Document;
 
@@ -32,6 +32,11 @@ use crate::net::problem::Document;
         apis::describe,
         apis::ask,
         apis::ask_with,
+        subscriptions::list,
+        subscriptions::show,
+        subscriptions::set,
+        subscriptions::control,
+        subscriptions::dead_letters,
         catalog::plugins,
         catalog::pipelines,
         traffic::connections,
@@ -79,6 +84,7 @@ use crate::net::problem::Document;
         (name = "catalog", description = "What is installed"),
         (name = "registry", description = "Versions of plugins, which of them serve, and who agreed"),
         (name = "apis", description = "Reads that are published under a contract; each describes itself"),
+        (name = "subscriptions", description = "Events that are delivered to others' endpoints"),
         (name = "traffic", description = "Who may go on, and who waits"),
         (name = "admin", description = "What an operator has the hub do"),
         (name = "access", description = "Who may come in"),

@@ -27,13 +27,16 @@ fn concerned(action: Action) -> Resource<'static> {
         Action::ApprovalDecide => Resource::Group("leads"),
         Action::PluginPublish | Action::PluginPromote | Action::PluginRevoke => Resource::Namespace("acme"),
         Action::ActorAssume => Resource::Identity("bob"),
+        Action::SubscriptionRead | Action::SubscriptionControl | Action::SubscriptionChange => {
+            Resource::Subscription { name: "acme-orders", owner: "ann" }
+        }
         Action::ApiRead | Action::ApiPublish => Resource::Contract("acme/orders@1"),
         _ => Resource::Hub,
     }
 }
 
 /// Which roles each action is allowed to, in the order of [`Role::ALL`]: partner, retailer, operator, auditor, admin.
-const TABLE: [(Action, [bool; 5]); 21] = [
+const TABLE: [(Action, [bool; 5]); 24] = [
     (Action::EventSend, [true, true, true, false, true]),
     (Action::RunRead, [false, true, true, true, true]),
     (Action::RunControl, [false, false, true, false, true]),
@@ -46,6 +49,9 @@ const TABLE: [(Action, [bool; 5]); 21] = [
     (Action::PipelineChange, [false, true, false, false, true]),
     (Action::ApiRead, [true, true, true, true, true]),
     (Action::ApiPublish, [false, false, true, false, true]),
+    (Action::SubscriptionRead, [true, true, true, true, true]),
+    (Action::SubscriptionControl, [true, false, true, false, true]),
+    (Action::SubscriptionChange, [false, false, true, false, true]),
     (Action::ConnectionRead, [false, true, true, true, true]),
     (Action::ConnectionChange, [false, false, true, false, true]),
     (Action::AuditRead, [false, false, false, true, true]),
@@ -103,6 +109,18 @@ fn a_partner_asks_only_the_contracts_that_its_token_names() {
     let denied = read(&unnamed(Role::Partner), "acme/orders@1").unwrap_err().to_string();
     assert!(denied.contains("no policy permits it"), "{denied}");
     assert!(read(&unnamed(Role::Retailer), "acme/orders@1").is_ok());
+}
+
+#[test]
+fn a_partner_sees_and_holds_its_own_subscriptions_only() {
+    let policies = Policies::new([]).unwrap();
+    let partner = principal(Role::Partner);
+    for (owner, expected) in [("ann", true), ("bob", false), ("", false)] {
+        for action in [Action::SubscriptionRead, Action::SubscriptionControl] {
+            let decided = policies.decide(&partner, action, Resource::Subscription { name: "x", owner });
+            assert_eq!(decided.is_ok(), expected, "{owner} {action}: {decided:?}");
+        }
+    }
 }
 
 #[test]

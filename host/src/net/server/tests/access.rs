@@ -164,7 +164,7 @@ const OPERATORS: To = Roles([false, false, true, false, true]);
 const ADMINS: To = Roles([false, false, false, false, true]);
 
 /// Every endpoint and whom it answers. An endpoint without a row fails the test below.
-const TABLE: [(&str, &str, To); 49] = [
+const TABLE: [(&str, &str, To); 54] = [
     ("post", "/v1/events", Roles([true, true, true, false, true])),
     ("post", "/v1/webhooks/{source}", Proven),
     ("post", "/v1/webhooks/{source}/{rest}", Proven),
@@ -213,6 +213,12 @@ const TABLE: [(&str, &str, To); 49] = [
     ("get", "/v1/apis/{namespace}/{name}/{major}/openapi.json", STAFF),
     ("get", "/v1/apis/{namespace}/{name}/{major}/{operation}", STAFF),
     ("post", "/v1/apis/{namespace}/{name}/{major}/{operation}", STAFF),
+    // Each sees their own.
+    ("get", "/v1/subscriptions", ALL),
+    ("get", "/v1/subscriptions/{name}", STAFF),
+    ("post", "/v1/subscriptions/{name}", OPERATORS),
+    ("post", "/v1/subscriptions/{name}/control", OPERATORS),
+    ("get", "/v1/subscriptions/{name}/dead-letters", STAFF),
     ("get", "/v1/changes", ALL),
     ("post", "/v1/changes/{id}/decision", DECIDERS),
 ];
@@ -238,6 +244,7 @@ fn sent(path: &str) -> (&'static str, String) {
         "/v1/plugins/{namespace}/{name}/control" => json!({"do": "revoke", "version": "1.0.0"}),
         "/v1/bindings/{namespace}/{name}" => json!({"do": "promote", "version": "1.0.0"}),
         "/v1/apis/{namespace}/{name}/{major}" => json!({"do": "withdraw"}),
+        "/v1/subscriptions/{name}/control" => json!({"do": "pause"}),
         "/v1/changes/{id}/decision" => json!({"approved": true}),
         "/v1/runs/{id}/control" => json!({"do": "pause"}),
         "/v1/approvals/decisions" => json!({"decisions": []}),
