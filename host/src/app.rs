@@ -3,6 +3,7 @@
 pub mod accept;
 pub mod access;
 pub mod actors;
+pub mod apis;
 pub mod audit;
 pub mod backup;
 pub mod build;
@@ -42,6 +43,7 @@ pub mod secrets;
 mod settings;
 pub mod snapshot;
 pub mod state;
+pub mod subscriptions;
 #[cfg(test)]
 mod test_hub;
 mod traffic;

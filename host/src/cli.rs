@@ -1,5 +1,6 @@
 //! The command line: one definition, from which help, completions and behaviour come.
 
+mod api;
 mod approval;
 mod archive;
 mod audit;
@@ -22,6 +23,7 @@ mod run;
 mod secret;
 mod serve;
 mod story;
+mod subscription;
 mod table;
 mod token;
 mod versions;
@@ -83,6 +85,12 @@ enum Command {
     /// Set, rotate and list the secrets that the hub keeps.
     #[command(subcommand)]
     Secret(secret::Secret),
+    /// Publish reads of connections to channels and partners.
+    #[command(subcommand)]
+    Api(api::Api),
+    /// Deliver events to partners' endpoints.
+    #[command(subcommand)]
+    Subscription(subscription::Subscription),
     /// See who changed what runs, and prove the whole history without trusting the hub.
     #[command(subcommand)]
     Audit(audit::Audit),
@@ -142,6 +150,8 @@ async fn dispatch(command: Command, out: &Out) -> Result<ExitCode, Failed> {
         Command::Pipeline(pipeline) => Box::pin(pipeline.run(out)).await,
         Command::Connection(connection) => Box::pin(connection.run(out)).await,
         Command::Secret(secret) => secret.run(out).await,
+        Command::Api(api) => api.run(out).await,
+        Command::Subscription(subscription) => subscription.run(out).await,
         Command::Audit(audit) => Box::pin(audit.run(out)).await,
         Command::Archive(archive) => Box::pin(archive.run(out)).await,
         Command::Backup(backup) => Box::pin(backup.run(out)).await,

@@ -1,5 +1,6 @@
 //! L0: the data that every other layer speaks of, and its serialized forms. No I/O, no clock, no technology.
 
+pub mod api;
 pub mod audit;
 pub mod connection;
 pub mod contract;
@@ -23,6 +24,7 @@ pub mod review;
 pub mod run;
 pub mod schemas;
 pub mod setting;
+pub mod subscription;
 pub mod surface;
 pub mod table;
 pub mod timestamp;

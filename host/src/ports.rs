@@ -2,6 +2,7 @@
 //! imports the other.
 
 pub mod access;
+pub mod apis;
 pub mod blobs;
 pub mod clock;
 pub mod egress;
@@ -16,5 +17,6 @@ pub mod review;
 pub mod secrets;
 pub mod settings;
 pub mod state;
+pub mod subscriptions;
 pub mod tables;
 pub mod traffic;

@@ -306,7 +306,7 @@ fn line(record: &Record) -> Result<AuditLine, AuditError> {
 }
 
 /// Keys of the records that affect what runs, and what setting one is called.
-const ACTIONS: [(&str, &str); 20] = [
+const ACTIONS: [(&str, &str); 22] = [
     ("plugin/", "plugin.install"),
     ("connection/", "connection.set"),
     ("source/", "source.set"),
@@ -327,6 +327,8 @@ const ACTIONS: [(&str, &str); 20] = [
     ("secret/", "secret.set"),
     ("secrets-key", "secrets-key.set"),
     ("setting/", "setting.set"),
+    ("api/", "api.publish"),
+    ("subscription/", "subscription.set"),
 ];
 
 fn action(key: &str) -> &'static str {

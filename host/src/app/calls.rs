@@ -317,7 +317,7 @@ fn pure_output(plugin: &Plugin, answer: invoker::Answer) -> Result<Output, Failu
 }
 
 /// A document against a schema; without one, everything fits.
-fn fits(schema: Option<&Validator>, document: &Document, what: &str, code: &str) -> Result<(), Failure> {
+pub(super) fn fits(schema: Option<&Validator>, document: &Document, what: &str, code: &str) -> Result<(), Failure> {
     let Some(schema) = schema else { return Ok(()) };
     let value = document.value();
     if schema.is_valid(value) {

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use super::crash_point;
 use crate::{
     model::{
-        entry::{Entry, EntryError},
+        entry::{Accepted, Entry, EntryError},
         id::{AppendId, Digest},
     },
     ports::{
@@ -148,6 +148,30 @@ impl Facts {
             stored.push(self.decode(record).await?);
         }
         Ok(stored)
+    }
+
+    /// The acceptances among at most `limit` appends after a position, and the position up to which was looked; facts of
+    /// runs are not decoded.
+    ///
+    /// # Errors
+    /// As [`FactsError`] says.
+    pub async fn acceptances(
+        &self,
+        after: Position,
+        limit: usize,
+    ) -> Result<(Vec<(Position, Accepted)>, Position), FactsError> {
+        let records = self.journal.tail(after, limit).await?;
+        let last = records.last().map_or(after, |record| record.position);
+        let mut found = Vec::new();
+        for record in records.into_iter().filter(|record| matches!(record.stream, StreamId::Acceptance(_))) {
+            let position = record.position;
+            for entry in self.decode(record).await?.entries {
+                if let Entry::Accepted(accepted) = entry {
+                    found.push((position, *accepted));
+                }
+            }
+        }
+        Ok((found, last))
     }
 
     /// Whether appends are taken.

@@ -26,6 +26,7 @@ use super::{
     accept,
     access::Access,
     actors::{Actors, Timers},
+    apis::Apis,
     audit::{self, Audit, checkpoints::Checkpoints},
     clock::SystemClock,
     config::Config,
@@ -50,6 +51,7 @@ use super::{
     },
     settings::{Declared, HubSettings},
     snapshot::{self, Claim, Loaded},
+    subscriptions::Subscriptions,
     traffic,
     trial::Trials,
     triggers::Board,
@@ -112,6 +114,8 @@ pub struct Hub {
     registry: Arc<Registry>,
     access: Arc<Access>,
     settings: Arc<HubSettings>,
+    apis: Arc<Apis>,
+    subscriptions: Arc<Subscriptions>,
     /// What the snapshot that was read says that it is of, until that is looked at.
     claim: Arc<Mutex<Option<Claim>>>,
 }
@@ -195,6 +199,8 @@ impl Hub {
         let registry = Arc::new(registry);
         let (own, making) = (Arc::clone(&shared), Arc::clone(&installer));
         let settings = Arc::new(HubSettings::new(own, making, Arc::clone(&registry), kept, data));
+        let subscriptions = Subscriptions::new(Arc::clone(&shared), Arc::clone(&audit), Arc::clone(&installer.gateway));
+        let apis = Apis::open(Arc::clone(&shared), Arc::clone(&audit)).await?;
         Ok(Self {
             registry,
             settings,
@@ -208,6 +214,8 @@ impl Hub {
             data: data.into(),
             retention: Arc::default(),
             access,
+            apis: Arc::new(apis),
+            subscriptions,
             claim: Arc::new(Mutex::new(claim)),
         })
     }
@@ -241,6 +249,10 @@ impl Hub {
                 std::fs::read_to_string(path).map_err(|source| StartError::Pipeline { path: path.clone(), source })?;
             let now = self.shared.installation.load_full();
             self.swap(self.installer.pipeline(&now, &cause, &path.display().to_string(), &text).await?);
+        }
+        self.subscriptions.configure(&config.subscriptions);
+        for (contract, publication) in &config.apis {
+            self.apis.set(&cause, contract.clone(), publication.clone()).await?;
         }
         let now = self.shared.installation.load_full();
         self.swap(self.installer.people(&now, &cause, &config.people).await?);
@@ -549,6 +561,13 @@ impl HubPort for Hub {
             if secrets == 0 { ok() } else { format!("{secrets} secrets cannot be read: see the log of the start") };
         let failing = self.triggers.problems().len();
         let triggers = if failing == 0 { ok() } else { format!("{failing} triggers fail: see the log") };
+        let apis = self.apis.problems();
+        let failing = self.subscriptions.problems().len();
+        let subscriptions = if failing == 0 {
+            ok()
+        } else {
+            format!("{failing} subscriptions do not deliver: `crossdock subscription list`")
+        };
         let unusable = &installation.unusable;
         let installed = if unusable.is_empty() { ok() } else { unusable.join("; ") };
         let mut checks = vec![
@@ -560,6 +579,8 @@ impl HubPort for Hub {
             ("space".to_owned(), room.clone().err().unwrap_or_else(ok)),
             ("bindings".to_owned(), if unbound.is_empty() { ok() } else { unbound.join("; ") }),
             ("triggers".to_owned(), triggers),
+            ("subscriptions".to_owned(), subscriptions),
+            ("apis".to_owned(), if apis.is_empty() { ok() } else { apis.join("; ") }),
             ("lifecycle".to_owned(), if stopping { "the hub is stopping".to_owned() } else { ok() }),
         ];
         // As information: a remote that is left alone is no reason to refuse events.
@@ -583,6 +604,15 @@ impl HubPort for Hub {
     fn gauge(&self) {
         traffic::gauge(&self.shared);
         promises::gauge(&self.shared);
+        self.subscriptions.gauge();
+    }
+
+    fn apis(&self) -> Option<&dyn crate::ports::apis::Apis> {
+        Some(&*self.apis)
+    }
+
+    fn subscriptions(&self) -> Option<&dyn crate::ports::subscriptions::Subscriptions> {
+        Some(&*self.subscriptions)
     }
 
     fn registry(&self) -> Option<&dyn crate::ports::registry::Registry> {

@@ -84,6 +84,15 @@ pub(super) async fn admit(
     Ok(Admitted { permit, _turn: turn })
 }
 
+/// Until when a connection's remote is left alone, if it is.
+pub(super) fn left_alone(shared: &Shared, open: &OpenConnection) -> Option<Timestamp> {
+    let now = shared.clock.now();
+    match shared.permits.gate(open, &shared.clock).lock().breaker.phase(now) {
+        Phase::Open { until, .. } if until > now => Some(until),
+        _ => None,
+    }
+}
+
 /// How long a remote may still be at a call of this operation when nobody hears how it ended, milliseconds.
 pub(super) fn settle_ms(open: &OpenConnection, operation: &str) -> u64 {
     match open.plugin.manifest.operations.get(operation).map(|operation| &operation.doubt) {

@@ -109,6 +109,16 @@ words!(Action, "n action", {
     TableRead => "table.read",
     /// Set a reference table. Concerns the table.
     TableChange => "table.change",
+    /// Ask a published read. Concerns its contract.
+    ApiRead => "api.read",
+    /// Publish reads of a connection, or withdraw them. Concerns the contract.
+    ApiPublish => "api.publish",
+    /// See a subscription. Concerns the subscription.
+    SubscriptionRead => "subscription.read",
+    /// Hold a subscription, let it go on, have its events delivered again. Concerns the subscription.
+    SubscriptionControl => "subscription.control",
+    /// Declare a subscription, or remove it. Concerns the subscription.
+    SubscriptionChange => "subscription.change",
     /// See connections and lanes.
     ConnectionRead => "connection.read",
     /// Set a connection.
@@ -155,6 +165,15 @@ pub enum Resource<'a> {
     },
     /// The name that somebody wants to act under.
     Identity(&'a str),
+    /// An operation contract under which reads are published.
+    Contract(&'a str),
+    /// Deliveries to somebody's endpoint.
+    Subscription {
+        /// Its name.
+        name: &'a str,
+        /// Whose it is.
+        owner: &'a str,
+    },
 }
 
 impl fmt::Display for Resource<'_> {
@@ -167,6 +186,9 @@ impl fmt::Display for Resource<'_> {
             Self::Group(name) => write!(f, "group `{name}`"),
             Self::Source { source, event_type } => write!(f, "events of type `{event_type}` from source `{source}`"),
             Self::Identity(name) => write!(f, "the name `{name}`"),
+            Self::Contract(id) => write!(f, "contract `{id}`"),
+            Self::Subscription { name: "", owner } => write!(f, "subscriptions of `{owner}`"),
+            Self::Subscription { name, .. } => write!(f, "subscription `{name}`"),
         }
     }
 }
@@ -198,6 +220,10 @@ pub struct Scope {
     /// Namespaces that plugins and pipelines may be published in.
     #[serde(skip_serializing_if = "BTreeSet::is_empty")]
     pub namespaces: BTreeSet<String>,
+    /// Contracts whose published reads may be asked, such as `retail/erp-orders@1`. Empty: those that the roles allow,
+    /// which for a partner is none.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    pub contracts: BTreeSet<String>,
 }
 
 impl Scope {
@@ -205,13 +231,16 @@ impl Scope {
     #[must_use]
     pub fn unlimited() -> Self {
         let all = || BTreeSet::from(["*".to_owned()]);
-        Self { actions: BTreeSet::new(), sources: all(), types: all(), namespaces: BTreeSet::new() }
+        Self { sources: all(), types: all(), ..Self::default() }
     }
 
     /// Whether another lets through no more than this one does.
     #[must_use]
     pub fn covers(&self, other: &Self) -> bool {
-        let actions = self.actions.is_empty() || !other.actions.is_empty() && other.actions.is_subset(&self.actions);
+        fn held<T: Ord>(narrow: &BTreeSet<T>, wide: &BTreeSet<T>) -> bool {
+            wide.is_empty() || !narrow.is_empty() && narrow.is_subset(wide)
+        }
+        let actions = held(&other.actions, &self.actions) && held(&other.contracts, &self.contracts);
         actions && within(&other.sources, &self.sources) && within(&other.types, &self.types)
     }
 
@@ -223,6 +252,12 @@ impl Scope {
         if !self.actions.is_empty() && !self.actions.contains(&action) {
             let actions: Vec<&str> = self.actions.iter().map(|action| action.as_str()).collect();
             return Err(format!("its actions are {}", actions.join(", ")));
+        }
+        if let Resource::Contract(id) = resource
+            && !self.contracts.is_empty()
+            && !self.contracts.contains(id)
+        {
+            return Err(format!("its contracts are {}", listed(&self.contracts)));
         }
         if let Resource::Source { source, event_type } = resource {
             if !fits(&self.sources, source) {
@@ -354,6 +389,13 @@ mod tests {
         check(&of(&["/a"], &[]), &of(&["/a*"], &[]), false);
         check(&of(&[], &[Action::TokenManage]), &of(&[], &[]), false);
         check(&of(&[], &[Action::TokenManage, Action::RunRead]), &of(&[], &[Action::RunRead]), true);
+        let held = |contracts: &[&str]| Scope {
+            contracts: contracts.iter().map(|contract| (*contract).to_owned()).collect(),
+            ..Scope::default()
+        };
+        check(&held(&[]), &held(&["retail/erp-orders@1"]), true);
+        check(&held(&["retail/erp-orders@1"]), &held(&[]), false);
+        check(&held(&["retail/erp-orders@1"]), &held(&["retail/warehouse@1"]), false);
     }
 
     #[test]

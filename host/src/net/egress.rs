@@ -159,7 +159,15 @@ impl Gateway {
     pub fn open(&self, scope: EgressScope) -> Arc<dyn Egress> {
         let grants = Grants::new(&scope.connection_name, &scope.connection, &scope.capabilities, &scope.read_methods);
         let lane = self.lane(scope);
-        Arc::new(Outlet { grants, lane, jar: Mutex::default() })
+        Arc::new(Outlet { grants, lane, jar: Mutex::default(), follows: Follows::Granted })
+    }
+
+    /// The same for an outlet that follows no redirects.
+    #[must_use]
+    pub fn open_direct(&self, scope: EgressScope) -> Arc<dyn Egress> {
+        let grants = Grants::new(&scope.connection_name, &scope.connection, &scope.capabilities, &scope.read_methods);
+        let lane = self.lane(scope);
+        Arc::new(Outlet { grants, lane, jar: Mutex::default(), follows: Follows::Nothing })
     }
 
     fn lane(&self, scope: EgressScope) -> Arc<Lane> {
@@ -182,6 +190,16 @@ struct Outlet {
     grants: Grants,
     lane: Arc<Lane>,
     jar: Mutex<Jar>,
+    follows: Follows,
+}
+
+/// Which redirects an outlet follows.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Follows {
+    /// Those whose targets are granted too.
+    Granted,
+    /// None: the answer is given as it is.
+    Nothing,
 }
 
 impl Egress for Outlet {
@@ -230,6 +248,9 @@ impl Outlet {
             // Credentials belong to the origin that the guest asked for. A redirect never carries them elsewhere.
             let at_home = home.get_or_insert_with(|| granted.origin().clone()) == granted.origin();
             let answer = self.send_hop(granted, at_home, &mut needles).await.map_err(|error| hop.account(error))?;
+            if self.follows == Follows::Nothing {
+                return Ok(headers::for_guest(needles.redact(answer)));
+            }
             hop = match redirect::next(hop, &answer) {
                 Next::Done => return Ok(headers::for_guest(needles.redact(answer))),
                 Next::Nowhere(reason) => return Err(EgressError::Broken { reason }),

@@ -56,6 +56,30 @@ pub enum Code {
     WebhookTypeNotAllowed,
     /// The source's plugin failed.
     WebhookPluginFailed,
+    /// Nothing is published under that contract.
+    ApiUnknown,
+    /// It publishes no such operation.
+    ApiOperationUnknown,
+    /// It is published no longer.
+    ApiGone,
+    /// The input does not follow the contract.
+    ApiInput,
+    /// There is nothing like that.
+    ApiNotFound,
+    /// What stands behind it gives no answer now.
+    ApiUnavailable,
+    /// What stands behind it did not answer in time.
+    ApiTimeout,
+    /// What stands behind it gave no good answer.
+    ApiFailed,
+    /// The publication does not hold.
+    ApiRefused,
+    /// No such subscription.
+    SubscriptionUnknown,
+    /// The subscription does not hold.
+    SubscriptionRefused,
+    /// It cannot be done with the subscription now.
+    SubscriptionConflict,
     /// No such connection.
     ConnectionUnknown,
     /// No such run.
@@ -148,7 +172,7 @@ const fn facts(code: &'static str, status: StatusCode, title: &'static str, advi
 
 impl Code {
     /// Every code.
-    pub const ALL: [Self; 59] = [
+    pub const ALL: [Self; 71] = [
         Self::RequestInvalid,
         Self::JsonMalformed,
         Self::EventInvalid,
@@ -170,6 +194,18 @@ impl Code {
         Self::WebhookInvalid,
         Self::WebhookTypeNotAllowed,
         Self::WebhookPluginFailed,
+        Self::ApiUnknown,
+        Self::ApiOperationUnknown,
+        Self::ApiGone,
+        Self::ApiInput,
+        Self::ApiNotFound,
+        Self::ApiUnavailable,
+        Self::ApiTimeout,
+        Self::ApiFailed,
+        Self::ApiRefused,
+        Self::SubscriptionUnknown,
+        Self::SubscriptionRefused,
+        Self::SubscriptionConflict,
         Self::ConnectionUnknown,
         Self::RunUnknown,
         Self::RunConflict,
@@ -262,6 +298,31 @@ impl Code {
             Self::WebhookPluginFailed => facts("webhook.plugin-failed", S::INTERNAL_SERVER_ERROR,
                 "The source's plugin failed",
                 "deliver it again; if it fails again, the hub's log says why"),
+            Self::ApiUnknown => facts("api.unknown", S::NOT_FOUND, "No such API",
+                "use a contract as GET /v1/apis lists it"),
+            Self::ApiOperationUnknown => facts("api.operation-unknown", S::NOT_FOUND, "The API has no such operation",
+                "use an operation that is named; the API's openapi.json describes them"),
+            Self::ApiGone => facts("api.gone", S::GONE, "The API answers no more",
+                "move to what the detail names, or to another that GET /v1/apis lists"),
+            Self::ApiInput => facts("api.input", S::UNPROCESSABLE_ENTITY, "The input does not follow the contract",
+                "correct the input where it is named; the API's openapi.json says what fits"),
+            Self::ApiNotFound => facts("api.not-found", S::NOT_FOUND, "There is nothing like that",
+                "correct what is asked for; it may have been deleted"),
+            Self::ApiUnavailable => facts("api.unavailable", S::SERVICE_UNAVAILABLE, "The API gives no answers now",
+                "ask again after the time in Retry-After"),
+            Self::ApiTimeout => facts("api.timeout", S::GATEWAY_TIMEOUT, "No answer came in time",
+                "ask again after the time in Retry-After"),
+            Self::ApiFailed => facts("api.failed", S::BAD_GATEWAY, "What stands behind the API gave no good answer",
+                "asking again is unlikely to help; tell whoever runs the hub, whose log says why"),
+            Self::ApiRefused => facts("api.refused", S::UNPROCESSABLE_ENTITY, "The publication does not hold",
+                "change what is named; nothing was changed"),
+            Self::SubscriptionUnknown => facts("subscription.unknown", S::NOT_FOUND, "No such subscription",
+                "use a name as GET /v1/subscriptions lists it"),
+            Self::SubscriptionRefused => facts("subscription.refused", S::UNPROCESSABLE_ENTITY, "It does not hold",
+                "change what is named; nothing was changed"),
+            Self::SubscriptionConflict => facts("subscription.conflict", S::CONFLICT,
+                "It cannot be done with the subscription now",
+                "do what the detail says; nothing was changed"),
             Self::ConnectionUnknown => facts("connection.unknown", S::NOT_FOUND, "No such connection",
                 "use a name as GET /v1/connections lists it"),
             Self::RunUnknown => facts("run.unknown", S::NOT_FOUND, "No such run",

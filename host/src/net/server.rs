@@ -15,6 +15,8 @@
 //! | `approvals` | questions to people, and their decisions |
 //! | `control` | what people do with runs, one or many |
 //! | `dead_letters` | runs that cannot go on without a person |
+//! | `apis` | reads that are published under a contract |
+//! | `subscriptions` | events that are delivered to others' endpoints |
 //! | `catalog` | plugins and pipelines |
 //! | `pipelines` | versions of pipelines, and which one serves |
 //! | `registry` | versions of plugins, which of them serve, changes that need a second person |
@@ -29,6 +31,7 @@
 
 mod admin;
 mod answer;
+mod apis;
 mod approvals;
 mod attend;
 mod audit;
@@ -46,6 +49,7 @@ mod promises;
 mod registry;
 mod runs;
 mod settings;
+mod subscriptions;
 mod tables;
 mod tokens;
 mod traffic;
@@ -280,6 +284,22 @@ fn routes() -> Vec<Route> {
         ("/v1/tables/{namespace}/{name}/difference", &["get"], get(tables::difference), Hub(A::TableRead)),
         ("/v1/tables/{namespace}/{name}/impact", &["get"], get(tables::impact), Hub(A::TableRead)),
         ("/v1/tables/{namespace}/{name}/control", &["post"], post(tables::control), Each(A::TableChange)),
+        ("/v1/apis", &["get"], get(apis::list), Hub(A::CatalogRead)),
+        ("/v1/apis/{namespace}/{name}/{major}", &["get"], get(apis::show), Each(A::ApiRead)),
+        ("/v1/apis/{namespace}/{name}/{major}", &["post"], post(apis::control), Each(A::ApiPublish)),
+        ("/v1/apis/{namespace}/{name}/{major}/openapi.json", &["get"], get(apis::describe), Each(A::ApiRead)),
+        ("/v1/apis/{namespace}/{name}/{major}/{operation}", &["get"], get(apis::ask), Each(A::ApiRead)),
+        ("/v1/apis/{namespace}/{name}/{major}/{operation}", &["post"], post(apis::ask_with), Each(A::ApiRead)),
+        ("/v1/subscriptions", &["get"], get(subscriptions::list), Each(A::SubscriptionRead)),
+        ("/v1/subscriptions/{name}", &["get"], get(subscriptions::show), Each(A::SubscriptionRead)),
+        ("/v1/subscriptions/{name}", &["post"], post(subscriptions::set), Each(A::SubscriptionChange)),
+        ("/v1/subscriptions/{name}/control", &["post"], post(subscriptions::control), Each(A::SubscriptionControl)),
+        (
+            "/v1/subscriptions/{name}/dead-letters",
+            &["get"],
+            get(subscriptions::dead_letters),
+            Each(A::SubscriptionRead),
+        ),
         ("/v1/changes", &["get"], get(registry::changes), Hub(A::CatalogRead)),
         ("/v1/changes/{id}/decision", &["post"], post(registry::decide), Each(A::PluginPromote)),
     ]

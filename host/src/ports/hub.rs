@@ -7,11 +7,13 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     access::Access,
+    apis::Apis,
     invoker::{Delivery, WebhookReply},
     pipelines::Pipelines,
     promises::{Promise, PromiseFilter},
     registry::Registry,
     settings::Settings,
+    subscriptions::Subscriptions,
     tables::Tables,
     traffic::{ConnectionView, LanesView},
 };
@@ -493,6 +495,16 @@ pub trait Hub: Send + Sync {
     /// Why there is no backup.
     fn back_up(&self, target: PathBuf) -> BoxFuture<'_, Result<BackupMade, String>> {
         Box::pin(async move { Err(format!("this hub has no data folder to copy to `{}`", target.display())) })
+    }
+
+    /// Published reads; absent: this hub publishes none.
+    fn apis(&self) -> Option<&dyn Apis> {
+        None
+    }
+
+    /// Events that are delivered to others' endpoints; absent: this hub delivers to nobody.
+    fn subscriptions(&self) -> Option<&dyn Subscriptions> {
+        None
     }
 
     /// The registry; absent: this hub has none.

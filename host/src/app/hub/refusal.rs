@@ -7,7 +7,7 @@ use crate::{
         access::AccessError, audit, facts::FactsError, install::InstallError, package::PackageError,
         secrets::store::StoreError,
     },
-    ports::{records::RecordError, registry::RegistryError},
+    ports::{apis::ApiError, records::RecordError, registry::RegistryError, subscriptions::SubscriptionError},
     store::disk::OpenError,
 };
 
@@ -79,6 +79,20 @@ pub enum StartError {
     /// Who may come in cannot be set up.
     #[error(transparent)]
     Access(#[from] AccessError),
+    /// Reads that are declared to be published cannot be.
+    #[error("an API of the configuration or the records is refused")]
+    Api {
+        /// Why.
+        #[from]
+        source: ApiError,
+    },
+    /// A subscription that is declared or recorded cannot be taken up.
+    #[error("a subscription of the configuration or the records is refused")]
+    Subscription {
+        /// Why.
+        #[from]
+        source: SubscriptionError,
+    },
     /// Whose signatures count cannot be told.
     #[error(transparent)]
     Registry(#[from] RegistryError),

@@ -71,6 +71,7 @@ impl Hub {
                 }
             }
         }
+        self.subscriptions.begin(progress.position).await?;
         shared.tasks.spawn(schedules::run(Arc::clone(shared), Arc::clone(&self.triggers)));
         shared.tasks.spawn(polls::run(Arc::clone(shared), Arc::clone(&self.triggers)));
         shared.tasks.spawn(promises::watch(Arc::clone(shared)));

@@ -6,8 +6,8 @@ use serde_json::Value;
 use utoipa::{OpenApi, ToSchema};
 
 use super::{
-    admin, approvals, audit, catalog, control, dead_letters, events, health, pipelines, promises, registry, runs,
-    settings, tables, tokens, traffic, webhooks,
+    admin, apis, approvals, audit, catalog, control, dead_letters, events, health, pipelines, promises, registry, runs,
+    settings, subscriptions, tables, tokens, traffic, webhooks,
 };
 use crate::net::problem::Document;
 
@@ -26,6 +26,17 @@ use crate::net::problem::Document;
         runs::list,
         runs::show,
         runs::stream,
+        apis::list,
+        apis::show,
+        apis::control,
+        apis::describe,
+        apis::ask,
+        apis::ask_with,
+        subscriptions::list,
+        subscriptions::show,
+        subscriptions::set,
+        subscriptions::control,
+        subscriptions::dead_letters,
         catalog::plugins,
         catalog::pipelines,
         traffic::connections,
@@ -91,6 +102,8 @@ use crate::net::problem::Document;
         (name = "catalog", description = "What is installed"),
         (name = "registry", description = "Versions of plugins, pipelines and tables, which of them serve, and who agreed"),
         (name = "settings", description = "Secrets, connections, and what pipelines' names stand for"),
+        (name = "apis", description = "Reads that are published under a contract; each describes itself"),
+        (name = "subscriptions", description = "Events that are delivered to others' endpoints"),
         (name = "traffic", description = "Who may go on, and who waits"),
         (name = "admin", description = "What an operator has the hub do"),
         (name = "access", description = "Who may come in"),

@@ -166,7 +166,7 @@ const WRITERS: To = Roles([false, true, false, false, true]);
 const ADMINS: To = Roles([false, false, false, false, true]);
 
 /// Every endpoint and whom it answers. An endpoint without a row fails the test below.
-const TABLE: [(&str, &str, To); 61] = [
+const TABLE: [(&str, &str, To); 72] = [
     ("post", "/v1/events", Roles([true, true, true, false, true])),
     ("post", "/v1/webhooks/{source}", Proven),
     ("post", "/v1/webhooks/{source}/{rest}", Proven),
@@ -226,6 +226,19 @@ const TABLE: [(&str, &str, To); 61] = [
     ("get", "/v1/tables/{namespace}/{name}/difference", STAFF),
     ("get", "/v1/tables/{namespace}/{name}/impact", STAFF),
     ("post", "/v1/tables/{namespace}/{name}/control", WRITERS),
+    ("get", "/v1/apis", ALL),
+    // A partner's token names the contracts that it may ask; the table's names none.
+    ("get", "/v1/apis/{namespace}/{name}/{major}", STAFF),
+    ("post", "/v1/apis/{namespace}/{name}/{major}", OPERATORS),
+    ("get", "/v1/apis/{namespace}/{name}/{major}/openapi.json", STAFF),
+    ("get", "/v1/apis/{namespace}/{name}/{major}/{operation}", STAFF),
+    ("post", "/v1/apis/{namespace}/{name}/{major}/{operation}", STAFF),
+    // Each sees their own.
+    ("get", "/v1/subscriptions", ALL),
+    ("get", "/v1/subscriptions/{name}", STAFF),
+    ("post", "/v1/subscriptions/{name}", OPERATORS),
+    ("post", "/v1/subscriptions/{name}/control", OPERATORS),
+    ("get", "/v1/subscriptions/{name}/dead-letters", STAFF),
     ("get", "/v1/changes", ALL),
     ("post", "/v1/changes/{id}/decision", DECIDERS),
 ];
@@ -254,6 +267,8 @@ fn sent(path: &str) -> (&'static str, String) {
         "/v1/tables/{namespace}/{name}/control" | "/v1/pipelines/{namespace}/{name}/control" => {
             json!({"do": "approve", "version": "1.0.0"})
         }
+        "/v1/apis/{namespace}/{name}/{major}" => json!({"do": "withdraw"}),
+        "/v1/subscriptions/{name}/control" => json!({"do": "pause"}),
         "/v1/changes/{id}/decision" => json!({"approved": true}),
         "/v1/connections/{name}" | "/v1/secrets/{name}" => json!({"do": "remove"}),
         "/v1/pipelines/{namespace}/{name}/bindings" => json!({"do": "rollback"}),
@@ -277,6 +292,8 @@ fn path_of(template: &str) -> String {
         ("{name}", "x"),
         ("{namespace}", "x"),
         ("{version}", "1.0.0"),
+        ("{major}", "1"),
+        ("{operation}", "x"),
     ];
     // Which namespace it is about stands in the query.
     let template = if template == "/v1/plugins" { "/v1/plugins?plugin=x/x" } else { template };
