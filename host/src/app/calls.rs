@@ -292,12 +292,12 @@ fn context(run: &Caller, step: &str, config: Json) -> StepContext {
     }
 }
 
-fn bounded(plugin: &Plugin, timeout_ms: Option<u64>) -> Limits {
+pub(super) fn bounded(plugin: &Plugin, timeout_ms: Option<u64>) -> Limits {
     let deadline_ms = timeout_ms.unwrap_or(plugin.limits.deadline_ms).min(Limits::CEILING.deadline_ms);
     Limits { deadline_ms, ..plugin.limits }
 }
 
-fn pure_output(plugin: &Plugin, answer: invoker::Answer) -> Result<Output, Failure> {
+pub(super) fn pure_output(plugin: &Plugin, answer: invoker::Answer) -> Result<Output, Failure> {
     match answer {
         invoker::Answer::Json(json) => {
             fits(plugin.output.as_ref(), &Document::new(json.clone()), "output", "plugin.output")
@@ -317,7 +317,7 @@ fn pure_output(plugin: &Plugin, answer: invoker::Answer) -> Result<Output, Failu
 }
 
 /// A document against a schema; without one, everything fits.
-fn fits(schema: Option<&Validator>, document: &Document, what: &str, code: &str) -> Result<(), Failure> {
+pub(super) fn fits(schema: Option<&Validator>, document: &Document, what: &str, code: &str) -> Result<(), Failure> {
     let Some(schema) = schema else { return Ok(()) };
     let value = document.value();
     if schema.is_valid(value) {
@@ -350,7 +350,7 @@ fn revoked(plugin: &Plugin, kind: FailureKind) -> Failure {
     Failure::new(kind, code, problem)
 }
 
-fn pure_failure(error: CallError) -> Failure {
+pub(super) fn pure_failure(error: CallError) -> Failure {
     match error {
         CallError::Failure(failure) => failure,
         CallError::Limit(exceeded) => {

@@ -171,7 +171,7 @@ impl Hub {
         });
         let triggers = Arc::default();
         let installer = Arc::new(installer);
-        let registry = Registry::new(Arc::clone(&shared), Arc::clone(&installer));
+        let registry = Registry::new(Arc::clone(&shared), Arc::clone(&installer), Arc::clone(&store));
         registry.load_trust().await?;
         Ok(Self {
             registry: Arc::new(registry),

@@ -274,6 +274,10 @@ pub struct StepStarted {
     /// For a read: `connection#operation`; for an `emit`: the event's type.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub operation: Option<String>,
+    /// Of a pure step: digest of the input, so that whoever makes it again from the facts before can prove that it is the
+    /// same. Absent in what earlier releases wrote.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub input: Option<Digest>,
 }
 
 /// A write's intent.

@@ -78,6 +78,8 @@ pub enum Code {
     PluginVersionTaken,
     /// The package or the version does not hold.
     PluginRefused,
+    /// Recorded inputs are answered otherwise than was allowed.
+    PluginReplayDiffers,
     /// It cannot be done with the version or the binding now.
     RegistryConflict,
     /// No such proposed change.
@@ -130,7 +132,7 @@ const fn facts(code: &'static str, status: StatusCode, title: &'static str, advi
 
 impl Code {
     /// Every code.
-    pub const ALL: [Self; 50] = [
+    pub const ALL: [Self; 51] = [
         Self::RequestInvalid,
         Self::JsonMalformed,
         Self::EventInvalid,
@@ -163,6 +165,7 @@ impl Code {
         Self::PluginUnknown,
         Self::PluginVersionTaken,
         Self::PluginRefused,
+        Self::PluginReplayDiffers,
         Self::RegistryConflict,
         Self::ChangeUnknown,
         Self::ChangeSamePerson,
@@ -257,6 +260,9 @@ impl Code {
                 "raise `version` in plugin.toml and publish that; a published version never changes"),
             Self::PluginRefused => facts("plugin.refused", S::UNPROCESSABLE_ENTITY, "The version does not hold",
                 "change what is named and publish it as another version; nothing was changed"),
+            Self::PluginReplayDiffers => facts("plugin.replay-differs", S::UNPROCESSABLE_ENTITY,
+                "Recorded inputs are answered otherwise than was allowed",
+                "look at `report`; change the version, allow so many changes, or have two people force it; nothing was changed"),
             Self::RegistryConflict => facts("registry.conflict", S::CONFLICT, "It cannot be done as things stand",
                 "GET /v1/plugins/{namespace}/{name} shows how they stand; do what the detail says; nothing was changed"),
             Self::ChangeUnknown => facts("change.unknown", S::NOT_FOUND, "No such change",

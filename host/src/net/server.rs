@@ -17,6 +17,7 @@
 //! | `dead_letters` | runs that cannot go on without a person |
 //! | `catalog` | plugins and pipelines |
 //! | `registry` | versions of plugins, which of them serve, changes that need a second person |
+//! | `replays` | how a version answers what was recorded |
 //! | `traffic` | connections and lanes |
 //! | `audit` | the audit log |
 //! | `admin` | backups |
@@ -40,6 +41,7 @@ mod health;
 mod openapi;
 mod promises;
 mod registry;
+mod replays;
 mod runs;
 mod tokens;
 mod traffic;
@@ -254,6 +256,7 @@ fn routes() -> Vec<Route> {
         ("/v1/plugins/{namespace}/{name}/explain", &["get"], get(registry::explain), Hub(A::CatalogRead)),
         ("/v1/plugins/{namespace}/{name}/impact", &["get"], get(registry::impact), Hub(A::CatalogRead)),
         ("/v1/plugins/{namespace}/{name}/control", &["post"], post(registry::control), Each(A::PluginRevoke)),
+        ("/v1/plugins/{namespace}/{name}/replay", &["post"], post(replays::replay), Each(A::PluginPromote)),
         ("/v1/bindings", &["get"], get(registry::bindings), Hub(A::CatalogRead)),
         ("/v1/bindings/{namespace}/{name}", &["post"], post(registry::bind), Each(A::PluginPromote)),
         ("/v1/changes", &["get"], get(registry::changes), Hub(A::CatalogRead)),

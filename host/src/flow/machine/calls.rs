@@ -2,8 +2,6 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use serde_json::json;
-
 use super::{
     DOUBT_ATTEMPTS_MIN,
     effect::{Call, Effect, Emit, Invoke, OperationUse, Page, Pick, Start, Unserved},
@@ -23,7 +21,6 @@ use crate::{
         event::Event,
         failure::{Failure, FailureKind},
         id::{Digest, IdempotencyKey, RunId, seed},
-        json::Json,
         limits::Usage,
         log::LogLine,
         manifest::{Doubt, Effect as OperationEffect},
@@ -112,8 +109,10 @@ impl Turn<'_> {
                 let plugin = self.bindings.plugin(plugin, pick)?;
                 let (step, time, plugin) = (self.run.path(id), self.run.durable, Some(plugin));
                 let attempt = self.run.instance(id).failures + 1;
-                self.record(Entry::StepStarted(StepStarted { step, time, attempt, plugin, operation: None }));
-                self.invoke(id)
+                let given = self.run.given(id);
+                let input = given.as_ref().ok().map(|input| Digest::of(input.json().as_bytes()));
+                self.record(Entry::StepStarted(StepStarted { step, time, attempt, plugin, operation: None, input }));
+                self.invoke(id, given?)
             }
             Doing::Call(_) => self.call_out(id, false),
             Doing::Emit => {
@@ -121,7 +120,14 @@ impl Turn<'_> {
                     return Ok(());
                 };
                 let (step, time, operation) = (self.run.path(id), self.now, Some(event_type.clone()));
-                self.record(Entry::StepStarted(StepStarted { step, time, attempt: 1, plugin: None, operation }));
+                self.record(Entry::StepStarted(StepStarted {
+                    step,
+                    time,
+                    attempt: 1,
+                    plugin: None,
+                    operation,
+                    input: None,
+                }));
                 self.emit(id)
             }
             Doing::Start => {
@@ -129,7 +135,14 @@ impl Turn<'_> {
                     return Ok(());
                 };
                 let (step, time, operation) = (self.run.path(id), self.now, Some(format!("run {pipeline}")));
-                self.record(Entry::StepStarted(StepStarted { step, time, attempt: 1, plugin: None, operation }));
+                self.record(Entry::StepStarted(StepStarted {
+                    step,
+                    time,
+                    attempt: 1,
+                    plugin: None,
+                    operation,
+                    input: None,
+                }));
                 self.start(id)
             }
             Doing::Nothing => Ok(()),
@@ -142,7 +155,10 @@ impl Turn<'_> {
         match doing(&plan, self.run.instance(id)) {
             // What failed is no result: the version that is bound now takes another attempt.
             Doing::Pure { .. } if self.run.instance(id).plugin.is_none() => self.begin_call(id),
-            Doing::Pure { .. } => self.invoke(id),
+            Doing::Pure { .. } => {
+                let input = self.run.given(id)?;
+                self.invoke(id, input)
+            }
             Doing::Emit => self.emit(id),
             Doing::Start => self.start(id),
             Doing::Call(_) => {
@@ -153,14 +169,9 @@ impl Turn<'_> {
         }
     }
 
-    fn invoke(&mut self, id: InstanceId) -> Result<(), Stuck> {
+    fn invoke(&mut self, id: InstanceId, input: Document) -> Result<(), Stuck> {
         let plan = Arc::clone(&self.run.plan);
-        let Doing::Pure { kind, with, .. } = doing(&plan, self.run.instance(id)) else { return Ok(()) };
-        let frame = self.run.instance(id).frame;
-        let input = match with {
-            Some(with) => self.run.render(frame, with)?,
-            None => self.fold_input(id),
-        };
+        let Doing::Pure { kind, .. } = doing(&plan, self.run.instance(id)) else { return Ok(()) };
         let instance = self.run.instance(id);
         let (Some(plugin), time) = (instance.plugin.clone(), instance.started) else { return Ok(()) };
         let timeout_ms = self.timeout_ms(id);
@@ -177,27 +188,6 @@ impl Turn<'_> {
         if let Some(instance) = self.run.instances.get_mut(id.0) {
             instance.phase = Phase::Running;
         }
-    }
-
-    /// What a fold is given: what came of the items before, and what left this one.
-    fn fold_input(&self, id: InstanceId) -> Document {
-        let instance = self.run.instance(id);
-        let null = || Document::new(Json::null());
-        let (Facet::Reduce(item), Some(main)) = (instance.facet, instance.main) else { return null() };
-        let place = usize::try_from(item).unwrap_or(1);
-        let before = (item > 1)
-            .then(|| self.run.instance(main).facet(Facet::Reduce(item - 1)))
-            .flatten()
-            .and_then(|before| self.run.instance(before).output.clone())
-            .unwrap_or_else(null);
-        let next = self
-            .run
-            .instance(main)
-            .more
-            .as_ref()
-            .and_then(|more| more.results.get(place.checked_sub(1)?)?.clone())
-            .unwrap_or_else(null);
-        Document::from(json!({ "so_far": before.value(), "next": next.value() }))
     }
 
     fn key(&self, id: InstanceId) -> IdempotencyKey {
@@ -249,6 +239,7 @@ impl Turn<'_> {
                 attempt,
                 plugin: Some(served.plugin.clone()),
                 operation: Some(full_name),
+                input: None,
             }));
         }
         let timeout_ms = self.timeout_ms(id);

@@ -6,8 +6,8 @@ use serde_json::Value;
 use utoipa::{OpenApi, ToSchema};
 
 use super::{
-    admin, approvals, audit, catalog, control, dead_letters, events, health, promises, registry, runs, tokens, traffic,
-    webhooks,
+    admin, approvals, audit, catalog, control, dead_letters, events, health, promises, registry, replays, runs, tokens,
+    traffic, webhooks,
 };
 use crate::net::problem::Document;
 
@@ -57,6 +57,7 @@ use crate::net::problem::Document;
         registry::bind,
         registry::changes,
         registry::decide,
+        replays::replay,
         tokens::enroll,
         tokens::list,
         tokens::create,

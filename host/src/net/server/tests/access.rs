@@ -164,7 +164,7 @@ const OPERATORS: To = Roles([false, false, true, false, true]);
 const ADMINS: To = Roles([false, false, false, false, true]);
 
 /// Every endpoint and whom it answers. An endpoint without a row fails the test below.
-const TABLE: [(&str, &str, To); 43] = [
+const TABLE: [(&str, &str, To); 44] = [
     ("post", "/v1/events", Roles([true, true, true, false, true])),
     ("post", "/v1/webhooks/{source}", Proven),
     ("post", "/v1/webhooks/{source}/{rest}", Proven),
@@ -204,6 +204,7 @@ const TABLE: [(&str, &str, To); 43] = [
     ("get", "/v1/plugins/{namespace}/{name}/explain", ALL),
     ("get", "/v1/plugins/{namespace}/{name}/impact", ALL),
     ("post", "/v1/plugins/{namespace}/{name}/control", OPERATORS),
+    ("post", "/v1/plugins/{namespace}/{name}/replay", DECIDERS),
     ("get", "/v1/bindings", ALL),
     ("post", "/v1/bindings/{namespace}/{name}", DECIDERS),
     ("get", "/v1/changes", ALL),
@@ -229,6 +230,7 @@ fn sent(path: &str) -> (&'static str, String) {
         "/v1/plugins" => return ("application/octet-stream", String::new()),
         "/v1/runs/{id}/move" => json!({"to": "2.0.0"}),
         "/v1/plugins/{namespace}/{name}/control" => json!({"do": "revoke", "version": "1.0.0"}),
+        "/v1/plugins/{namespace}/{name}/replay" => json!({"version": "1.0.0", "since": "7d"}),
         "/v1/bindings/{namespace}/{name}" => json!({"do": "promote", "version": "1.0.0"}),
         "/v1/changes/{id}/decision" => json!({"approved": true}),
         "/v1/runs/{id}/control" => json!({"do": "pause"}),
