@@ -36,6 +36,7 @@ pub mod promises;
 pub mod publish;
 pub mod queues;
 mod registry;
+mod replay;
 pub mod retention;
 pub mod runner;
 mod schedules;

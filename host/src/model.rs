@@ -1,5 +1,6 @@
 //! L0: the data that every other layer speaks of, and its serialized forms. No I/O, no clock, no technology.
 
+pub mod age;
 pub mod api;
 pub mod audit;
 pub mod connection;
@@ -20,6 +21,7 @@ pub mod pace;
 pub mod pipeline;
 pub mod principal;
 pub mod registry;
+pub mod replay;
 pub mod review;
 pub mod run;
 pub mod schemas;

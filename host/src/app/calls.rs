@@ -297,7 +297,7 @@ pub(super) fn bounded(plugin: &Plugin, timeout_ms: Option<u64>) -> Limits {
     Limits { deadline_ms, ..plugin.limits }
 }
 
-fn pure_output(plugin: &Plugin, answer: invoker::Answer) -> Result<Output, Failure> {
+pub(super) fn pure_output(plugin: &Plugin, answer: invoker::Answer) -> Result<Output, Failure> {
     match answer {
         invoker::Answer::Json(json) => {
             fits(plugin.output.as_ref(), &Document::new(json.clone()), "output", "plugin.output")
@@ -350,7 +350,7 @@ fn revoked(plugin: &Plugin, kind: FailureKind) -> Failure {
     Failure::new(kind, code, problem)
 }
 
-fn pure_failure(error: CallError) -> Failure {
+pub(super) fn pure_failure(error: CallError) -> Failure {
     match error {
         CallError::Failure(failure) => failure,
         CallError::Limit(exceeded) => {

@@ -194,7 +194,7 @@ impl Hub {
         });
         let triggers = Arc::default();
         let installer = Arc::new(installer);
-        let registry = Registry::new(Arc::clone(&shared), Arc::clone(&installer));
+        let registry = Registry::new(Arc::clone(&shared), Arc::clone(&installer), Arc::clone(&store));
         registry.load_trust().await?;
         let registry = Arc::new(registry);
         let (own, making) = (Arc::clone(&shared), Arc::clone(&installer));

@@ -10,6 +10,7 @@
 //! | [`impact`] | what depends on a version |
 //! | [`pipelines`] | versions of pipelines, which have the same life |
 //! | [`tables`] | versions of reference tables, too |
+//! | [`replay`] | how a version answers what was recorded, and whether it may be promoted on that |
 //! | [`views`] | what there is, for people and programs |
 
 mod checks;
@@ -17,6 +18,7 @@ mod gate;
 mod impact;
 mod pipelines;
 mod plan;
+mod replay;
 mod review;
 mod tables;
 pub(super) mod views;
@@ -26,7 +28,7 @@ use std::{sync::Arc, time::Instant};
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use semver::Version;
-use tokio::sync::{Mutex, MutexGuard};
+use tokio::sync::{Mutex, MutexGuard, Semaphore};
 
 use self::plan::{Planned, Put};
 use super::{
@@ -47,6 +49,7 @@ use crate::{
     ports::registry::{
         ACTOR_BYTES_LIMIT, ChangeRequest, Changed, Done, Published, REASON_BYTES_LIMIT, RegistryError, Took, Who,
     },
+    store::disk::Store,
 };
 
 /// Longest a proposed change waits for a second person, milliseconds: a week.
@@ -62,15 +65,20 @@ const ACTORS_RESERVED: [&str; 2] = ["hub", "operator:config"];
 pub(super) struct Registry {
     shared: Arc<Shared>,
     installer: Arc<Installer>,
+    /// What lies in the archive.
+    store: Arc<Store>,
     /// Whose signatures count.
     trust: ArcSwap<Trust>,
     /// Held over each change, so that every picture is made from the latest.
     changing: Mutex<()>,
+    /// Room for replays.
+    replays: Semaphore,
 }
 
 impl Registry {
-    pub(super) fn new(shared: Arc<Shared>, installer: Arc<Installer>) -> Self {
-        Self { shared, installer, trust: ArcSwap::default(), changing: Mutex::default() }
+    pub(super) fn new(shared: Arc<Shared>, installer: Arc<Installer>, store: Arc<Store>) -> Self {
+        let replays = Semaphore::new(replay::AT_ONCE);
+        Self { shared, installer, store, trust: ArcSwap::default(), changing: Mutex::default(), replays }
     }
 
     /// The turn to change what serves: whoever holds it makes the next picture.
@@ -139,10 +147,12 @@ impl Registry {
     /// Makes a change, or proposes it if one person is not enough.
     pub(super) async fn change(&self, request: ChangeRequest) -> Result<Changed, RegistryError> {
         let cause = cause(&request.who)?;
+        // It takes its time, in which nobody else is kept from changing something.
+        let replayed = self.replay_for(&request).await?;
         let _changing = self.changing.lock().await;
         let begun = Instant::now();
         let now = self.shared.installation.load_full();
-        let planned = self.plan(&now, &request).await?;
+        let planned = self.plan(&now, &request, replayed.as_ref()).await?;
         if planned.because.is_empty() {
             return self.make(&now, &cause, &request, planned, begun).await.map(Changed::Done);
         }
@@ -184,6 +194,11 @@ impl Registry {
     ) -> Result<Done, RegistryError> {
         let checked = Instant::now();
         let id = &request.plugin;
+        let reason = match &planned.evidence {
+            Some(evidence) => format!("{} ({evidence})", cause.reason),
+            None => cause.reason.clone(),
+        };
+        let cause = &Cause { actor: cause.actor.clone(), reason };
         self.record(cause, id, &planned.puts).await?;
         let recorded = Instant::now();
         if let Some((plugin, revoked)) = &planned.revokes {
@@ -210,17 +225,13 @@ impl Registry {
     /// Agrees to a proposed change, or declines it.
     pub(super) async fn decide(&self, id: &str, approved: bool, who: Who) -> Result<Option<Changed>, RegistryError> {
         let own = cause(&who)?;
+        let key = format!("change/{id}");
+        let asked = self.proposal(id).await?;
+        let open = matches!(asked.state, ProposalState::Open) && !is_same_person(&asked.actor, &who.actor);
+        let replayed = if approved && open { self.replay_for(&request_of(&asked)).await? } else { None };
         let _changing = self.changing.lock().await;
         let begun = Instant::now();
-        let key = format!("change/{id}");
-        let unknown = || RegistryError::UnknownChange { id: id.to_owned() };
-        let known = id.strip_prefix("chg_").is_some_and(|digits| digits.bytes().all(|byte| byte.is_ascii_hexdigit()));
-        if !known {
-            return Err(unknown());
-        }
-        let stored = self.installer.records.get(&key).await.map_err(|error| unavailable(&error))?;
-        let stored = stored.ok_or_else(unknown)?;
-        let mut proposal: Proposal = read(&key, &stored).map_err(install_refused)?;
+        let mut proposal = self.proposal(id).await?;
         let time = self.shared.clock.now();
         match &proposal.state {
             ProposalState::Open => {}
@@ -243,16 +254,10 @@ impl Registry {
             let problem = "the change was asked for more than a week ago; ask for it again".to_owned();
             return Err(RegistryError::Conflict { problem });
         }
-        let request = ChangeRequest {
-            who: Who { actor: proposal.actor.clone(), reason: proposal.reason.clone() },
-            plugin: proposal.plugin.clone(),
-            pipeline: proposal.pipeline.clone(),
-            act: proposal.act.clone(),
-            force: proposal.force,
-        };
+        let request = request_of(&proposal);
         let now = self.shared.installation.load_full();
         // Looked at again: much may have changed since it was asked for.
-        let planned = self.plan(&now, &request).await?;
+        let planned = self.plan(&now, &request, replayed.as_ref()).await?;
         if let Some(more) = planned.because.iter().find(|because| !proposal.because.contains(because)) {
             let problem = format!("since it was asked for, this came up: {more}; ask for it again");
             return Err(RegistryError::Conflict { problem });
@@ -262,6 +267,17 @@ impl Registry {
         proposal.state = ProposalState::Approved { by: who.actor, at: time };
         self.put(&own, "change.approve", &key, &proposal).await?;
         self.make(&now, &cause, &request, planned, begun).await.map(|done| Some(Changed::Done(done)))
+    }
+
+    async fn proposal(&self, id: &str) -> Result<Proposal, RegistryError> {
+        let unknown = || RegistryError::UnknownChange { id: id.to_owned() };
+        let known = id.strip_prefix("chg_").is_some_and(|digits| digits.bytes().all(|byte| byte.is_ascii_hexdigit()));
+        if !known {
+            return Err(unknown());
+        }
+        let key = format!("change/{id}");
+        let stored = self.installer.records.get(&key).await.map_err(|error| unavailable(&error))?;
+        read(&key, &stored.ok_or_else(unknown)?).map_err(install_refused)
     }
 
     /// Changes that were proposed, the latest first.
@@ -334,6 +350,17 @@ impl Registry {
         value: &impl serde::Serialize,
     ) -> Result<(), RegistryError> {
         self.installer.put_as(cause, action, key, value).await.map_err(install_refused)
+    }
+}
+
+/// What was asked for by a change that was proposed.
+fn request_of(proposal: &Proposal) -> ChangeRequest {
+    ChangeRequest {
+        who: Who { actor: proposal.actor.clone(), reason: proposal.reason.clone() },
+        plugin: proposal.plugin.clone(),
+        pipeline: proposal.pipeline.clone(),
+        act: proposal.act.clone(),
+        force: proposal.force,
     }
 }
 

@@ -203,6 +203,17 @@ pub async fn resume(shared: &Arc<Shared>, id: RunId) -> Result<(), ResumeError> 
     }
 }
 
+/// The rows of the reference tables that a run's steps were given, by digest.
+pub(super) async fn tables_of(shared: &Shared, entries: &[Entry]) -> Result<HashMap<Digest, Document>, FactsError> {
+    let mut tables = HashMap::new();
+    for digest in machine::tables_of(entries) {
+        // INVARIANT: what lies under the digest of rows is the JSON that was put there.
+        let rows = Json::parse(shared.facts.fetch(digest).await?).unwrap_or_else(|_| Json::null());
+        tables.insert(digest, Document::new(rows));
+    }
+    Ok(tables)
+}
+
 async fn take_up(
     shared: &Arc<Shared>,
     id: RunId,
@@ -211,12 +222,7 @@ async fn take_up(
     let (entries, version) = shared.facts.read(StreamId::Run(id)).await?;
     let digest = machine::executes(&entries).ok_or(ReplayError::NoStart { run: id })?.digest;
     let plan = shared.installation.load().plans.get(&digest).cloned();
-    let mut tables = HashMap::new();
-    for digest in machine::tables_of(&entries) {
-        // INVARIANT: what lies under the digest of rows is the JSON that was put there.
-        let rows = Json::parse(shared.facts.fetch(digest).await?).unwrap_or_else(|_| Json::null());
-        tables.insert(digest, Document::new(rows));
-    }
+    let tables = tables_of(shared, &entries).await?;
     let plan = plan.ok_or(ResumeError::NoPipeline { digest })?;
     let mut run = Run::replay_with(id, plan, Arc::clone(&shared.hub), &entries, tables)?;
     run.put_off(shared.grace);

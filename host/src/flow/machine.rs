@@ -5,6 +5,7 @@ mod apply;
 mod calls;
 mod control;
 pub mod effect;
+mod given;
 mod inside;
 mod instance;
 mod moving;
@@ -26,6 +27,7 @@ use serde_json::{Value, json};
 pub use self::{
     calls::is_defect,
     control::ControlRefusal,
+    given::{Found, Given, GivenError, Recorded, Wanted, given},
     instance::InstanceId,
     moving::{MoveRefusal, executes},
     people::DecisionRefusal,

@@ -278,6 +278,10 @@ pub struct StepStarted {
     /// Exactly which reference tables its input is made with: each attempt is given the same.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tables: Vec<TableUse>,
+    /// Of a pure step: digest of the input, so that whoever makes it again from the facts before can prove that it is the
+    /// same. Absent in what earlier releases wrote.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub input: Option<Digest>,
 }
 
 /// A write's intent.

@@ -102,6 +102,8 @@ pub enum Code {
     PluginVersionTaken,
     /// The package or the version does not hold.
     PluginRefused,
+    /// Recorded inputs are answered otherwise than was allowed.
+    PluginReplayDiffers,
     /// It cannot be done with the version or the binding now.
     RegistryConflict,
     /// No such pipeline, or no such version.
@@ -172,7 +174,7 @@ const fn facts(code: &'static str, status: StatusCode, title: &'static str, advi
 
 impl Code {
     /// Every code.
-    pub const ALL: [Self; 71] = [
+    pub const ALL: [Self; 72] = [
         Self::RequestInvalid,
         Self::JsonMalformed,
         Self::EventInvalid,
@@ -217,6 +219,7 @@ impl Code {
         Self::PluginUnknown,
         Self::PluginVersionTaken,
         Self::PluginRefused,
+        Self::PluginReplayDiffers,
         Self::RegistryConflict,
         Self::PipelineUnknown,
         Self::PipelineVersionTaken,
@@ -345,6 +348,9 @@ impl Code {
                 "raise `version` in plugin.toml and publish that; a published version never changes"),
             Self::PluginRefused => facts("plugin.refused", S::UNPROCESSABLE_ENTITY, "The version does not hold",
                 "change what is named and publish it as another version; nothing was changed"),
+            Self::PluginReplayDiffers => facts("plugin.replay-differs", S::UNPROCESSABLE_ENTITY,
+                "Recorded inputs are answered otherwise than was allowed",
+                "look at `report`; change the version, allow so many changes, or have two people force it; nothing was changed"),
             Self::RegistryConflict => facts("registry.conflict", S::CONFLICT, "It cannot be done as things stand",
                 "look at how the versions stand (GET the line itself), and do what the detail says; nothing was changed"),
             Self::PipelineUnknown => facts("pipeline.unknown", S::NOT_FOUND, "No such pipeline or version",

@@ -21,6 +21,7 @@
 //! | `pipelines` | versions of pipelines, and which one serves |
 //! | `registry` | versions of plugins, which of them serve, changes that need a second person |
 //! | `tables` | versions of reference tables, their rows, and which one serves |
+//! | `replays` | how a version answers what was recorded |
 //! | `traffic` | connections and lanes |
 //! | `settings` | secrets, changes of connections, bindings |
 //! | `audit` | the audit log |
@@ -47,6 +48,7 @@ mod openapi;
 mod pipelines;
 mod promises;
 mod registry;
+mod replays;
 mod runs;
 mod settings;
 mod subscriptions;
@@ -270,6 +272,7 @@ fn routes() -> Vec<Route> {
         ("/v1/plugins/{namespace}/{name}/explain", &["get"], get(registry::explain), Hub(A::CatalogRead)),
         ("/v1/plugins/{namespace}/{name}/impact", &["get"], get(registry::impact), Hub(A::CatalogRead)),
         ("/v1/plugins/{namespace}/{name}/control", &["post"], post(registry::control), Each(A::PluginRevoke)),
+        ("/v1/plugins/{namespace}/{name}/replay", &["post"], post(replays::replay), Each(A::PluginPromote)),
         ("/v1/bindings", &["get"], get(registry::bindings), Hub(A::CatalogRead)),
         ("/v1/bindings/{namespace}/{name}", &["post"], post(registry::bind), Each(A::PluginPromote)),
         ("/v1/pipelines/{namespace}/{name}", &["get"], get(pipelines::show), Hub(A::CatalogRead)),

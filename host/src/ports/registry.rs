@@ -7,9 +7,11 @@ use semver::Version;
 use serde::Serialize;
 
 use crate::model::{
+    age::Since,
     id::{Digest, PluginId, RunId},
     manifest::Kind,
     registry::{Act, Candidate, Part, Proposal, VersionRecord},
+    replay::Report,
 };
 
 /// Longest actor, bytes.
@@ -39,6 +41,23 @@ pub struct ChangeRequest {
     pub act: Act,
     /// Overrides what stands against it, as far as that can be overridden; needs a second person.
     pub force: bool,
+}
+
+/// A replay of recorded inputs that is asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReplayRequest {
+    /// The line.
+    pub plugin: PluginId,
+    /// The version that is looked at; a draft may be.
+    pub version: Version,
+    /// The version that it is held against; absent: the one that serves.
+    pub against: Option<Version>,
+    /// How far back inputs are looked for.
+    pub since: Since,
+    /// Those of this pipeline alone.
+    pub pipeline: Option<String>,
+    /// How many at most, the latest.
+    pub limit: Option<u32>,
 }
 
 /// What came of a change that was asked for.
@@ -141,6 +160,9 @@ pub struct LineView {
     /// The version that serves.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub active: Option<Version>,
+    /// What it was promoted on, if a replay was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub replay: Option<Box<Report>>,
     /// Those that served before, the latest last.
     pub earlier: Vec<Version>,
     /// The version on trial.
@@ -295,6 +317,20 @@ pub enum RegistryError {
         /// Further findings.
         findings: Vec<String>,
     },
+    /// A replay says that the version answers otherwise than was allowed.
+    #[error("{problem}")]
+    ReplayDiffers {
+        /// What, and what to do.
+        problem: String,
+        /// All of it.
+        report: Box<Report>,
+    },
+    /// Too much of the same is under way.
+    #[error("{problem}")]
+    Busy {
+        /// What.
+        problem: String,
+    },
     /// The version exists with other content.
     #[error("{problem}")]
     Taken {
@@ -370,6 +406,12 @@ pub trait Registry: Send + Sync {
         id: &'a PluginId,
         version: Option<&'a Version>,
     ) -> BoxFuture<'a, Result<Impact, RegistryError>>;
+
+    /// Replays recorded inputs with two versions. Changes nothing; bounded in inputs and in time.
+    ///
+    /// # Errors
+    /// As [`RegistryError`] says.
+    fn replay(&self, request: ReplayRequest) -> BoxFuture<'_, Result<Report, RegistryError>>;
 
     /// What a version may touch and use; absent: the one that serves.
     ///

@@ -6,9 +6,10 @@ use semver::Version;
 
 use super::Hub;
 use crate::{
-    model::{id::PluginId, registry::Proposal},
+    model::{id::PluginId, registry::Proposal, replay::Report},
     ports::registry::{
-        ChangeRequest, Changed, Effective, Impact, LineView, PluginDetail, Published, Registry, RegistryError, Who,
+        ChangeRequest, Changed, Effective, Impact, LineView, PluginDetail, Published, Registry, RegistryError,
+        ReplayRequest, Who,
     },
 };
 
@@ -54,6 +55,10 @@ impl Registry for Hub {
         version: Option<&'a Version>,
     ) -> BoxFuture<'a, Result<Impact, RegistryError>> {
         self.registry.impact(id, version).boxed()
+    }
+
+    fn replay(&self, request: ReplayRequest) -> BoxFuture<'_, Result<Report, RegistryError>> {
+        async move { self.registry.replay(&request).await }.boxed()
     }
 
     fn effective(&self, id: &PluginId, version: Option<&Version>) -> Result<Effective, RegistryError> {

@@ -2,8 +2,6 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use serde_json::json;
-
 use super::{
     DOUBT_ATTEMPTS_MIN,
     effect::{Call, Effect, Emit, Invoke, OperationUse, Page, Pick, Start, Unserved},
@@ -23,7 +21,6 @@ use crate::{
         event::Event,
         failure::{Failure, FailureKind},
         id::{Digest, IdempotencyKey, RunId, seed},
-        json::Json,
         limits::Usage,
         log::LogLine,
         manifest::{Doubt, Effect as OperationEffect},
@@ -113,9 +110,12 @@ impl Turn<'_> {
                 let plugin = self.bindings.plugin(plugin, pick)?;
                 let (step, time, plugin) = (self.run.path(id), self.run.durable, Some(plugin));
                 let attempt = self.run.instance(id).failures + 1;
-                let tables = self.given(id)?;
-                self.record(Entry::StepStarted(StepStarted { step, time, attempt, plugin, operation: None, tables }));
-                self.invoke(id)
+                let tables = self.tables_for(id)?;
+                let given = self.run.given_with(id, &tables);
+                let input = given.as_ref().ok().map(|input| Digest::of(input.json().as_bytes()));
+                let operation = None;
+                self.record(Entry::StepStarted(StepStarted { step, time, attempt, plugin, operation, input, tables }));
+                self.invoke(id, given?)
             }
             Doing::Call(_) => self.call_out(id, false),
             Doing::Emit => {
@@ -129,6 +129,7 @@ impl Turn<'_> {
                     attempt: 1,
                     plugin: None,
                     operation,
+                    input: None,
                     tables: Vec::new(),
                 }));
                 self.emit(id)
@@ -144,6 +145,7 @@ impl Turn<'_> {
                     attempt: 1,
                     plugin: None,
                     operation,
+                    input: None,
                     tables: Vec::new(),
                 }));
                 self.start(id)
@@ -158,7 +160,10 @@ impl Turn<'_> {
         match doing(&plan, self.run.instance(id)) {
             // What failed is no result: the version that is bound now takes another attempt.
             Doing::Pure { .. } if self.run.instance(id).plugin.is_none() => self.begin_call(id),
-            Doing::Pure { .. } => self.invoke(id),
+            Doing::Pure { .. } => {
+                let input = self.run.given(id)?;
+                self.invoke(id, input)
+            }
             Doing::Emit => self.emit(id),
             Doing::Start => self.start(id),
             Doing::Call(_) => {
@@ -169,14 +174,9 @@ impl Turn<'_> {
         }
     }
 
-    fn invoke(&mut self, id: InstanceId) -> Result<(), Stuck> {
+    fn invoke(&mut self, id: InstanceId, input: Document) -> Result<(), Stuck> {
         let plan = Arc::clone(&self.run.plan);
-        let Doing::Pure { kind, with, .. } = doing(&plan, self.run.instance(id)) else { return Ok(()) };
-        let frame = self.run.instance(id).frame;
-        let input = match with {
-            Some(with) => self.run.render_given(frame, with, &self.run.instance(id).tables)?,
-            None => self.fold_input(id),
-        };
+        let Doing::Pure { kind, .. } = doing(&plan, self.run.instance(id)) else { return Ok(()) };
         let instance = self.run.instance(id);
         let (Some(plugin), time) = (instance.plugin.clone(), instance.started) else { return Ok(()) };
         let timeout_ms = self.timeout_ms(id);
@@ -189,7 +189,7 @@ impl Turn<'_> {
 
     /// The reference tables that an instance is given: for its first attempt those that serve now, and the same from
     /// then on.
-    fn given(&mut self, id: InstanceId) -> Result<Vec<TableUse>, Stuck> {
+    fn tables_for(&mut self, id: InstanceId) -> Result<Vec<TableUse>, Stuck> {
         let plan = Arc::clone(&self.run.plan);
         let instance = self.run.instance(id);
         let wanted = &plan.node(instance.node).tables;
@@ -213,27 +213,6 @@ impl Turn<'_> {
         }
     }
 
-    /// What a fold is given: what came of the items before, and what left this one.
-    fn fold_input(&self, id: InstanceId) -> Document {
-        let instance = self.run.instance(id);
-        let null = || Document::new(Json::null());
-        let (Facet::Reduce(item), Some(main)) = (instance.facet, instance.main) else { return null() };
-        let place = usize::try_from(item).unwrap_or(1);
-        let before = (item > 1)
-            .then(|| self.run.instance(main).facet(Facet::Reduce(item - 1)))
-            .flatten()
-            .and_then(|before| self.run.instance(before).output.clone())
-            .unwrap_or_else(null);
-        let next = self
-            .run
-            .instance(main)
-            .more
-            .as_ref()
-            .and_then(|more| more.results.get(place.checked_sub(1)?)?.clone())
-            .unwrap_or_else(null);
-        Document::from(json!({ "so_far": before.value(), "next": next.value() }))
-    }
-
     fn key(&self, id: InstanceId) -> IdempotencyKey {
         IdempotencyKey::of(&self.run.hub, self.run.id, &self.run.path(id), self.run.generation)
     }
@@ -244,7 +223,7 @@ impl Turn<'_> {
         let Doing::Call(Operation { connection, operation, effect, with }) = doing(&plan, self.run.instance(id)) else {
             return Ok(());
         };
-        let tables = self.given(id)?;
+        let tables = self.tables_for(id)?;
         let input = self.run.render_given(self.run.instance(id).frame, with, &tables)?;
         let served = self.served(id, connection, operation)?;
         let instance = self.run.instance(id);
@@ -286,6 +265,7 @@ impl Turn<'_> {
                 plugin: Some(served.plugin.clone()),
                 operation: Some(full_name),
                 tables,
+                input: None,
             }));
         }
         let timeout_ms = self.timeout_ms(id);

@@ -4,6 +4,7 @@ mod branches;
 mod control;
 mod generated;
 mod given;
+mod inputs;
 mod large;
 mod linear;
 mod moving;

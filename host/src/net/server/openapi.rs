@@ -6,8 +6,8 @@ use serde_json::Value;
 use utoipa::{OpenApi, ToSchema};
 
 use super::{
-    admin, apis, approvals, audit, catalog, control, dead_letters, events, health, pipelines, promises, registry, runs,
-    settings, subscriptions, tables, tokens, traffic, webhooks,
+    admin, apis, approvals, audit, catalog, control, dead_letters, events, health, pipelines, promises, registry,
+    replays, runs, settings, subscriptions, tables, tokens, traffic, webhooks,
 };
 use crate::net::problem::Document;
 
@@ -86,6 +86,7 @@ use crate::net::problem::Document;
         settings::test,
         settings::binding,
         settings::bind,
+        replays::replay,
         tokens::enroll,
         tokens::list,
         tokens::create,

@@ -39,6 +39,9 @@ const UPLOADS_AT_ONCE: usize = 2;
 /// After how long to try again when there are that many, seconds.
 const UPLOAD_RETRY_AFTER_S: u32 = 5;
 
+/// After how long to try again while another replay is under way, seconds.
+const REPLAY_RETRY_AFTER_S: u32 = 10;
+
 static UPLOADS: Semaphore = Semaphore::const_new(UPLOADS_AT_ONCE);
 
 /// A change to a version, or to which version serves.
@@ -69,8 +72,23 @@ pub(super) struct ChangeDoc {
     deadlines_max: Option<u32>,
     /// For `canary`: it is taken back if more of a hundred answers differ from the active version's.
     divergence_percent_max: Option<u8>,
+    /// For `promote`: only if it answers recorded inputs as the version that serves does.
+    replay: Option<GateDoc>,
     /// Overrides what stands against it; then a second person has to agree.
     force: Option<bool>,
+}
+
+/// What a promotion asks of a replay.
+#[derive(ToSchema)]
+#[schema(as = ReplayGate)]
+#[expect(dead_code, reason = "described, never made")]
+pub(super) struct GateDoc {
+    /// How far back inputs are looked for: a length of time such as `7d`, or a time.
+    since: String,
+    /// How many may be answered otherwise; 0 unless told.
+    changes_max: Option<u64>,
+    /// How many are replayed at most, the latest; 1000 unless told.
+    limit: Option<u32>,
 }
 
 #[derive(Deserialize)]
@@ -275,7 +293,8 @@ pub(super) async fn bindings(State(surface): State<Surface>) -> Result<Json<Bind
         (status = 409, description = "`registry.conflict`", body = Document, content_type = "application/problem+json"),
         (status = 413, description = "`body.too-large`", body = Document, content_type = "application/problem+json"),
         (status = 415, description = "`event.content-type`", body = Document, content_type = "application/problem+json"),
-        (status = 422, description = "`plugin.refused`", body = Document, content_type = "application/problem+json"),
+        (status = 422, description = "`plugin.refused`; `plugin.replay-differs` with the `report`", body = Document, content_type = "application/problem+json"),
+        (status = 429, description = "`hub.busy`: another replay is under way", body = Document, content_type = "application/problem+json"),
         (status = 503, description = "`hub.unavailable`", body = Document, content_type = "application/problem+json"),
     )
 )]
@@ -348,7 +367,8 @@ pub(super) struct ChangeDecision {
         (status = 409, description = "`registry.conflict`", body = Document, content_type = "application/problem+json"),
         (status = 413, description = "`body.too-large`", body = Document, content_type = "application/problem+json"),
         (status = 415, description = "`event.content-type`", body = Document, content_type = "application/problem+json"),
-        (status = 422, description = "`plugin.refused`", body = Document, content_type = "application/problem+json"),
+        (status = 422, description = "`plugin.refused`; `plugin.replay-differs` with the `report`", body = Document, content_type = "application/problem+json"),
+        (status = 429, description = "`hub.busy`: another replay is under way", body = Document, content_type = "application/problem+json"),
         (status = 503, description = "`hub.unavailable`", body = Document, content_type = "application/problem+json"),
     )
 )]
@@ -378,6 +398,9 @@ pub(super) async fn decide(
         None => None,
     };
     caller.may(Resource::Namespace(proposed.as_ref().map_or("", |proposal| proposal.plugin.namespace())))?;
+    if proposed.is_some_and(|proposal| matches!(proposal.act, Act::Promote { replay: Some(_), .. })) {
+        caller.may_do(Action::RunRead, Resource::Hub)?;
+    }
     let who = signed(&caller, actor, reason)?;
     let made = registry(&surface)?.decide(&id, approved, who).await?;
     Ok(Json(decided(made)))
@@ -406,6 +429,10 @@ async fn change(
         }
         _ => caller.may(Resource::Namespace(namespace))?,
     }
+    if matches!(act, Act::Promote { replay: Some(_), .. }) {
+        // What stands against it quotes runs.
+        caller.may_do(Action::RunRead, Resource::Hub)?;
+    }
     let who = signed(caller, actor, reason)?;
     let registry = registry(surface)?;
     let plugin = id_of(path)?;
@@ -426,11 +453,11 @@ fn signed(caller: &Caller, mut actor: String, mut reason: String) -> Result<Who,
     Ok(Who { actor, reason })
 }
 
-fn registry(surface: &Surface) -> Result<&dyn Registry, Problem> {
+pub(super) fn registry(surface: &Surface) -> Result<&dyn Registry, Problem> {
     surface.hub.registry().ok_or_else(|| Problem::new(Code::RouteUnknown, "this hub has no registry"))
 }
 
-fn id_of((namespace, name): &(String, String)) -> Result<PluginId, Problem> {
+pub(super) fn id_of((namespace, name): &(String, String)) -> Result<PluginId, Problem> {
     let text = format!("{namespace}/{name}");
     text.parse().map_err(|_| Problem::new(Code::PluginUnknown, format!("`{text}` is not a plugin's id")))
 }
@@ -453,6 +480,9 @@ impl From<RegistryError> for Problem {
             RegistryError::Invalid { .. } => Self::new(Code::RequestInvalid, text),
             RegistryError::Conflict { .. } => Self::new(Code::RegistryConflict, text),
             RegistryError::Refused { findings, .. } => Self::new(Code::PluginRefused, text).with("findings", findings),
+            RegistryError::ReplayDiffers { report, .. } => Self::new(Code::PluginReplayDiffers, text)
+                .with("report", serde_json::to_value(report).unwrap_or_default()),
+            RegistryError::Busy { .. } => Self::new(Code::HubBusy, text).with("retry_after_s", REPLAY_RETRY_AFTER_S),
             RegistryError::Taken { .. } => Self::new(Code::PluginVersionTaken, text),
             RegistryError::SamePerson { .. } => Self::new(Code::ChangeSamePerson, text),
             RegistryError::Unavailable { .. } => Self::new(Code::HubUnavailable, text),

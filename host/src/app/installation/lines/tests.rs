@@ -79,7 +79,7 @@ fn bind(
         trial: Trial::Canary { percent, thresholds: Thresholds::default() },
     });
     let earlier = earlier.iter().map(|text| version(text)).collect();
-    let line = LineInUse::new(Line { active: Some(version(active)), earlier, candidate }, None);
+    let line = LineInUse::new(Line { active: Some(version(active)), earlier, candidate, replay: None }, None);
     let lines = picture.lines.entry(line_id()).or_default();
     match pipeline {
         None => lines.everywhere = Some(line),

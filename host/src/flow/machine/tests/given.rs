@@ -87,7 +87,7 @@ pub(super) fn verdict(outcome: Outcome, target: Option<&str>) -> Verdict {
     Verdict { outcome, target: target.map(str::to_owned), reasons: vec![reason], output: None }
 }
 
-fn used() -> PluginUse {
+pub(super) fn used() -> PluginUse {
     PluginUse {
         id: "test/x".parse().expect("id"),
         version: "1.0.0".into(),

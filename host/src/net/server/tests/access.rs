@@ -166,7 +166,7 @@ const WRITERS: To = Roles([false, true, false, false, true]);
 const ADMINS: To = Roles([false, false, false, false, true]);
 
 /// Every endpoint and whom it answers. An endpoint without a row fails the test below.
-const TABLE: [(&str, &str, To); 72] = [
+const TABLE: [(&str, &str, To); 73] = [
     ("post", "/v1/events", Roles([true, true, true, false, true])),
     ("post", "/v1/webhooks/{source}", Proven),
     ("post", "/v1/webhooks/{source}/{rest}", Proven),
@@ -212,6 +212,7 @@ const TABLE: [(&str, &str, To); 72] = [
     ("get", "/v1/plugins/{namespace}/{name}/explain", ALL),
     ("get", "/v1/plugins/{namespace}/{name}/impact", ALL),
     ("post", "/v1/plugins/{namespace}/{name}/control", OPERATORS),
+    ("post", "/v1/plugins/{namespace}/{name}/replay", DECIDERS),
     ("get", "/v1/bindings", ALL),
     ("post", "/v1/bindings/{namespace}/{name}", DECIDERS),
     ("get", "/v1/pipelines/{namespace}/{name}", ALL),
@@ -262,6 +263,7 @@ fn sent(path: &str) -> (&'static str, String) {
         "/v1/plugins" => return ("application/octet-stream", String::new()),
         "/v1/runs/{id}/move" => json!({"to": "2.0.0"}),
         "/v1/plugins/{namespace}/{name}/control" => json!({"do": "revoke", "version": "1.0.0"}),
+        "/v1/plugins/{namespace}/{name}/replay" => json!({"version": "1.0.0", "since": "7d"}),
         "/v1/bindings/{namespace}/{name}" => json!({"do": "promote", "version": "1.0.0"}),
         "/v1/pipelines/{namespace}/{name}" => return ("application/yaml", "pipeline: x/x".to_owned()),
         "/v1/tables/{namespace}/{name}/control" | "/v1/pipelines/{namespace}/{name}/control" => {
