@@ -38,6 +38,7 @@ mod registry;
 pub mod retention;
 pub mod runner;
 mod schedules;
+pub mod schemas;
 pub mod secrets;
 pub mod snapshot;
 pub mod state;

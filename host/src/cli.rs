@@ -19,6 +19,7 @@ mod out;
 mod pipeline;
 mod plugin;
 mod run;
+mod schema;
 mod serve;
 mod story;
 mod token;
@@ -74,6 +75,9 @@ enum Command {
     /// Look at connections, and at the lanes of the hub.
     #[command(subcommand)]
     Connection(connection::Connection),
+    /// Register schemas of events, see them, and put them out of use.
+    #[command(subcommand)]
+    Schema(schema::Schema),
     /// See who changed what runs, and prove the whole history without trusting the hub.
     #[command(subcommand)]
     Audit(audit::Audit),
@@ -131,6 +135,7 @@ async fn dispatch(command: Command, out: &Out) -> Result<ExitCode, Failed> {
         Command::Plugin(plugin) => Box::pin(plugin.run(out)).await,
         Command::Pipeline(pipeline) => Box::pin(pipeline.run(out)).await,
         Command::Connection(connection) => connection.run(out).await,
+        Command::Schema(schema) => Box::pin(schema.run(out)).await,
         Command::Audit(audit) => Box::pin(audit.run(out)).await,
         Command::Archive(archive) => Box::pin(archive.run(out)).await,
         Command::Backup(backup) => Box::pin(backup.run(out)).await,

@@ -6,6 +6,7 @@ pub mod contract;
 pub mod decision;
 pub mod entry;
 pub mod event;
+pub mod event_schema;
 pub mod explanation;
 pub mod failure;
 pub mod id;

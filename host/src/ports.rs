@@ -11,6 +11,7 @@ pub mod journal;
 pub mod promises;
 pub mod records;
 pub mod registry;
+pub mod schemas;
 pub mod secrets;
 pub mod state;
 pub mod traffic;

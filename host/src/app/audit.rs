@@ -281,7 +281,7 @@ fn line(record: &Record) -> Result<AuditLine, AuditError> {
 }
 
 /// Keys of the records that affect what runs, and what setting one is called.
-const ACTIONS: [(&str, &str); 13] = [
+const ACTIONS: [(&str, &str); 15] = [
     ("plugin/", "plugin.install"),
     ("connection/", "connection.set"),
     ("source/", "source.set"),
@@ -295,6 +295,8 @@ const ACTIONS: [(&str, &str); 13] = [
     ("policies", "policies.set"),
     ("openid", "openid.set"),
     ("trust", "trust.set"),
+    ("schema/", "schema.add"),
+    ("schema-type/", "schema.set"),
 ];
 
 fn action(key: &str) -> &'static str {

@@ -3,6 +3,7 @@
 mod keep;
 mod refusal;
 mod registry;
+mod schemas;
 mod take_up;
 
 use std::{
@@ -201,6 +202,7 @@ impl Hub {
         self.registry.set_trust(&cause, &config.trust).await?;
         for folder in &config.plugins {
             let package = Package::read(folder)?;
+            self.registry.take_declared(&cause, &package.manifest, &package.schemas.events).await?;
             let now = self.shared.installation.load_full();
             self.swap(self.installer.plugin(&now, &cause, package).await?);
         }
@@ -562,6 +564,10 @@ impl HubPort for Hub {
     }
 
     fn registry(&self) -> Option<&dyn crate::ports::registry::Registry> {
+        Some(self)
+    }
+
+    fn schemas(&self) -> Option<&dyn crate::ports::schemas::Schemas> {
         Some(self)
     }
 }

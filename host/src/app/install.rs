@@ -3,6 +3,7 @@
 pub mod checks;
 mod connections;
 mod error;
+pub(in crate::app) mod schemas;
 
 use std::{
     collections::BTreeMap,
@@ -24,6 +25,7 @@ use super::{
     inbox::People,
     installation::{Installation, OpenConnection, POLL, POLLING, Pipeline, Plugin, lines::Live},
     package::{Package, Schemas},
+    schemas::digest as digest_of,
 };
 use crate::{
     flow::{
@@ -116,6 +118,7 @@ impl Installer {
             events: Arc::clone(&self.library.events),
             ..Installation::default()
         };
+        self.load_schemas(&mut next).await?;
         self.load_lines(&mut next).await?;
         for (key, stored) in self.all("plugin/").await? {
             let record: PluginRecord = read(&key, &stored)?;
@@ -435,7 +438,13 @@ impl Installer {
         let validator = |schema: Option<&serde_json::Value>| {
             schema.map(|schema| self.library.validator(schema)).transpose().map_err(wrong)
         };
+        let mut operations = BTreeMap::new();
+        for (name, own) in &schemas.operations {
+            operations.insert(name.clone(), (validator(own.input.as_ref())?, validator(own.output.as_ref())?));
+        }
         Ok(Plugin {
+            operations,
+            produces: schemas.events.iter().map(|(name, schema)| (name.clone(), digest_of(schema))).collect(),
             pure: Plugin::used(&manifest, inspection.digest, 0),
             limits: manifest.limits.capped(&Limits::CEILING),
             input: validator(schemas.input.as_ref())?,

@@ -12,7 +12,7 @@ use jsonschema::Validator;
 use semver::Version;
 
 use self::lines::{Alternates, Lines, Live, States};
-use super::{inbox::People, package::Schemas};
+use super::{inbox::People, package::Schemas, schemas::EventTypes};
 use crate::{
     flow::{
         language::{PipelineFacts, PluginFacts},
@@ -40,8 +40,8 @@ pub struct Installation {
     pub contracts: Arc<BTreeMap<ContractId, OperationContract>>,
     /// Validators of contracts' documents, by contract and operation: input, output.
     pub documents: Arc<HashMap<(ContractId, String), (Validator, Validator)>>,
-    /// Event schemas by event type.
-    pub events: Arc<BTreeMap<String, Validator>>,
+    /// Event types and their schemas.
+    pub events: Arc<EventTypes>,
     /// Plugins by line and version.
     pub plugins: BTreeMap<PluginId, BTreeMap<Version, Arc<Plugin>>>,
     /// Where versions stand; one that is not here is published.
@@ -84,6 +84,10 @@ pub struct Plugin {
     pub input: Option<Validator>,
     /// As `input`, for what it gives.
     pub output: Option<Validator>,
+    /// Validators of its operations' documents, beside those of contracts: input, output.
+    pub operations: BTreeMap<String, (Option<Validator>, Option<Validator>)>,
+    /// Digests of the schemas of events that it brings, by event type.
+    pub produces: BTreeMap<String, Digest>,
     /// Its golden tests, kept: a JSON object of tests by name.
     pub golden: Option<Digest>,
     /// What goes on with it now.
@@ -189,7 +193,7 @@ impl Installation {
             .values()
             .flat_map(|pipeline| pipeline.plan.triggers.iter().map(|trigger| trigger.event_type.as_str()))
             .chain(self.signal_types())
-            .chain(self.events.keys().map(String::as_str))
+            .chain(self.events.iter().map(|(name, _)| name))
             .collect()
     }
 

@@ -7,13 +7,17 @@
 //! | [`plan`] | what a change comes to, and whether one person is enough |
 //! | [`checks`] | whether a version may serve: verified, compiled, tried out, tested, granted |
 //! | [`gate`] | whether a version may come in at all |
+//! | [`schemas`] | event types and their schemas |
+//! | [`events`] | who has to do with them |
 //! | [`impact`] | what depends on a version |
 //! | [`views`] | what there is, for people and programs |
 
 mod checks;
+mod events;
 mod gate;
 mod impact;
 mod plan;
+mod schemas;
 pub(super) mod views;
 
 use std::{sync::Arc, time::Instant};
@@ -97,6 +101,13 @@ impl Registry {
             return Ok(Published { plugin: id, version, digest, record, unchanged: true, notes });
         };
         let judged = self.judge(&now, &upload.package.folder).await?;
+        let (manifest, brought) = (&upload.package.manifest, &upload.package.schemas.events);
+        if draft {
+            self.check_brought(manifest, brought).map_err(schemas::refused_version)?;
+        } else {
+            self.take_brought(&cause, manifest, brought).await.map_err(schemas::refused_version)?;
+        }
+        let now = self.shared.installation.load_full();
         // The line is bound before the version is there, so that it does not begin to serve by being the latest.
         let mut puts = Vec::new();
         puts.extend(plan::pinned(&now, &id));
@@ -172,8 +183,15 @@ impl Registry {
         planned: Planned,
         begun: Instant,
     ) -> Result<Done, RegistryError> {
-        let checked = Instant::now();
         let id = &request.plugin;
+        if let Act::Publish { version } = &request.act
+            && let Some(plugin) = now.version(id, version)
+        {
+            let brought = self.take_brought(cause, &plugin.manifest, &plugin.schemas.events).await;
+            brought.map_err(schemas::refused_version)?;
+        }
+        let now = &*self.shared.installation.load_full();
+        let checked = Instant::now();
         self.record(cause, id, &planned.puts).await?;
         let recorded = Instant::now();
         if let Some((plugin, revoked)) = &planned.revokes {

@@ -105,6 +105,8 @@ words!(Action, "n action", {
     PluginRevoke => "plugin.revoke",
     /// Set a pipeline. Concerns the pipeline.
     PipelineChange => "pipeline.change",
+    /// Register schemas of events, and put them out of use.
+    SchemaChange => "schema.change",
     /// See connections and lanes.
     ConnectionRead => "connection.read",
     /// Set a connection.

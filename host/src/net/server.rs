@@ -17,6 +17,8 @@
 //! | `dead_letters` | runs that cannot go on without a person |
 //! | `catalog` | plugins and pipelines |
 //! | `registry` | versions of plugins, which of them serve, changes that need a second person |
+//! | `schemas` | event types and their schemas |
+//! | `asyncapi` | the description of every event |
 //! | `traffic` | connections and lanes |
 //! | `audit` | the audit log |
 //! | `admin` | backups |
@@ -27,6 +29,7 @@
 mod admin;
 mod answer;
 mod approvals;
+mod asyncapi;
 mod attend;
 mod audit;
 mod catalog;
@@ -41,6 +44,7 @@ mod openapi;
 mod promises;
 mod registry;
 mod runs;
+mod schemas;
 mod tokens;
 mod traffic;
 mod webhooks;
@@ -257,6 +261,12 @@ fn routes() -> Vec<Route> {
         ("/v1/bindings", &["get"], get(registry::bindings), Hub(A::CatalogRead)),
         ("/v1/bindings/{namespace}/{name}", &["post"], post(registry::bind), Each(A::PluginPromote)),
         ("/v1/changes", &["get"], get(registry::changes), Hub(A::CatalogRead)),
+        ("/v1/schemas", &["get"], get(schemas::list), Hub(A::CatalogRead)),
+        ("/v1/schemas/{type}", &["get"], get(schemas::show), Hub(A::CatalogRead)),
+        ("/v1/schemas/{type}", &["post"], post(schemas::add), Each(A::SchemaChange)),
+        ("/v1/schemas/{type}/{version}", &["get"], get(schemas::get), Hub(A::CatalogRead)),
+        ("/v1/schemas/{type}/control", &["post"], post(schemas::control), Each(A::SchemaChange)),
+        ("/asyncapi.json", &["get"], get(asyncapi::document), Hub(A::CatalogRead)),
         ("/v1/changes/{id}/decision", &["post"], post(registry::decide), Each(A::PluginPromote)),
     ]
 }

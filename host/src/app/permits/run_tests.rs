@@ -89,6 +89,8 @@ fn connection() -> OpenConnection {
         limits: Limits::DEFAULT,
         input: None,
         output: None,
+        operations: std::collections::BTreeMap::new(),
+        produces: std::collections::BTreeMap::new(),
         golden: None,
         live: Live::default(),
     });

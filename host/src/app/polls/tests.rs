@@ -179,6 +179,8 @@ fn open() -> OpenConnection {
         limits: Limits::DEFAULT,
         input: None,
         output: None,
+        operations: std::collections::BTreeMap::new(),
+        produces: std::collections::BTreeMap::new(),
         golden: None,
         live: Live::default(),
     });

@@ -6,8 +6,8 @@ use serde_json::Value;
 use utoipa::{OpenApi, ToSchema};
 
 use super::{
-    admin, approvals, audit, catalog, control, dead_letters, events, health, promises, registry, runs, tokens, traffic,
-    webhooks,
+    admin, approvals, asyncapi, audit, catalog, control, dead_letters, events, health, promises, registry, runs,
+    schemas, tokens, traffic, webhooks,
 };
 use crate::net::problem::Document;
 
@@ -57,6 +57,12 @@ use crate::net::problem::Document;
         registry::bind,
         registry::changes,
         registry::decide,
+        schemas::list,
+        schemas::show,
+        schemas::get,
+        schemas::add,
+        schemas::control,
+        asyncapi::document,
         tokens::enroll,
         tokens::list,
         tokens::create,
@@ -72,6 +78,7 @@ use crate::net::problem::Document;
         (name = "people", description = "What people decide and do with runs"),
         (name = "catalog", description = "What is installed"),
         (name = "registry", description = "Versions of plugins, which of them serve, and who agreed"),
+        (name = "schemas", description = "Event types and what their data looks like"),
         (name = "traffic", description = "Who may go on, and who waits"),
         (name = "admin", description = "What an operator has the hub do"),
         (name = "access", description = "Who may come in"),

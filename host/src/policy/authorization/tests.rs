@@ -28,7 +28,7 @@ fn concerned(action: Action) -> Resource<'static> {
 }
 
 /// Which roles each action is allowed to, in the order of [`Role::ALL`]: partner, retailer, operator, auditor, admin.
-const TABLE: [(Action, [bool; 5]); 19] = [
+const TABLE: [(Action, [bool; 5]); 20] = [
     (Action::EventSend, [true, true, true, false, true]),
     (Action::RunRead, [false, true, true, true, true]),
     (Action::RunControl, [false, false, true, false, true]),
@@ -39,6 +39,7 @@ const TABLE: [(Action, [bool; 5]); 19] = [
     (Action::PluginPromote, [false, true, true, false, true]),
     (Action::PluginRevoke, [false, false, true, false, true]),
     (Action::PipelineChange, [false, true, false, false, true]),
+    (Action::SchemaChange, [false, true, true, false, true]),
     (Action::ConnectionRead, [false, true, true, true, true]),
     (Action::ConnectionChange, [false, false, true, false, true]),
     (Action::AuditRead, [false, false, false, true, true]),

@@ -54,6 +54,8 @@ fn plugin(version: &str, kind: &str) -> Arc<Plugin> {
         limits: Limits::DEFAULT,
         input: None,
         output: None,
+        operations: std::collections::BTreeMap::new(),
+        produces: std::collections::BTreeMap::new(),
         golden: None,
         live: Live::default(),
     })

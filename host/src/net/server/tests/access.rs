@@ -164,7 +164,7 @@ const OPERATORS: To = Roles([false, false, true, false, true]);
 const ADMINS: To = Roles([false, false, false, false, true]);
 
 /// Every endpoint and whom it answers. An endpoint without a row fails the test below.
-const TABLE: [(&str, &str, To); 43] = [
+const TABLE: [(&str, &str, To); 49] = [
     ("post", "/v1/events", Roles([true, true, true, false, true])),
     ("post", "/v1/webhooks/{source}", Proven),
     ("post", "/v1/webhooks/{source}/{rest}", Proven),
@@ -208,6 +208,12 @@ const TABLE: [(&str, &str, To); 43] = [
     ("post", "/v1/bindings/{namespace}/{name}", DECIDERS),
     ("get", "/v1/changes", ALL),
     ("post", "/v1/changes/{id}/decision", DECIDERS),
+    ("get", "/v1/schemas", ALL),
+    ("get", "/v1/schemas/{type}", ALL),
+    ("post", "/v1/schemas/{type}", DECIDERS),
+    ("get", "/v1/schemas/{type}/{version}", ALL),
+    ("post", "/v1/schemas/{type}/control", DECIDERS),
+    ("get", "/asyncapi.json", ALL),
 ];
 
 fn described() -> BTreeSet<(String, String)> {
@@ -230,6 +236,8 @@ fn sent(path: &str) -> (&'static str, String) {
         "/v1/runs/{id}/move" => json!({"to": "2.0.0"}),
         "/v1/plugins/{namespace}/{name}/control" => json!({"do": "revoke", "version": "1.0.0"}),
         "/v1/bindings/{namespace}/{name}" => json!({"do": "promote", "version": "1.0.0"}),
+        "/v1/schemas/{type}" => json!({"schema": {}}),
+        "/v1/schemas/{type}/control" => json!({"do": "deprecate"}),
         "/v1/changes/{id}/decision" => json!({"approved": true}),
         "/v1/runs/{id}/control" => json!({"do": "pause"}),
         "/v1/approvals/decisions" => json!({"decisions": []}),
@@ -250,6 +258,8 @@ fn path_of(template: &str) -> String {
         ("{step}", "x"),
         ("{name}", "x"),
         ("{namespace}", "x"),
+        ("{type}", "x"),
+        ("{version}", "1"),
     ];
     // Which namespace it is about stands in the query.
     let template = if template == "/v1/plugins" { "/v1/plugins?plugin=x/x" } else { template };
