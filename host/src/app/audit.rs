@@ -281,7 +281,7 @@ fn line(record: &Record) -> Result<AuditLine, AuditError> {
 }
 
 /// Keys of the records that affect what runs, and what setting one is called.
-const ACTIONS: [(&str, &str); 15] = [
+const ACTIONS: [(&str, &str); 16] = [
     ("plugin/", "plugin.install"),
     ("connection/", "connection.set"),
     ("source/", "source.set"),
@@ -295,6 +295,7 @@ const ACTIONS: [(&str, &str); 15] = [
     ("policies", "policies.set"),
     ("openid", "openid.set"),
     ("trust", "trust.set"),
+    ("revoked-key/", "key.revoke"),
     ("schema/", "schema.add"),
     ("schema-type/", "schema.set"),
 ];

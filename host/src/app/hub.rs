@@ -202,9 +202,7 @@ impl Hub {
         self.registry.set_trust(&cause, &config.trust).await?;
         for folder in &config.plugins {
             let package = Package::read(folder)?;
-            self.registry.take_declared(&cause, &package.manifest, &package.schemas.events).await?;
-            let now = self.shared.installation.load_full();
-            self.swap(self.installer.plugin(&now, &cause, package).await?);
+            self.registry.declare(&cause, package).await?;
         }
         for (name, connection) in &config.connections {
             let now = self.shared.installation.load_full();

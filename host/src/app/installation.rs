@@ -29,7 +29,9 @@ use crate::{
         manifest::Manifest,
         pace::Pace,
         pipeline::Definition,
+        timestamp::Timestamp,
     },
+    policy::signing::envelope::Envelope,
     ports::{egress::Egress, invoker::Inspection},
 };
 
@@ -88,10 +90,20 @@ pub struct Plugin {
     pub operations: BTreeMap<String, (Option<Validator>, Option<Validator>)>,
     /// Digests of the schemas of events that it brings, by event type.
     pub produces: BTreeMap<String, Digest>,
+    /// The signature that it came with.
+    pub signed: Option<Signed>,
     /// Its golden tests, kept: a JSON object of tests by name.
     pub golden: Option<Digest>,
     /// What goes on with it now.
     pub live: Live,
+}
+
+/// A signature as it was taken in.
+pub struct Signed {
+    /// Who signed what.
+    pub envelope: Envelope,
+    /// When it was taken in.
+    pub taken: Timestamp,
 }
 
 /// An accepted pipeline.

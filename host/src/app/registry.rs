@@ -6,6 +6,7 @@
 //! | --- | --- |
 //! | [`plan`] | what a change comes to, and whether one person is enough |
 //! | [`checks`] | whether a version may serve: verified, compiled, tried out, tested, granted |
+//! | [`trust`] | whose signatures count, and what is stopped when one does no more |
 //! | [`gate`] | whether a version may come in at all |
 //! | [`schemas`] | event types and their schemas |
 //! | [`events`] | who has to do with them |
@@ -18,29 +19,31 @@ mod gate;
 mod impact;
 mod plan;
 mod schemas;
+mod trust;
 pub(super) mod views;
 
-use std::{sync::Arc, time::Instant};
+use std::{collections::BTreeMap, sync::Arc, time::Instant};
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use semver::Version;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, Notify};
 
 use self::plan::{Planned, Put};
 use super::{
     gate::with_source,
     install::{InstallError, Installer, add_plugin, copy, read},
     installation::{Installation, lines::LineInUse},
+    package::Package,
     publish::{self, UploadError},
     runner::Shared,
 };
 use crate::{
     model::{
         audit::Cause,
-        id::{PluginId, hash32},
+        id::{KeyId, PluginId, hash32},
         registry::{Act, Line, Proposal, ProposalState, VersionRecord, VersionState},
-        trust::Trust,
+        trust::{RevokedKey, Trust},
     },
     policy::binding,
     ports::registry::{
@@ -61,15 +64,26 @@ const ACTORS_RESERVED: [&str; 2] = ["hub", "operator:config"];
 pub(super) struct Registry {
     shared: Arc<Shared>,
     installer: Arc<Installer>,
-    /// Whose signatures count.
-    trust: ArcSwap<Trust>,
+    /// Whose signatures count, as it was declared.
+    declared: ArcSwap<Trust>,
+    /// Keys that were revoked at the hub itself.
+    revoked: ArcSwap<BTreeMap<KeyId, RevokedKey>>,
+    /// Told when either changes.
+    trust_changed: Notify,
     /// Held over each change, so that every picture is made from the latest.
     changing: Mutex<()>,
 }
 
 impl Registry {
     pub(super) fn new(shared: Arc<Shared>, installer: Arc<Installer>) -> Self {
-        Self { shared, installer, trust: ArcSwap::default(), changing: Mutex::default() }
+        Self {
+            shared,
+            installer,
+            declared: ArcSwap::default(),
+            revoked: ArcSwap::default(),
+            trust_changed: Notify::new(),
+            changing: Mutex::default(),
+        }
     }
 
     /// Takes in a version.
@@ -135,6 +149,34 @@ impl Registry {
             notes.push("it is the first version of its line".to_owned());
         }
         Ok(Published { plugin: id, version, digest, record, unchanged: false, notes })
+    }
+
+    /// Takes in a version that the operator's configuration names, through the same gate; it serves at once unless the line
+    /// is bound. Nothing, if it is there already.
+    pub(super) async fn declare(&self, cause: &Cause, package: Package) -> Result<(), RegistryError> {
+        let _changing = self.changing.lock().await;
+        let now = self.shared.installation.load_full();
+        let (manifest, brought, folder) =
+            (package.manifest.clone(), package.schemas.events.clone(), package.folder.clone());
+        let Some(prepared) = self.installer.prepare(&now, package).await.map_err(install_refused)? else {
+            // An earlier release, which knew nothing of its events, may have installed it.
+            return self.take_brought(cause, &manifest, &brought).await.map_err(schemas::refused_version);
+        };
+        for note in self.judge(&now, &folder).await? {
+            tracing::info!(plugin = %manifest.id, version = %manifest.version, note, "the publish gate has a note");
+        }
+        self.take_brought(cause, &manifest, &brought).await.map_err(schemas::refused_version)?;
+        let now = self.shared.installation.load_full();
+        if now.line(&manifest.id, None).is_some() {
+            let version = manifest.version.to_string();
+            tracing::info!(plugin = %manifest.id, version, "it is published; the line is bound, so it serves once promoted");
+        }
+        self.installer.keep(cause, "plugin.install", &prepared).await.map_err(install_refused)?;
+        let mut next = copy(&now);
+        add_plugin(&mut next, prepared.plugin);
+        self.installer.reopen(&mut next);
+        self.shared.installation.store(Arc::new(next));
+        Ok(())
     }
 
     /// Makes a change, or proposes it if one person is not enough.

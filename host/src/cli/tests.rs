@@ -41,6 +41,8 @@ const TABLE: &[(&str, &[&str])] = &[
     ("plugin diff", &[]),
     ("plugin key new", &[]),
     ("plugin key show", &[]),
+    ("plugin key list", &["get /v1/trust"]),
+    ("plugin key revoke", &["post /v1/trust/{key}/revoke"]),
     ("plugin sign", &[]),
     ("plugin pack", &[]),
     ("plugin verify", &[]),

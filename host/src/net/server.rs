@@ -19,6 +19,7 @@
 //! | `registry` | versions of plugins, which of them serve, changes that need a second person |
 //! | `schemas` | event types and their schemas |
 //! | `asyncapi` | the description of every event |
+//! | `trust` | whose signatures count |
 //! | `traffic` | connections and lanes |
 //! | `audit` | the audit log |
 //! | `admin` | backups |
@@ -47,6 +48,7 @@ mod runs;
 mod schemas;
 mod tokens;
 mod traffic;
+mod trust;
 mod webhooks;
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
@@ -261,6 +263,8 @@ fn routes() -> Vec<Route> {
         ("/v1/bindings", &["get"], get(registry::bindings), Hub(A::CatalogRead)),
         ("/v1/bindings/{namespace}/{name}", &["post"], post(registry::bind), Each(A::PluginPromote)),
         ("/v1/changes", &["get"], get(registry::changes), Hub(A::CatalogRead)),
+        ("/v1/trust", &["get"], get(trust::show), Hub(A::CatalogRead)),
+        ("/v1/trust/{key}/revoke", &["post"], post(trust::revoke), Each(A::PluginRevoke)),
         ("/v1/schemas", &["get"], get(schemas::list), Hub(A::CatalogRead)),
         ("/v1/schemas/{type}", &["get"], get(schemas::show), Hub(A::CatalogRead)),
         ("/v1/schemas/{type}", &["post"], post(schemas::add), Each(A::SchemaChange)),

@@ -6,9 +6,13 @@ use semver::Version;
 
 use super::Hub;
 use crate::{
-    model::{id::PluginId, registry::Proposal},
+    model::{
+        id::{KeyId, PluginId},
+        registry::Proposal,
+    },
     ports::registry::{
-        ChangeRequest, Changed, Effective, Impact, LineView, PluginDetail, Published, Registry, RegistryError, Who,
+        ChangeRequest, Changed, Effective, Impact, LineView, PluginDetail, Published, Registry, RegistryError,
+        TrustView, Who,
     },
 };
 
@@ -54,6 +58,18 @@ impl Registry for Hub {
         version: Option<&'a Version>,
     ) -> BoxFuture<'a, Result<Impact, RegistryError>> {
         self.registry.impact(id, version).boxed()
+    }
+
+    fn trust(&self) -> TrustView {
+        self.registry.trust_view()
+    }
+
+    fn namespaces_of(&self, key: KeyId) -> Vec<String> {
+        self.registry.namespaces(key)
+    }
+
+    fn revoke_key(&self, key: KeyId, who: Who) -> BoxFuture<'_, Result<TrustView, RegistryError>> {
+        async move { self.registry.revoke_key(key, &who).await }.boxed()
     }
 
     fn effective(&self, id: &PluginId, version: Option<&Version>) -> Result<Effective, RegistryError> {

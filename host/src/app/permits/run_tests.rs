@@ -91,6 +91,7 @@ fn connection() -> OpenConnection {
         output: None,
         operations: std::collections::BTreeMap::new(),
         produces: std::collections::BTreeMap::new(),
+        signed: None,
         golden: None,
         live: Live::default(),
     });

@@ -181,6 +181,7 @@ fn open() -> OpenConnection {
         output: None,
         operations: std::collections::BTreeMap::new(),
         produces: std::collections::BTreeMap::new(),
+        signed: None,
         golden: None,
         live: Live::default(),
     });

@@ -158,17 +158,6 @@ impl Registry {
         Ok(())
     }
 
-    /// The same at a start, for a package that the operator's configuration names.
-    pub(in crate::app) async fn take_declared(
-        &self,
-        cause: &Cause,
-        manifest: &Manifest,
-        brought: &BTreeMap<String, Value>,
-    ) -> Result<(), RegistryError> {
-        let _changing = self.changing.lock().await;
-        self.take_brought(cause, manifest, brought).await.map_err(refused_version)
-    }
-
     fn swap_events(&self, now: &Installation, types: EventTypes) {
         let mut next = copy(now);
         next.events = Arc::new(types);

@@ -7,7 +7,7 @@ use utoipa::{OpenApi, ToSchema};
 
 use super::{
     admin, approvals, asyncapi, audit, catalog, control, dead_letters, events, health, promises, registry, runs,
-    schemas, tokens, traffic, webhooks,
+    schemas, tokens, traffic, trust, webhooks,
 };
 use crate::net::problem::Document;
 
@@ -57,6 +57,8 @@ use crate::net::problem::Document;
         registry::bind,
         registry::changes,
         registry::decide,
+        trust::show,
+        trust::revoke,
         schemas::list,
         schemas::show,
         schemas::get,

@@ -392,12 +392,12 @@ async fn change(
 }
 
 /// Who does it: the caller, or whom they may act for.
-fn signed(caller: &Caller, mut actor: String, mut reason: String) -> Result<Who, Problem> {
+pub(super) fn signed(caller: &Caller, mut actor: String, mut reason: String) -> Result<Who, Problem> {
     caller.sign(&mut actor, &mut reason)?;
     Ok(Who { actor, reason })
 }
 
-fn registry(surface: &Surface) -> Result<&dyn Registry, Problem> {
+pub(super) fn registry(surface: &Surface) -> Result<&dyn Registry, Problem> {
     surface.hub.registry().ok_or_else(|| Problem::new(Code::RouteUnknown, "this hub has no registry"))
 }
 

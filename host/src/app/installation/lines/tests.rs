@@ -56,6 +56,7 @@ fn plugin(version: &str, kind: &str) -> Arc<Plugin> {
         output: None,
         operations: std::collections::BTreeMap::new(),
         produces: std::collections::BTreeMap::new(),
+        signed: None,
         golden: None,
         live: Live::default(),
     })

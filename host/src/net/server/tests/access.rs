@@ -164,7 +164,7 @@ const OPERATORS: To = Roles([false, false, true, false, true]);
 const ADMINS: To = Roles([false, false, false, false, true]);
 
 /// Every endpoint and whom it answers. An endpoint without a row fails the test below.
-const TABLE: [(&str, &str, To); 49] = [
+const TABLE: [(&str, &str, To); 51] = [
     ("post", "/v1/events", Roles([true, true, true, false, true])),
     ("post", "/v1/webhooks/{source}", Proven),
     ("post", "/v1/webhooks/{source}/{rest}", Proven),
@@ -214,6 +214,8 @@ const TABLE: [(&str, &str, To); 49] = [
     ("get", "/v1/schemas/{type}/{version}", ALL),
     ("post", "/v1/schemas/{type}/control", DECIDERS),
     ("get", "/asyncapi.json", ALL),
+    ("get", "/v1/trust", ALL),
+    ("post", "/v1/trust/{key}/revoke", OPERATORS),
 ];
 
 fn described() -> BTreeSet<(String, String)> {
@@ -258,6 +260,7 @@ fn path_of(template: &str) -> String {
         ("{step}", "x"),
         ("{name}", "x"),
         ("{namespace}", "x"),
+        ("{key}", "x"),
         ("{type}", "x"),
         ("{version}", "1"),
     ];
