@@ -40,6 +40,7 @@ mod replay;
 pub mod retention;
 pub mod runner;
 mod schedules;
+pub mod schemas;
 pub mod secrets;
 mod settings;
 pub mod snapshot;

@@ -20,6 +20,7 @@ mod out;
 mod pipeline;
 mod plugin;
 mod run;
+mod schema;
 mod secret;
 mod serve;
 mod story;
@@ -91,6 +92,9 @@ enum Command {
     /// Deliver events to partners' endpoints.
     #[command(subcommand)]
     Subscription(subscription::Subscription),
+    /// Register schemas of events, see them, and put them out of use.
+    #[command(subcommand)]
+    Schema(schema::Schema),
     /// See who changed what runs, and prove the whole history without trusting the hub.
     #[command(subcommand)]
     Audit(audit::Audit),
@@ -152,6 +156,7 @@ async fn dispatch(command: Command, out: &Out) -> Result<ExitCode, Failed> {
         Command::Secret(secret) => secret.run(out).await,
         Command::Api(api) => api.run(out).await,
         Command::Subscription(subscription) => subscription.run(out).await,
+        Command::Schema(schema) => Box::pin(schema.run(out)).await,
         Command::Audit(audit) => Box::pin(audit.run(out)).await,
         Command::Archive(archive) => Box::pin(archive.run(out)).await,
         Command::Backup(backup) => Box::pin(backup.run(out)).await,

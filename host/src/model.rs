@@ -9,6 +9,7 @@ pub mod decision;
 pub mod difference;
 pub mod entry;
 pub mod event;
+pub mod event_schema;
 pub mod explanation;
 pub mod failure;
 pub mod id;

@@ -10,6 +10,7 @@
 //! | [`delivery`] | where events may be delivered, how they are signed, what an answer means |
 //! | [`effective`] | what a plugin may touch, and which layer denies it the rest |
 //! | [`egress`] | which HTTP requests a connector may send |
+//! | [`event_schema`] | whether a schema may become the next version of an event type |
 //! | [`flow_control`] | which calls go now and which wait, which events are refused at peak |
 //! | [`gate`] | whether a plugin version may be published, and what its changes mean |
 //! | [`lifecycle`] | which state a plugin's version can go to |
@@ -29,6 +30,7 @@ pub mod chain;
 pub mod delivery;
 pub mod effective;
 pub mod egress;
+pub mod event_schema;
 pub mod flow_control;
 pub mod gate;
 pub mod lifecycle;

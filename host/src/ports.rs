@@ -14,6 +14,7 @@ pub mod promises;
 pub mod records;
 pub mod registry;
 pub mod review;
+pub mod schemas;
 pub mod secrets;
 pub mod settings;
 pub mod state;

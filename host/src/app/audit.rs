@@ -306,7 +306,7 @@ fn line(record: &Record) -> Result<AuditLine, AuditError> {
 }
 
 /// Keys of the records that affect what runs, and what setting one is called.
-const ACTIONS: [(&str, &str); 22] = [
+const ACTIONS: [(&str, &str); 25] = [
     ("plugin/", "plugin.install"),
     ("connection/", "connection.set"),
     ("source/", "source.set"),
@@ -329,6 +329,9 @@ const ACTIONS: [(&str, &str); 22] = [
     ("setting/", "setting.set"),
     ("api/", "api.publish"),
     ("subscription/", "subscription.set"),
+    ("revoked-key/", "key.revoke"),
+    ("schema/", "schema.add"),
+    ("schema-type/", "schema.set"),
 ];
 
 fn action(key: &str) -> &'static str {

@@ -4,6 +4,7 @@ mod keep;
 mod pipelines;
 mod refusal;
 mod registry;
+mod schemas;
 mod tables;
 mod take_up;
 
@@ -233,8 +234,7 @@ impl Hub {
         self.settings.declare(Declared { connections: config.connections.clone(), bindings: config.bindings.clone() });
         for folder in &config.plugins {
             let package = Package::read(folder)?;
-            let now = self.shared.installation.load_full();
-            self.swap(self.installer.plugin(&now, &cause, package).await?);
+            self.registry.declare(&cause, package).await?;
         }
         for (name, connection) in &config.connections {
             let now = self.shared.installation.load_full();
@@ -629,6 +629,10 @@ impl HubPort for Hub {
 
     fn settings(&self) -> Option<&dyn crate::ports::settings::Settings> {
         Some(&*self.settings)
+    }
+
+    fn schemas(&self) -> Option<&dyn crate::ports::schemas::Schemas> {
+        Some(self)
     }
 }
 

@@ -5,9 +5,11 @@ pub mod checks;
 mod connections;
 mod error;
 pub(super) mod pipelines;
+pub(in crate::app) mod schemas;
 pub(super) mod tables;
 
 use std::{
+    collections::BTreeMap,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -24,8 +26,9 @@ use super::{
     contracts::Library,
     golden,
     inbox::People,
-    installation::{Installation, OpenConnection, POLL, POLLING, Plugin, lines::Live},
+    installation::{Installation, OpenConnection, POLL, POLLING, Plugin, Signed, lines::Live},
     package::{Package, Schemas},
+    schemas::digest as digest_of,
 };
 use crate::{
     model::{
@@ -37,8 +40,10 @@ use crate::{
         pace::Pace,
         registry::VersionState,
         setting::{BindingRecord, ConnectionRecord},
+        timestamp::Timestamp,
     },
     net::egress::{EgressScope, Gateway},
+    policy::signing::envelope::Envelope,
     ports::{
         blobs::Blobs,
         clock::Clock,
@@ -62,6 +67,12 @@ pub(super) struct PluginRecord {
     /// Golden tests, kept as a blob. Absent in what earlier releases wrote.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     golden: Option<Digest>,
+    /// The signature that came with it, kept as a blob. Absent: none did, or an earlier release took it in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    signature: Option<Digest>,
+    /// When it was taken in. Absent in what earlier releases wrote.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    taken: Option<Timestamp>,
 }
 
 /// A version that may be installed; nothing of it is recorded yet.
@@ -69,6 +80,7 @@ pub(super) struct Prepared {
     pub(super) plugin: Plugin,
     wasm: Bytes,
     golden: Option<Bytes>,
+    signature: Option<Bytes>,
     key: String,
     record: PluginRecord,
 }
@@ -108,6 +120,7 @@ impl Installer {
             events: Arc::clone(&self.library.events),
             ..Installation::default()
         };
+        self.load_schemas(&mut next).await?;
         self.load_lines(&mut next).await?;
         for (key, stored) in self.all("plugin/").await? {
             let record: PluginRecord = read(&key, &stored)?;
@@ -116,8 +129,13 @@ impl Installer {
             let plugin = title(&manifest);
             let wasm = self.blobs.get(record.digest).await?.ok_or(InstallError::MissingComponent { plugin })?;
             let golden = record.golden;
+            let kept = match record.signature {
+                Some(digest) => self.blobs.get(digest).await?,
+                None => None,
+            };
+            let signed = signed(kept.as_deref(), record.taken);
             let plugin = self.ready(manifest, record.digest, wasm, record.schemas, record.assets).await?;
-            let plugin = Plugin { golden, ..plugin };
+            let plugin = Plugin { golden, signed, ..plugin };
             plugin.live.set_revoked(next.state(&plugin.manifest.id, &plugin.manifest.version) == VersionState::Revoked);
             add_plugin(&mut next, plugin);
         }
@@ -150,7 +168,8 @@ impl Installer {
         Ok(next)
     }
 
-    /// Installs a plugin version. Installing the same again changes nothing.
+    /// Installs a plugin version on the caller's word, without the gate: for benches. Installing the same again changes
+    /// nothing.
     ///
     /// # Errors
     /// As [`InstallError`] says; nothing has changed then.
@@ -161,11 +180,6 @@ impl Installer {
         package: Package,
     ) -> Result<Option<Installation>, InstallError> {
         let Some(prepared) = self.prepare(now, package).await? else { return Ok(None) };
-        let id = prepared.plugin.manifest.id.clone();
-        if now.line(&id, None).is_some() {
-            let version = prepared.plugin.manifest.version.to_string();
-            tracing::info!(plugin = %id, version, "it is published; the line is bound, so it serves once it is promoted");
-        }
         let mut next = copy(now);
         self.keep(cause, "plugin.install", &prepared).await?;
         add_plugin(&mut next, prepared.plugin);
@@ -179,7 +193,7 @@ impl Installer {
     /// As [`InstallError`] says.
     pub(super) async fn prepare(&self, now: &Installation, package: Package) -> Result<Option<Prepared>, InstallError> {
         let golden = golden::kept(&package.folder).map(Bytes::from);
-        let Package { manifest, manifest_text, wasm, digest, schemas, assets, .. } = package;
+        let Package { manifest, manifest_text, wasm, digest, schemas, assets, signature, .. } = package;
         let id = title(&manifest);
         if let Some(installed) = now.version(&manifest.id, &manifest.version)
             && now.state(&manifest.id, &manifest.version) != VersionState::Draft
@@ -210,9 +224,12 @@ impl Installer {
             schemas: schemas.clone(),
             assets: assets.clone(),
             golden: kept,
+            signature: signature.as_ref().map(|signature| Digest::of(signature)),
+            taken: Some(self.clock.now()),
         };
+        let signed = signed(signature.as_deref(), record.taken);
         let plugin = self.ready(manifest, digest, wasm.clone(), schemas, assets).await?;
-        Ok(Some(Prepared { plugin: Plugin { golden: kept, ..plugin }, wasm, golden, key, record }))
+        Ok(Some(Prepared { plugin: Plugin { golden: kept, signed, ..plugin }, wasm, golden, signature, key, record }))
     }
 
     /// Records a version that was prepared.
@@ -220,6 +237,9 @@ impl Installer {
         self.blobs.put(prepared.wasm.clone()).await?;
         if let Some(tests) = &prepared.golden {
             self.blobs.put(tests.clone()).await?;
+        }
+        if let Some(signature) = &prepared.signature {
+            self.blobs.put(signature.clone()).await?;
         }
         self.put_as(cause, action, &prepared.key, &prepared.record).await
     }
@@ -286,7 +306,13 @@ impl Installer {
         let validator = |schema: Option<&serde_json::Value>| {
             schema.map(|schema| self.library.validator(schema)).transpose().map_err(wrong)
         };
+        let mut operations = BTreeMap::new();
+        for (name, own) in &schemas.operations {
+            operations.insert(name.clone(), (validator(own.input.as_ref())?, validator(own.output.as_ref())?));
+        }
         Ok(Plugin {
+            operations,
+            produces: schemas.events.iter().map(|(name, schema)| (name.clone(), digest_of(schema))).collect(),
             pure: Plugin::used(&manifest, inspection.digest, 0),
             limits: manifest.limits.capped(&Limits::CEILING),
             input: validator(schemas.input.as_ref())?,
@@ -294,6 +320,7 @@ impl Installer {
             manifest,
             inspection,
             schemas,
+            signed: None,
             golden: None,
             live: Live::default(),
         })
@@ -455,6 +482,11 @@ pub(super) fn add_plugin(next: &mut Installation, plugin: Plugin) {
     let (id, version): (PluginId, Version) = (plugin.manifest.id.clone(), plugin.manifest.version.clone());
     next.by_digest.insert(plugin.inspection.digest, Arc::clone(&plugin));
     next.plugins.entry(id).or_default().insert(version, plugin);
+}
+
+/// A signature as it was kept; `None` if there is none, or nothing says when it was taken.
+fn signed(kept: Option<&[u8]>, taken: Option<Timestamp>) -> Option<Signed> {
+    Some(Signed { envelope: Envelope::read(kept?).ok()?, taken: taken? })
 }
 
 pub(super) fn title(manifest: &Manifest) -> String {

@@ -16,7 +16,7 @@ use self::{
     lines::{Alternates, Lines, Live, States},
     settings::Settings,
 };
-use super::{inbox::People, package::Schemas};
+use super::{inbox::People, package::Schemas, schemas::EventTypes};
 use crate::{
     flow::{
         document::Document,
@@ -37,7 +37,9 @@ use crate::{
         registry::{Line, VersionState},
         review::{Reviewed, Serving},
         table::TableRecord,
+        timestamp::Timestamp,
     },
+    policy::signing::envelope::Envelope,
     ports::{egress::Egress, invoker::Inspection},
 };
 
@@ -48,8 +50,8 @@ pub struct Installation {
     pub contracts: Arc<BTreeMap<ContractId, OperationContract>>,
     /// Validators of contracts' documents, by contract and operation: input, output.
     pub documents: Arc<HashMap<(ContractId, String), (Validator, Validator)>>,
-    /// Event schemas by event type.
-    pub events: Arc<BTreeMap<String, Validator>>,
+    /// Event types and their schemas.
+    pub events: Arc<EventTypes>,
     /// Plugins by line and version.
     pub plugins: BTreeMap<PluginId, BTreeMap<Version, Arc<Plugin>>>,
     /// Where versions stand; one that is not here is published.
@@ -100,10 +102,24 @@ pub struct Plugin {
     pub input: Option<Validator>,
     /// As `input`, for what it gives.
     pub output: Option<Validator>,
+    /// Validators of its operations' documents, beside those of contracts: input, output.
+    pub operations: BTreeMap<String, (Option<Validator>, Option<Validator>)>,
+    /// Digests of the schemas of events that it brings, by event type.
+    pub produces: BTreeMap<String, Digest>,
+    /// The signature that it came with.
+    pub signed: Option<Signed>,
     /// Its golden tests, kept: a JSON object of tests by name.
     pub golden: Option<Digest>,
     /// What goes on with it now.
     pub live: Live,
+}
+
+/// A signature as it was taken in.
+pub struct Signed {
+    /// Who signed what.
+    pub envelope: Envelope,
+    /// When it was taken in.
+    pub taken: Timestamp,
 }
 
 /// An accepted pipeline.
@@ -273,7 +289,7 @@ impl Installation {
             .values()
             .flat_map(|pipeline| pipeline.plan.triggers.iter().map(|trigger| trigger.event_type.as_str()))
             .chain(self.signal_types())
-            .chain(self.events.keys().map(String::as_str))
+            .chain(self.events.iter().map(|(name, _)| name))
             .collect()
     }
 

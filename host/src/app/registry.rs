@@ -6,7 +6,10 @@
 //! | --- | --- |
 //! | [`plan`] | what a change comes to, and whether one person is enough |
 //! | [`checks`] | whether a version may serve: verified, compiled, tried out, tested, granted |
+//! | [`trust`] | whose signatures count, and what is stopped when one does no more |
 //! | [`gate`] | whether a version may come in at all |
+//! | [`schemas`] | event types and their schemas |
+//! | [`events`] | who has to do with them |
 //! | [`impact`] | what depends on a version |
 //! | [`pipelines`] | versions of pipelines, which have the same life |
 //! | [`tables`] | versions of reference tables, too |
@@ -14,36 +17,40 @@
 //! | [`views`] | what there is, for people and programs |
 
 mod checks;
+mod events;
 mod gate;
 mod impact;
 mod pipelines;
 mod plan;
 mod replay;
 mod review;
+mod schemas;
 mod tables;
+mod trust;
 pub(super) mod views;
 
-use std::{sync::Arc, time::Instant};
+use std::{collections::BTreeMap, sync::Arc, time::Instant};
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use semver::Version;
-use tokio::sync::{Mutex, MutexGuard, Semaphore};
+use tokio::sync::{Mutex, MutexGuard, Notify, Semaphore};
 
 use self::plan::{Planned, Put};
 use super::{
     gate::with_source,
     install::{InstallError, Installer, add_plugin, copy, read},
     installation::{Installation, lines::LineInUse},
+    package::Package,
     publish::{self, UploadError},
     runner::Shared,
 };
 use crate::{
     model::{
         audit::Cause,
-        id::{PluginId, hash32},
+        id::{KeyId, PluginId, hash32},
         registry::{Act, Line, Proposal, ProposalState, VersionRecord, VersionState},
-        trust::Trust,
+        trust::{RevokedKey, Trust},
     },
     policy::{binding, review::is_same_person},
     ports::registry::{
@@ -67,8 +74,12 @@ pub(super) struct Registry {
     installer: Arc<Installer>,
     /// What lies in the archive.
     store: Arc<Store>,
-    /// Whose signatures count.
-    trust: ArcSwap<Trust>,
+    /// Whose signatures count, as it was declared.
+    declared: ArcSwap<Trust>,
+    /// Keys that were revoked at the hub itself.
+    revoked: ArcSwap<BTreeMap<KeyId, RevokedKey>>,
+    /// Told when either changes.
+    trust_changed: Notify,
     /// Held over each change, so that every picture is made from the latest.
     changing: Mutex<()>,
     /// Room for replays.
@@ -78,7 +89,16 @@ pub(super) struct Registry {
 impl Registry {
     pub(super) fn new(shared: Arc<Shared>, installer: Arc<Installer>, store: Arc<Store>) -> Self {
         let replays = Semaphore::new(replay::AT_ONCE);
-        Self { shared, installer, store, trust: ArcSwap::default(), changing: Mutex::default(), replays }
+        Self {
+            shared,
+            installer,
+            store,
+            declared: ArcSwap::default(),
+            revoked: ArcSwap::default(),
+            trust_changed: Notify::new(),
+            changing: Mutex::default(),
+            replays,
+        }
     }
 
     /// The turn to change what serves: whoever holds it makes the next picture.
@@ -115,6 +135,13 @@ impl Registry {
             return Ok(Published { plugin: id, version, digest, record, unchanged: true, notes });
         };
         let judged = self.judge(&now, &upload.package.folder).await?;
+        let (manifest, brought) = (&upload.package.manifest, &upload.package.schemas.events);
+        if draft {
+            self.check_brought(manifest, brought).map_err(schemas::refused_version)?;
+        } else {
+            self.take_brought(&cause, manifest, brought).await.map_err(schemas::refused_version)?;
+        }
+        let now = self.shared.installation.load_full();
         // The line is bound before the version is there, so that it does not begin to serve by being the latest.
         let mut puts = Vec::new();
         puts.extend(plan::pinned(&now, &id));
@@ -142,6 +169,34 @@ impl Registry {
             notes.push("it is the first version of its line".to_owned());
         }
         Ok(Published { plugin: id, version, digest, record, unchanged: false, notes })
+    }
+
+    /// Takes in a version that the operator's configuration names, through the same gate; it serves at once unless the line
+    /// is bound. Nothing, if it is there already.
+    pub(super) async fn declare(&self, cause: &Cause, package: Package) -> Result<(), RegistryError> {
+        let _changing = self.changing.lock().await;
+        let now = self.shared.installation.load_full();
+        let (manifest, brought, folder) =
+            (package.manifest.clone(), package.schemas.events.clone(), package.folder.clone());
+        let Some(prepared) = self.installer.prepare(&now, package).await.map_err(install_refused)? else {
+            // An earlier release, which knew nothing of its events, may have installed it.
+            return self.take_brought(cause, &manifest, &brought).await.map_err(schemas::refused_version);
+        };
+        for note in self.judge(&now, &folder).await? {
+            tracing::info!(plugin = %manifest.id, version = %manifest.version, note, "the publish gate has a note");
+        }
+        self.take_brought(cause, &manifest, &brought).await.map_err(schemas::refused_version)?;
+        let now = self.shared.installation.load_full();
+        if now.line(&manifest.id, None).is_some() {
+            let version = manifest.version.to_string();
+            tracing::info!(plugin = %manifest.id, version, "it is published; the line is bound, so it serves once promoted");
+        }
+        self.installer.keep(cause, "plugin.install", &prepared).await.map_err(install_refused)?;
+        let mut next = copy(&now);
+        add_plugin(&mut next, prepared.plugin);
+        self.installer.reopen(&mut next);
+        self.shared.installation.store(Arc::new(next));
+        Ok(())
     }
 
     /// Makes a change, or proposes it if one person is not enough.
@@ -192,13 +247,20 @@ impl Registry {
         planned: Planned,
         begun: Instant,
     ) -> Result<Done, RegistryError> {
-        let checked = Instant::now();
         let id = &request.plugin;
         let reason = match &planned.evidence {
             Some(evidence) => format!("{} ({evidence})", cause.reason),
             None => cause.reason.clone(),
         };
         let cause = &Cause { actor: cause.actor.clone(), reason };
+        if let Act::Publish { version } = &request.act
+            && let Some(plugin) = now.version(id, version)
+        {
+            let brought = self.take_brought(cause, &plugin.manifest, &plugin.schemas.events).await;
+            brought.map_err(schemas::refused_version)?;
+        }
+        let now = &*self.shared.installation.load_full();
+        let checked = Instant::now();
         self.record(cause, id, &planned.puts).await?;
         let recorded = Instant::now();
         if let Some((plugin, revoked)) = &planned.revokes {

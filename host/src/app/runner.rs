@@ -534,7 +534,8 @@ async fn emit(shared: &Arc<Shared>, emit: Emit) -> Answer {
         Err(error) => {
             let passing = matches!(error, AcceptError::Unavailable { .. });
             let kind = if passing { FailureKind::Retryable } else { FailureKind::Permanent };
-            Err(Failure::new(kind, "hub.emit", error.to_string()))
+            let code = if matches!(error, AcceptError::Misfit { .. }) { "emit.schema" } else { "hub.emit" };
+            Err(Failure::new(kind, code, error.to_string()))
         }
     };
     Answer { instance, result, usage: Usage::default(), log: Vec::new(), annotations: Vec::new() }

@@ -39,7 +39,7 @@ pub(super) enum Plugin {
     Check(check::Check),
     /// Say what one version changes for who relies on another.
     Diff(diff::Diff),
-    /// Make keys to sign with.
+    /// Make keys to sign with; see which ones a hub trusts, and revoke them.
     #[command(subcommand)]
     Key(key::Key),
     /// Sign a package.
@@ -66,7 +66,7 @@ impl Plugin {
             Self::Bench(bench) => bench.run(out).await,
             Self::Check(check) => check.run(out).await,
             Self::Diff(diff) => diff.run(out),
-            Self::Key(key) => key.run(out),
+            Self::Key(key) => key.run(out).await,
             Self::Sign(sign) => sign.run(out),
             Self::Pack(pack) => pack.run(out),
             Self::Verify(verify) => verify.run(out),

@@ -119,6 +119,8 @@ words!(Action, "n action", {
     SubscriptionControl => "subscription.control",
     /// Declare a subscription, or remove it. Concerns the subscription.
     SubscriptionChange => "subscription.change",
+    /// Register schemas of events, and put them out of use.
+    SchemaChange => "schema.change",
     /// See connections and lanes.
     ConnectionRead => "connection.read",
     /// Set a connection.

@@ -40,6 +40,8 @@ pub enum Code {
     EventTypeUnknown,
     /// The event's data does not fit its schema.
     EventDataInvalid,
+    /// The event's type, or the version of its schema, is not taken any more.
+    EventSchemaRetired,
     /// The same source and id came before with other content.
     EventContradiction,
     /// Too much is under way for an event of its lane.
@@ -122,6 +124,10 @@ pub enum Code {
     ChangeUnknown,
     /// The person asked for the change.
     ChangeSamePerson,
+    /// No such event type, or no such version of its schema.
+    SchemaUnknown,
+    /// The schema may not become the next version.
+    SchemaRefused,
     /// No such path.
     RouteUnknown,
     /// The path does not take the method.
@@ -174,7 +180,7 @@ const fn facts(code: &'static str, status: StatusCode, title: &'static str, advi
 
 impl Code {
     /// Every code.
-    pub const ALL: [Self; 72] = [
+    pub const ALL: [Self; 75] = [
         Self::RequestInvalid,
         Self::JsonMalformed,
         Self::EventInvalid,
@@ -188,6 +194,7 @@ impl Code {
         Self::DataNotJson,
         Self::EventTypeUnknown,
         Self::EventDataInvalid,
+        Self::EventSchemaRetired,
         Self::EventContradiction,
         Self::HubBusy,
         Self::HubUnavailable,
@@ -229,6 +236,8 @@ impl Code {
         Self::TableRefused,
         Self::ChangeUnknown,
         Self::ChangeSamePerson,
+        Self::SchemaUnknown,
+        Self::SchemaRefused,
         Self::RouteUnknown,
         Self::MethodNotAllowed,
         Self::HostNotAllowed,
@@ -281,7 +290,10 @@ impl Code {
                 "correct the type, or install a pipeline that listens to it; GET /v1/pipelines lists the triggers"),
             Self::EventDataInvalid => facts("event.data", S::UNPROCESSABLE_ENTITY,
                 "The event's data does not fit its schema",
-                "correct the data where it is named; the trigger's schema says what fits"),
+                "correct the data where it is named; the schema of its type says what fits: GET /v1/schemas/{type}/latest"),
+            Self::EventSchemaRetired => facts("event.schema-retired", S::UNPROCESSABLE_ENTITY,
+                "The event's type or schema is not taken any more",
+                "send what takes its place; GET /v1/schemas/{type} says what that is; nothing was accepted"),
             Self::EventContradiction => facts("event.contradiction", S::CONFLICT,
                 "The event contradicts one that was accepted before",
                 "give a new event a new id; send an old one again exactly as it was"),
@@ -369,6 +381,11 @@ impl Code {
                 "use an id as GET /v1/changes lists it"),
             Self::ChangeSamePerson => facts("change.same-person", S::FORBIDDEN, "A second person has to agree",
                 "have somebody else decide; whoever asked for it may only take it back"),
+            Self::SchemaUnknown => facts("schema.unknown", S::NOT_FOUND, "No such event type or version",
+                "use a type and a version as GET /v1/schemas lists them"),
+            Self::SchemaRefused => facts("schema.refused", S::UNPROCESSABLE_ENTITY,
+                "The schema may not become the next version",
+                "change what `obstacles` name, or register it under another event type; nothing was changed"),
             Self::RouteUnknown => facts("route.unknown", S::NOT_FOUND, "No such path",
                 "use a path that /openapi.json describes"),
             Self::MethodNotAllowed => facts("route.method", S::METHOD_NOT_ALLOWED,

@@ -22,6 +22,9 @@
 //! | `registry` | versions of plugins, which of them serve, changes that need a second person |
 //! | `tables` | versions of reference tables, their rows, and which one serves |
 //! | `replays` | how a version answers what was recorded |
+//! | `schemas` | event types and their schemas |
+//! | `asyncapi` | the description of every event |
+//! | `trust` | whose signatures count |
 //! | `traffic` | connections and lanes |
 //! | `settings` | secrets, changes of connections, bindings |
 //! | `audit` | the audit log |
@@ -34,6 +37,7 @@ mod admin;
 mod answer;
 mod apis;
 mod approvals;
+mod asyncapi;
 mod attend;
 mod audit;
 mod catalog;
@@ -50,11 +54,13 @@ mod promises;
 mod registry;
 mod replays;
 mod runs;
+mod schemas;
 mod settings;
 mod subscriptions;
 mod tables;
 mod tokens;
 mod traffic;
+mod trust;
 mod webhooks;
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
@@ -304,6 +310,14 @@ fn routes() -> Vec<Route> {
             Each(A::SubscriptionRead),
         ),
         ("/v1/changes", &["get"], get(registry::changes), Hub(A::CatalogRead)),
+        ("/v1/trust", &["get"], get(trust::show), Hub(A::CatalogRead)),
+        ("/v1/trust/{key}/revoke", &["post"], post(trust::revoke), Each(A::PluginRevoke)),
+        ("/v1/schemas", &["get"], get(schemas::list), Hub(A::CatalogRead)),
+        ("/v1/schemas/{type}", &["get"], get(schemas::show), Hub(A::CatalogRead)),
+        ("/v1/schemas/{type}", &["post"], post(schemas::add), Each(A::SchemaChange)),
+        ("/v1/schemas/{type}/{version}", &["get"], get(schemas::get), Hub(A::CatalogRead)),
+        ("/v1/schemas/{type}/control", &["post"], post(schemas::control), Each(A::SchemaChange)),
+        ("/asyncapi.json", &["get"], get(asyncapi::document), Hub(A::CatalogRead)),
         ("/v1/changes/{id}/decision", &["post"], post(registry::decide), Each(A::PluginPromote)),
     ]
 }

@@ -8,10 +8,11 @@ use serde::Serialize;
 
 use crate::model::{
     age::Since,
-    id::{Digest, PluginId, RunId},
+    id::{Digest, KeyId, PluginId, RunId},
     manifest::Kind,
     registry::{Act, Candidate, Part, Proposal, VersionRecord},
     replay::Report,
+    trust::{TrustedKey, Unsigned},
 };
 
 /// Longest actor, bytes.
@@ -134,6 +135,33 @@ pub struct VersionView {
     pub calls: usize,
     /// Whether it has golden tests, which are looked at before it is promoted.
     pub golden: bool,
+}
+
+/// Whose signatures count.
+#[derive(Clone, Debug, Serialize)]
+pub struct TrustView {
+    /// What happens to a plugin that nobody trusted has signed.
+    pub unsigned: Unsigned,
+    /// The keys, as they are declared.
+    pub keys: Vec<KeyView>,
+}
+
+/// A key, and what it signed.
+#[derive(Clone, Debug, Serialize)]
+pub struct KeyView {
+    /// Its id.
+    pub id: KeyId,
+    /// For which namespace, from when until when, and since when it is revoked.
+    #[serde(flatten)]
+    pub key: TrustedKey,
+    /// Who revoked it at the hub.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub revoked_by: Option<String>,
+    /// Why.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// Versions in this hub that it signed.
+    pub signed: Vec<String>,
 }
 
 /// A plugin's line with its versions.
@@ -418,4 +446,16 @@ pub trait Registry: Send + Sync {
     /// # Errors
     /// If there is none.
     fn effective(&self, id: &PluginId, version: Option<&Version>) -> Result<Effective, RegistryError>;
+
+    /// Whose signatures count, and what they signed.
+    fn trust(&self) -> TrustView;
+
+    /// The namespaces that a key is trusted for.
+    fn namespaces_of(&self, key: KeyId) -> Vec<String>;
+
+    /// Revokes a key; what only it signed is stopped.
+    ///
+    /// # Errors
+    /// If no such key is trusted for anything, or it cannot be recorded.
+    fn revoke_key(&self, key: KeyId, who: Who) -> BoxFuture<'_, Result<TrustView, RegistryError>>;
 }

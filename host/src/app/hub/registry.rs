@@ -6,10 +6,14 @@ use semver::Version;
 
 use super::Hub;
 use crate::{
-    model::{id::PluginId, registry::Proposal, replay::Report},
+    model::{
+        id::{KeyId, PluginId},
+        registry::Proposal,
+        replay::Report,
+    },
     ports::registry::{
         ChangeRequest, Changed, Effective, Impact, LineView, PluginDetail, Published, Registry, RegistryError,
-        ReplayRequest, Who,
+        ReplayRequest, TrustView, Who,
     },
 };
 
@@ -59,6 +63,18 @@ impl Registry for Hub {
 
     fn replay(&self, request: ReplayRequest) -> BoxFuture<'_, Result<Report, RegistryError>> {
         async move { self.registry.replay(&request).await }.boxed()
+    }
+
+    fn trust(&self) -> TrustView {
+        self.registry.trust_view()
+    }
+
+    fn namespaces_of(&self, key: KeyId) -> Vec<String> {
+        self.registry.namespaces(key)
+    }
+
+    fn revoke_key(&self, key: KeyId, who: Who) -> BoxFuture<'_, Result<TrustView, RegistryError>> {
+        async move { self.registry.revoke_key(key, &who).await }.boxed()
     }
 
     fn effective(&self, id: &PluginId, version: Option<&Version>) -> Result<Effective, RegistryError> {

@@ -77,6 +77,7 @@ impl Hub {
         shared.tasks.spawn(promises::watch(Arc::clone(shared)));
         shared.tasks.spawn(Arc::clone(&self.registry).keep_trials());
         shared.tasks.spawn(Arc::clone(self.settings.store()).keep(shared.stopping.clone()));
+        shared.tasks.spawn(Arc::clone(&self.registry).keep_trust());
         shared.tasks.spawn(self.clone().keep_signing());
         shared.tasks.spawn(self.clone().keep_archiving());
         shared.tasks.spawn(self.clone().keep_snapshots());

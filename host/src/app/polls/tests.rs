@@ -179,6 +179,9 @@ fn open() -> OpenConnection {
         limits: Limits::DEFAULT,
         input: None,
         output: None,
+        operations: std::collections::BTreeMap::new(),
+        produces: std::collections::BTreeMap::new(),
+        signed: None,
         golden: None,
         live: Live::default(),
     });

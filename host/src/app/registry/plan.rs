@@ -162,7 +162,9 @@ impl Registry {
                     planned.notes.push(note.to_owned());
                 }
             }
+            Act::Publish { .. } => self.may_count(plugin)?,
             Act::Restore { .. } => {
+                self.may_count(plugin)?;
                 next.before = None;
                 planned.because.push("a revocation is taken back".to_owned());
                 planned.revokes = Some((Arc::clone(plugin), false));

@@ -6,8 +6,8 @@ use serde_json::Value;
 use utoipa::{OpenApi, ToSchema};
 
 use super::{
-    admin, apis, approvals, audit, catalog, control, dead_letters, events, health, pipelines, promises, registry,
-    replays, runs, settings, subscriptions, tables, tokens, traffic, webhooks,
+    admin, apis, approvals, asyncapi, audit, catalog, control, dead_letters, events, health, pipelines, promises,
+    registry, replays, runs, schemas, settings, subscriptions, tables, tokens, traffic, trust, webhooks,
 };
 use crate::net::problem::Document;
 
@@ -87,6 +87,14 @@ use crate::net::problem::Document;
         settings::binding,
         settings::bind,
         replays::replay,
+        trust::show,
+        trust::revoke,
+        schemas::list,
+        schemas::show,
+        schemas::get,
+        schemas::add,
+        schemas::control,
+        asyncapi::document,
         tokens::enroll,
         tokens::list,
         tokens::create,
@@ -105,6 +113,7 @@ use crate::net::problem::Document;
         (name = "settings", description = "Secrets, connections, and what pipelines' names stand for"),
         (name = "apis", description = "Reads that are published under a contract; each describes itself"),
         (name = "subscriptions", description = "Events that are delivered to others' endpoints"),
+        (name = "schemas", description = "Event types and what their data looks like"),
         (name = "traffic", description = "Who may go on, and who waits"),
         (name = "admin", description = "What an operator has the hub do"),
         (name = "access", description = "Who may come in"),

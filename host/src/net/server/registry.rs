@@ -448,7 +448,7 @@ async fn change(
 }
 
 /// Who does it: the caller, or whom they may act for.
-fn signed(caller: &Caller, mut actor: String, mut reason: String) -> Result<Who, Problem> {
+pub(super) fn signed(caller: &Caller, mut actor: String, mut reason: String) -> Result<Who, Problem> {
     caller.sign(&mut actor, &mut reason)?;
     Ok(Who { actor, reason })
 }

@@ -37,7 +37,7 @@ fn concerned(action: Action) -> Resource<'static> {
 }
 
 /// Which roles each action is allowed to, in the order of [`Role::ALL`]: partner, retailer, operator, auditor, admin.
-const TABLE: [(Action, [bool; 5]); 26] = [
+const TABLE: [(Action, [bool; 5]); 27] = [
     (Action::EventSend, [true, true, true, false, true]),
     (Action::RunRead, [false, true, true, true, true]),
     (Action::RunControl, [false, false, true, false, true]),
@@ -55,6 +55,7 @@ const TABLE: [(Action, [bool; 5]); 26] = [
     (Action::SubscriptionRead, [true, true, true, true, true]),
     (Action::SubscriptionControl, [true, false, true, false, true]),
     (Action::SubscriptionChange, [false, false, true, false, true]),
+    (Action::SchemaChange, [false, true, true, false, true]),
     (Action::ConnectionRead, [false, true, true, true, true]),
     (Action::ConnectionChange, [false, false, true, false, true]),
     (Action::SecretRead, [false, false, true, true, true]),

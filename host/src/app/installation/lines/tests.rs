@@ -54,6 +54,9 @@ fn plugin(version: &str, kind: &str) -> Arc<Plugin> {
         limits: Limits::DEFAULT,
         input: None,
         output: None,
+        operations: std::collections::BTreeMap::new(),
+        produces: std::collections::BTreeMap::new(),
+        signed: None,
         golden: None,
         live: Live::default(),
     })

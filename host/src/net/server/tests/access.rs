@@ -166,7 +166,7 @@ const WRITERS: To = Roles([false, true, false, false, true]);
 const ADMINS: To = Roles([false, false, false, false, true]);
 
 /// Every endpoint and whom it answers. An endpoint without a row fails the test below.
-const TABLE: [(&str, &str, To); 73] = [
+const TABLE: [(&str, &str, To); 81] = [
     ("post", "/v1/events", Roles([true, true, true, false, true])),
     ("post", "/v1/webhooks/{source}", Proven),
     ("post", "/v1/webhooks/{source}/{rest}", Proven),
@@ -242,6 +242,14 @@ const TABLE: [(&str, &str, To); 73] = [
     ("get", "/v1/subscriptions/{name}/dead-letters", STAFF),
     ("get", "/v1/changes", ALL),
     ("post", "/v1/changes/{id}/decision", DECIDERS),
+    ("get", "/v1/schemas", ALL),
+    ("get", "/v1/schemas/{type}", ALL),
+    ("post", "/v1/schemas/{type}", DECIDERS),
+    ("get", "/v1/schemas/{type}/{version}", ALL),
+    ("post", "/v1/schemas/{type}/control", DECIDERS),
+    ("get", "/asyncapi.json", ALL),
+    ("get", "/v1/trust", ALL),
+    ("post", "/v1/trust/{key}/revoke", OPERATORS),
 ];
 
 fn described() -> BTreeSet<(String, String)> {
@@ -271,6 +279,8 @@ fn sent(path: &str) -> (&'static str, String) {
         }
         "/v1/apis/{namespace}/{name}/{major}" => json!({"do": "withdraw"}),
         "/v1/subscriptions/{name}/control" => json!({"do": "pause"}),
+        "/v1/schemas/{type}" => json!({"schema": {}}),
+        "/v1/schemas/{type}/control" => json!({"do": "deprecate"}),
         "/v1/changes/{id}/decision" => json!({"approved": true}),
         "/v1/connections/{name}" | "/v1/secrets/{name}" => json!({"do": "remove"}),
         "/v1/pipelines/{namespace}/{name}/bindings" => json!({"do": "rollback"}),
@@ -296,6 +306,9 @@ fn path_of(template: &str) -> String {
         ("{version}", "1.0.0"),
         ("{major}", "1"),
         ("{operation}", "x"),
+        ("{key}", "x"),
+        ("{type}", "x"),
+        ("{version}", "1"),
     ];
     // Which namespace it is about stands in the query.
     let template = if template == "/v1/plugins" { "/v1/plugins?plugin=x/x" } else { template };
