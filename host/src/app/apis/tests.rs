@@ -106,11 +106,23 @@ fn connection(name: &str, implements: &str) -> OpenConnection {
         input: None,
         output: None,
         golden: None,
+        operations: std::collections::BTreeMap::new(),
+        produces: std::collections::BTreeMap::new(),
+        signed: None,
         live: Live::default(),
     });
     let pace = Pace::narrowest(&plugin.manifest.vendor, &connection.limits);
     let used = Plugin::used(&plugin.manifest, digest, 1);
-    OpenConnection { name: name.to_owned(), connection, revision: 1, used, plugin, pace, outlets: HashMap::new() }
+    OpenConnection {
+        name: name.to_owned(),
+        connection,
+        revision: 1,
+        used,
+        plugin,
+        pace,
+        outlets: HashMap::new(),
+        secret_versions: Vec::new(),
+    }
 }
 
 fn contract() -> ContractId {
