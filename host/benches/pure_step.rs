@@ -34,6 +34,7 @@ use crossdock::{
         clock::SystemClock,
         contracts::Library,
         effects::Effects,
+        exceptions::Exceptions,
         facts::Facts,
         inbox::Inbox,
         index::Index,
@@ -106,8 +107,9 @@ fn prepare(schema: bool) -> Bench {
     let sandbox = Arc::new(Sandbox::new(&root.join("target/bench-cache")).expect("a sandbox"));
     let audit =
         runtime.block_on(Audit::open(store.journal(), store.blobs(), Arc::clone(&clock))).expect("an audit log");
+    let audit = Arc::new(audit);
     let installer = Installer {
-        audit: Arc::new(audit),
+        audit: Arc::clone(&audit),
         records: store.records(),
         blobs: store.blobs(),
         invoker: Arc::clone(&sandbox) as _,
@@ -137,6 +139,8 @@ fn prepare(schema: bool) -> Bench {
         mailbox: Mailbox::default(),
         queues: Queues::default(),
         inbox: Inbox::default(),
+        audit,
+        exceptions: Exceptions::default(),
         effects: Effects::default(),
         grace: Timestamp::default(),
         trials: Trials::default(),

@@ -4,6 +4,7 @@ pub mod accept;
 pub mod access;
 pub mod actors;
 pub mod acts;
+pub mod apis;
 pub mod audit;
 pub mod backup;
 pub mod build;
@@ -37,12 +38,16 @@ pub mod promises;
 pub mod publish;
 pub mod queues;
 mod registry;
+mod replay;
 pub mod retention;
 pub mod runner;
 mod schedules;
+pub mod schemas;
 pub mod secrets;
+mod settings;
 pub mod snapshot;
 pub mod state;
+pub mod subscriptions;
 #[cfg(test)]
 mod test_hub;
 #[cfg(test)]

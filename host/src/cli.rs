@@ -1,5 +1,6 @@
 //! The command line: one definition, from which help, completions and behaviour come.
 
+mod api;
 mod approval;
 mod archive;
 mod audit;
@@ -20,9 +21,14 @@ mod out;
 mod pipeline;
 mod plugin;
 mod run;
+mod schema;
+mod secret;
 mod serve;
 mod story;
+mod subscription;
+mod table;
 mod token;
+mod versions;
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -72,12 +78,27 @@ enum Command {
     /// Begin, build, test, check, sign and list plugins.
     #[command(subcommand)]
     Plugin(plugin::Plugin),
-    /// Check, draw and list pipelines.
+    /// Check, draw, list and bind pipelines.
     #[command(subcommand)]
     Pipeline(pipeline::Pipeline),
-    /// Look at connections, and at the lanes of the hub.
+    /// Reference tables: draft, compare, approve, promote.
+    #[command(subcommand)]
+    Table(table::Table),
+    /// Look at connections, test, change and rotate them; look at the lanes of the hub.
     #[command(subcommand)]
     Connection(connection::Connection),
+    /// Set, rotate and list the secrets that the hub keeps.
+    #[command(subcommand)]
+    Secret(secret::Secret),
+    /// Publish reads of connections to channels and partners.
+    #[command(subcommand)]
+    Api(api::Api),
+    /// Deliver events to partners' endpoints.
+    #[command(subcommand)]
+    Subscription(subscription::Subscription),
+    /// Register schemas of events, see them, and put them out of use.
+    #[command(subcommand)]
+    Schema(schema::Schema),
     /// See who changed what runs, and prove the whole history without trusting the hub.
     #[command(subcommand)]
     Audit(audit::Audit),
@@ -134,8 +155,13 @@ async fn dispatch(command: Command, out: &Out) -> Result<ExitCode, Failed> {
         Command::DeadLetter(dead_letter) => dead_letter.run(out).await,
         Command::Exception(exception) => exception.run(out).await,
         Command::Plugin(plugin) => Box::pin(plugin.run(out)).await,
+        Command::Table(table) => Box::pin(table.run(out)).await,
         Command::Pipeline(pipeline) => Box::pin(pipeline.run(out)).await,
-        Command::Connection(connection) => connection.run(out).await,
+        Command::Connection(connection) => Box::pin(connection.run(out)).await,
+        Command::Secret(secret) => secret.run(out).await,
+        Command::Api(api) => api.run(out).await,
+        Command::Subscription(subscription) => subscription.run(out).await,
+        Command::Schema(schema) => Box::pin(schema.run(out)).await,
         Command::Audit(audit) => Box::pin(audit.run(out)).await,
         Command::Archive(archive) => Box::pin(archive.run(out)).await,
         Command::Backup(backup) => Box::pin(backup.run(out)).await,

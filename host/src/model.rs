@@ -1,11 +1,15 @@
 //! L0: the data that every other layer speaks of, and its serialized forms. No I/O, no clock, no technology.
 
+pub mod age;
+pub mod api;
 pub mod audit;
 pub mod connection;
 pub mod contract;
 pub mod decision;
+pub mod difference;
 pub mod entry;
 pub mod event;
+pub mod event_schema;
 pub mod explanation;
 pub mod failure;
 pub mod id;
@@ -18,8 +22,13 @@ pub mod pace;
 pub mod pipeline;
 pub mod principal;
 pub mod registry;
+pub mod replay;
+pub mod review;
 pub mod run;
 pub mod schemas;
+pub mod setting;
+pub mod subscription;
 pub mod surface;
+pub mod table;
 pub mod timestamp;
 pub mod trust;

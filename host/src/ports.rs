@@ -2,6 +2,7 @@
 //! imports the other.
 
 pub mod access;
+pub mod apis;
 pub mod blobs;
 pub mod clock;
 pub mod egress;
@@ -9,9 +10,15 @@ pub mod exceptions;
 pub mod hub;
 pub mod invoker;
 pub mod journal;
+pub mod pipelines;
 pub mod promises;
 pub mod records;
 pub mod registry;
+pub mod review;
+pub mod schemas;
 pub mod secrets;
+pub mod settings;
 pub mod state;
+pub mod subscriptions;
+pub mod tables;
 pub mod traffic;

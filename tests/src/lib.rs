@@ -5,6 +5,7 @@ pub mod crashes;
 pub mod dice;
 pub mod disk;
 pub mod effects;
+pub mod gatekeeper;
 pub mod guests;
 pub mod hub;
 pub mod mock_sap;

@@ -419,6 +419,8 @@ async fn a_hub_that_asks_for_signatures_takes_only_what_a_trusted_key_signed() {
     }
     let key: Value = serde_json::from_str(&local(&["--json", "plugin", "key", "show", "test.key.pub"])).unwrap();
     let key = key["public"].as_str().unwrap();
+    // What the configuration names is asked for its signature as well.
+    local(&["plugin", "sign", "judge-1.0.0", "--key", "test.key"]);
     let config = fs::read_to_string(at.join("hub.toml")).unwrap();
     let trust = format!("[trust]\nunsigned = \"refuse\"\n[[trust.keys]]\nnamespace = \"test\"\nkey = \"{key}\"\n");
     fs::write(at.join("hub.toml"), format!("{config}{trust}")).unwrap();

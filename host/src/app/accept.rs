@@ -42,6 +42,7 @@ pub async fn external(shared: &Arc<Shared>, events: Vec<Event>) -> Result<Vec<Ac
     for (index, event) in events.into_iter().enumerate() {
         event.check().map_err(|source| AcceptError::Invalid { index, source })?;
         known(&installation, &event)?;
+        installation.events.still_taken(&event, shared.clock.now())?;
         let accepted = prepare(shared, &installation, event)?;
         shared.intake.check(intake::lane(&accepted), shared.actors.count())?;
         prepared.push(accepted);
@@ -78,7 +79,6 @@ pub async fn external(shared: &Arc<Shared>, events: Vec<Event>) -> Result<Vec<Ac
 /// As [`AcceptError`] says; nothing was accepted then.
 pub async fn internal(shared: &Arc<Shared>, event: Event) -> Result<Acceptance, AcceptError> {
     let installation = shared.installation.load_full();
-    follows_schema(&installation, &event)?;
     let accepted = prepare(shared, &installation, event)?;
     store(shared, accepted).await
 }
@@ -91,30 +91,17 @@ fn known(installation: &Installation, event: &Event) -> Result<(), AcceptError> 
         let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
         return Err(AcceptError::UnknownType { event_type: event.event_type.clone(), known });
     }
-    follows_schema(installation, event)
+    Ok(())
 }
 
-/// Holds an event's data to the schema of its type, if there is one.
-fn follows_schema(installation: &Installation, event: &Event) -> Result<(), AcceptError> {
-    let Some(schema) = installation.events.get(&event.event_type) else { return Ok(()) };
-    let data = event.data.to_value();
-    match schema.iter_errors(&data).next() {
-        None => Ok(()),
-        Some(error) => Err(AcceptError::Data {
-            id: event.id.clone(),
-            problem: format!(
-                "`data{}` does not follow the schema of `{}`: {}",
-                error.instance_path(),
-                event.event_type,
-                error.masked()
-            ),
-        }),
-    }
-}
-
-/// Decides what becomes of an event. Decided before it is stored, and stored with it.
-fn prepare(shared: &Shared, installation: &Installation, event: Event) -> Result<Accepted, AcceptError> {
+/// Holds an event to the schema of its type, and decides what becomes of it. Decided before it is stored, and stored with
+/// it.
+fn prepare(shared: &Shared, installation: &Installation, mut event: Event) -> Result<Accepted, AcceptError> {
     let acceptance = event.acceptance();
+    let digest = event.digest();
+    if let Some(schema) = installation.events.hold(&event)? {
+        event.data_schema = Some(schema);
+    }
     let scope = EventScope::new(&event);
     let wrong = |problem: String| AcceptError::Data { id: event.id.clone(), problem };
     let mut starts = Vec::new();
@@ -136,7 +123,6 @@ fn prepare(shared: &Shared, installation: &Installation, event: Event) -> Result
             starts.push(Start { run: RunId::of(acceptance, name), pipeline: plan.pipeline.clone(), lane });
         }
     }
-    let digest = event.digest();
     Ok(Accepted { time: shared.clock.now(), event, digest, starts })
 }
 

@@ -201,6 +201,31 @@ impl Audit {
         }
     }
 
+    /// Deletes a record that affects what runs: the audit record first. What is not there changes and records nothing.
+    ///
+    /// # Errors
+    /// As [`AuditError`] says; nothing is deleted then.
+    pub async fn delete_as(
+        &self,
+        records: &dyn Records,
+        cause: &Cause,
+        action: &str,
+        key: &str,
+    ) -> Result<(), AuditError> {
+        let _changing = self.changing.lock().await;
+        let Some(current) = records.get(key).await? else { return Ok(()) };
+        let before = Some(Digest::of(&current.value));
+        let change = Change { action: action.to_owned(), subject: key.to_owned(), before, after: None };
+        self.record(cause, &change).await?;
+        match records.delete_if(key, current.revision).await {
+            Ok(()) => Ok(()),
+            Err(error) => {
+                self.abandon(&change, &error.to_string()).await;
+                Err(error.into())
+            }
+        }
+    }
+
     /// Records that a recorded change was not made. If that fails as well, the next start finds it.
     async fn abandon(&self, change: &Change, reason: &str) {
         let abandoned = Change {
@@ -303,11 +328,15 @@ fn line(record: &Record) -> Result<AuditLine, AuditError> {
 }
 
 /// Keys of the records that affect what runs, and what setting one is called.
-const ACTIONS: [(&str, &str); 13] = [
+const ACTIONS: [(&str, &str); 25] = [
     ("plugin/", "plugin.install"),
     ("connection/", "connection.set"),
     ("source/", "source.set"),
     ("pipeline/", "pipeline.accept"),
+    ("pipeline-state/", "pipeline.state"),
+    ("table/", "table.set"),
+    ("table-state/", "table.state"),
+    ("table-active/", "table.activate"),
     ("active/", "pipeline.activate"),
     ("binding/", "binding.set"),
     ("version/", "version.set"),
@@ -317,6 +346,14 @@ const ACTIONS: [(&str, &str); 13] = [
     ("policies", "policies.set"),
     ("openid", "openid.set"),
     ("trust", "trust.set"),
+    ("secret/", "secret.set"),
+    ("secrets-key", "secrets-key.set"),
+    ("setting/", "setting.set"),
+    ("api/", "api.publish"),
+    ("subscription/", "subscription.set"),
+    ("revoked-key/", "key.revoke"),
+    ("schema/", "schema.add"),
+    ("schema-type/", "schema.set"),
 ];
 
 fn action(key: &str) -> &'static str {

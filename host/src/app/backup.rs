@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! DIR/backup.json     what is in it, with the digest of each file; written last, so that half a backup is none
-//! DIR/data/           the data folder: store, assets, audit keys, configuration; without what can be computed again
+//! DIR/data/           the data folder: store, assets, audit keys, configuration; without what can be computed again, and
+//!                     without the key of the secrets that the hub keeps, which are in the store, encrypted
 //! ```
 //!
 //! The journal is copied while its committer stands still, and the copy is opened and proven from the first group to the
@@ -17,7 +18,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::effects;
+use super::{effects, secrets};
 use crate::{
     model::timestamp::Timestamp,
     ports::{clock::Clock, journal::ReadError},
@@ -29,8 +30,8 @@ pub const MANIFEST_FILE: &str = "backup.json";
 const DATA: &str = "data";
 const FORMAT: &str = "crossdock-backup-1";
 const ASSETS: &str = "assets";
-/// What is not copied: it can be computed again, or is of this process.
-const LEFT_OUT: [&str; 3] = ["store", "cache", effects::MARKER_FILE];
+/// What is not copied: it can be computed again, is of this process, or opens secrets that are in the backup.
+const LEFT_OUT: [&str; 4] = ["store", "cache", effects::MARKER_FILE, secrets::key::FOLDER];
 
 /// What a backup holds.
 #[derive(Clone, Debug, Serialize, Deserialize)]

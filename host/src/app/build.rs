@@ -1,6 +1,8 @@
 //! From a plugin's source folder to a package: compiles the component with the partner's own toolchain and puts it
 //! beside the manifest and the files that the manifest names.
 
+mod sbom;
+
 use std::{
     fs, io,
     path::{Path, PathBuf},
@@ -48,6 +50,14 @@ pub enum BuildError {
     #[error("the Rust target {TARGET} is missing and `rustup target add {TARGET}` failed: {output}")]
     Target {
         /// What rustup says.
+        output: String,
+    },
+    /// Nobody can say what it is made of.
+    #[error("cargo does not say what `{folder}` is made of: {output}")]
+    Materials {
+        /// Its folder.
+        folder: PathBuf,
+        /// What cargo says.
         output: String,
     },
     /// It does not compile.
@@ -106,15 +116,15 @@ pub fn build(folder: &Path, packages: &Path, progress: &mut dyn FnMut(&str)) -> 
     // Cargo runs in the plugin's folder, so a relative path would end up there.
     let packages =
         &std::path::absolute(packages).map_err(|source| BuildError::Write { path: packages.to_owned(), source })?;
-    let wasm = if folder.join("Cargo.toml").is_file() {
+    let (wasm, materials) = if folder.join("Cargo.toml").is_file() {
         ensure_target(folder)?;
-        compile(folder, packages, progress)?
+        (compile(folder, packages, progress)?, Some(sbom::of(folder, &manifest)?))
     } else if folder.join(COMPONENT_FILE).is_file() {
-        folder.join(COMPONENT_FILE)
+        (folder.join(COMPONENT_FILE), None)
     } else {
         return Err(BuildError::NoBuild { folder: folder.to_owned() });
     };
-    pack(folder, &manifest, &wasm, packages)
+    pack(folder, &manifest, &wasm, materials.as_deref(), packages)
 }
 
 fn compile(folder: &Path, target: &Path, progress: &mut dyn FnMut(&str)) -> Result<PathBuf, BuildError> {
@@ -188,7 +198,13 @@ fn workspace_has_profile(folder: &Path) -> bool {
         .any(|folder| fs::read_to_string(folder.join("Cargo.toml")).is_ok_and(|text| text.contains("[profile.guest]")))
 }
 
-fn pack(folder: &Path, manifest: &Manifest, wasm: &Path, packages: &Path) -> Result<PathBuf, BuildError> {
+fn pack(
+    folder: &Path,
+    manifest: &Manifest,
+    wasm: &Path,
+    materials: Option<&[u8]>,
+    packages: &Path,
+) -> Result<PathBuf, BuildError> {
     let name = format!("{}-{}", manifest.id.as_str().replace('/', "-"), manifest.version);
     let package = packages.join(name);
     let written = |path: &Path| {
@@ -206,6 +222,9 @@ fn pack(folder: &Path, manifest: &Manifest, wasm: &Path, packages: &Path) -> Res
     let sbom = folder.join(SBOM_FILE);
     if sbom.is_file() {
         fs::copy(&sbom, package.join(SBOM_FILE)).map_err(written(&sbom))?;
+    } else if let Some(materials) = materials {
+        // What the author wrote by hand or with another tool knows more than cargo does.
+        fs::write(package.join(SBOM_FILE), materials).map_err(written(&package))?;
     }
     let assets = manifest.assets.as_deref();
     for name in PACKAGED_FOLDERS.into_iter().chain(assets) {

@@ -113,6 +113,10 @@ pub(super) async fn call(
     if let Err(failure) = fits(documents.map(|(input, _)| input), &call.input, "input", "contract.input") {
         return Some(refused(call.instance, failure));
     }
+    let own = open.plugin.operations.get(&call.operation);
+    if let Err(failure) = fits(own.and_then(|(input, _)| input.as_ref()), &call.input, "input", "operation.input") {
+        return Some(refused(call.instance, failure));
+    }
     let authority = match authority(shared, &open, &call.operation) {
         Ok(authority) => authority,
         Err(failure) => return Some(refused(call.instance, failure)),
@@ -160,7 +164,11 @@ pub(super) async fn call(
         Err(error) => Err(effect_failure(error, call.read_only)),
         Ok(invoker::Answer::Json(json)) => {
             let document = Document::new(json.clone());
-            match fits(documents.map(|(_, output)| output), &document, "output", "contract.output") {
+            let held =
+                fits(documents.map(|(_, output)| output), &document, "output", "contract.output").and_then(|()| {
+                    fits(own.and_then(|(_, output)| output.as_ref()), &document, "output", "operation.output")
+                });
+            match held {
                 Ok(()) => Ok(Output::Json(json)),
                 Err(failure) if call.read_only => Err(failure),
                 // It happened, whatever the connector makes of the answer: the answer is kept as evidence.
@@ -170,7 +178,9 @@ pub(super) async fn call(
                 }
             }
         }
-        Ok(invoker::Answer::Portion(portion)) => page(documents.map(|(_, output)| output), &portion),
+        Ok(invoker::Answer::Portion(portion)) => {
+            page(documents.map(|(_, output)| output), own.and_then(|(_, output)| output.as_ref()), &portion)
+        }
         Ok(_) => Err(Failure::new(FailureKind::Permanent, "plugin.contract", "a connector answered with no document")),
     };
     admitted.settle(result.as_ref().err());
@@ -188,11 +198,12 @@ fn work(call: &Call, step: StepContext) -> Work {
 }
 
 /// A page, held against the operation's schema, which describes an object with the `rows` of one page.
-fn page(schema: Option<&Validator>, portion: &Portion) -> Result<Output, Failure> {
+fn page(schema: Option<&Validator>, own: Option<&Validator>, portion: &Portion) -> Result<Output, Failure> {
     let mut page = serde_json::Map::new();
     page.insert("rows".to_owned(), portion.rows.to_value());
     let document = Document::from(Value::Object(page.clone()));
     fits(schema, &document, "page", "contract.output")?;
+    fits(own, &document, "page", "operation.output")?;
     if let Some(next) = &portion.next {
         page.insert("next".to_owned(), Value::from(next.as_str()));
     }
@@ -292,12 +303,12 @@ fn context(run: &Caller, step: &str, config: Json) -> StepContext {
     }
 }
 
-fn bounded(plugin: &Plugin, timeout_ms: Option<u64>) -> Limits {
+pub(super) fn bounded(plugin: &Plugin, timeout_ms: Option<u64>) -> Limits {
     let deadline_ms = timeout_ms.unwrap_or(plugin.limits.deadline_ms).min(Limits::CEILING.deadline_ms);
     Limits { deadline_ms, ..plugin.limits }
 }
 
-fn pure_output(plugin: &Plugin, answer: invoker::Answer) -> Result<Output, Failure> {
+pub(super) fn pure_output(plugin: &Plugin, answer: invoker::Answer) -> Result<Output, Failure> {
     match answer {
         invoker::Answer::Json(json) => {
             fits(plugin.output.as_ref(), &Document::new(json.clone()), "output", "plugin.output")
@@ -317,7 +328,7 @@ fn pure_output(plugin: &Plugin, answer: invoker::Answer) -> Result<Output, Failu
 }
 
 /// A document against a schema; without one, everything fits.
-fn fits(schema: Option<&Validator>, document: &Document, what: &str, code: &str) -> Result<(), Failure> {
+pub(super) fn fits(schema: Option<&Validator>, document: &Document, what: &str, code: &str) -> Result<(), Failure> {
     let Some(schema) = schema else { return Ok(()) };
     let value = document.value();
     if schema.is_valid(value) {
@@ -327,11 +338,7 @@ fn fits(schema: Option<&Validator>, document: &Document, what: &str, code: &str)
     let Some(error) = schema.iter_errors(value).next() else { return Ok(()) };
     let path = error.instance_path().to_string();
     let place = if path.is_empty() { "the document".to_owned() } else { format!("`{path}`") };
-    let kind = if code == "contract.output" || code == "plugin.output" {
-        FailureKind::Permanent
-    } else {
-        FailureKind::InvalidInput
-    };
+    let kind = if code.ends_with(".output") { FailureKind::Permanent } else { FailureKind::InvalidInput };
     Err(Failure::new(kind, code, format!("the {what} does not follow its schema at {place}: {}", error.masked())))
 }
 
@@ -350,7 +357,7 @@ fn revoked(plugin: &Plugin, kind: FailureKind) -> Failure {
     Failure::new(kind, code, problem)
 }
 
-fn pure_failure(error: CallError) -> Failure {
+pub(super) fn pure_failure(error: CallError) -> Failure {
     match error {
         CallError::Failure(failure) => failure,
         CallError::Limit(exceeded) => {

@@ -11,7 +11,10 @@ use serde::{Deserialize, Serialize};
 
 use super::{access::AccessConfig, inbox::People, retention::Retention};
 use crate::model::{
+    api::Publication,
     connection::{Connection, WebhookSource},
+    id::ContractId,
+    subscription::Subscription,
     trust::Trust,
 };
 
@@ -39,6 +42,12 @@ pub struct Config {
     /// For each pipeline: which connection each name in its `uses` stands for.
     #[serde(default)]
     pub bindings: BTreeMap<String, BTreeMap<String, String>>,
+    /// Reads that are published, by contract.
+    #[serde(default)]
+    pub apis: BTreeMap<ContractId, Publication>,
+    /// Events that are delivered to others' endpoints, by the subscription's name.
+    #[serde(default)]
+    pub subscriptions: BTreeMap<String, Subscription>,
     /// Groups of people, and who stands in for whom.
     #[serde(default)]
     pub people: People,

@@ -5,10 +5,13 @@ use std::{
     sync::Arc,
 };
 
-use jsonschema::{Registry, Validator};
+use jsonschema::{PatternOptions, Registry, Validator};
 use serde_json::Value;
 
-use crate::model::{contract::OperationContract, id::ContractId, manifest::Manifest};
+use super::schemas::{self, EventTypes, SchemaVersion};
+use crate::model::{
+    contract::OperationContract, event_schema::SchemaRecord, id::ContractId, manifest::Manifest, timestamp::Timestamp,
+};
 
 /// What relative references in schemas are relative to: `{"$ref": "retail/order@1"}` is this and `retail/order@1`.
 const BASE: &str = "https://schemas.crossdock.invalid/";
@@ -38,8 +41,8 @@ pub struct Library {
     pub contracts: Arc<BTreeMap<ContractId, OperationContract>>,
     /// Validators of each operation's input and output.
     pub documents: Arc<HashMap<(ContractId, String), (Validator, Validator)>>,
-    /// Validators of events' data by event type.
-    pub events: Arc<BTreeMap<String, Validator>>,
+    /// The event types that come with the hub, each with version 1 of its schema.
+    pub events: Arc<EventTypes>,
     registry: Registry<'static>,
 }
 
@@ -72,10 +75,15 @@ impl Library {
             }
             contracts.insert(contract.id.clone(), contract);
         }
-        let mut events = BTreeMap::new();
+        let mut events = EventTypes::default();
         for (name, text) in EVENTS {
-            let event_type = name.trim_start_matches("events/");
-            events.insert(event_type.to_owned(), library.validator(&parse(name, text)?)?);
+            let record = SchemaRecord {
+                schema: parse(name, text)?,
+                origin: schemas::BUILT_IN.to_owned(),
+                added: Timestamp::default(),
+                by: schemas::BUILT_IN.to_owned(),
+            };
+            events.add(name.trim_start_matches("events/"), 1, library.version(record)?);
         }
         library.contracts = Arc::new(contracts);
         library.documents = Arc::new(documents);
@@ -103,6 +111,22 @@ impl Library {
             .offline()
             .build(schema)
             .map_err(|error| format!("a schema does not hold: {error}"))
+    }
+
+    /// A version of an event type's schema, with its validator. Its patterns are matched in time linear in the text, so that
+    /// no event can hold the hub up.
+    ///
+    /// # Errors
+    /// What is wrong with the schema.
+    pub fn version(&self, record: SchemaRecord) -> Result<SchemaVersion, String> {
+        let validator = jsonschema::options()
+            .with_base_uri(BASE)
+            .with_registry(&self.registry)
+            .with_pattern_options(PatternOptions::regex())
+            .offline()
+            .build(&record.schema)
+            .map_err(|error| format!("the schema does not hold: {error}"))?;
+        Ok(SchemaVersion { digest: schemas::digest(&record.schema), record, validator })
     }
 
     /// Whether a connector has every operation of the contracts that it says it implements.

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use super::crash_point;
 use crate::{
     model::{
-        entry::{Entry, EntryError},
+        entry::{Accepted, Entry, EntryError},
         id::{AppendId, Digest},
     },
     ports::{
@@ -150,6 +150,30 @@ impl Facts {
         Ok(stored)
     }
 
+    /// The acceptances among at most `limit` appends after a position, and the position up to which was looked; facts of
+    /// runs are not decoded.
+    ///
+    /// # Errors
+    /// As [`FactsError`] says.
+    pub async fn acceptances(
+        &self,
+        after: Position,
+        limit: usize,
+    ) -> Result<(Vec<(Position, Accepted)>, Position), FactsError> {
+        let records = self.journal.tail(after, limit).await?;
+        let last = records.last().map_or(after, |record| record.position);
+        let mut found = Vec::new();
+        for record in records.into_iter().filter(|record| matches!(record.stream, StreamId::Acceptance(_))) {
+            let position = record.position;
+            for entry in self.decode(record).await?.entries {
+                if let Entry::Accepted(accepted) = entry {
+                    found.push((position, *accepted));
+                }
+            }
+        }
+        Ok((found, last))
+    }
+
     /// Whether appends are taken.
     ///
     /// # Errors
@@ -183,7 +207,11 @@ impl Facts {
         Ok(Stored { stream, version, position, entries })
     }
 
-    async fn fetch(&self, digest: Digest) -> Result<Bytes, FactsError> {
+    /// What is kept under a digest.
+    ///
+    /// # Errors
+    /// If it is missing or damaged.
+    pub async fn fetch(&self, digest: Digest) -> Result<Bytes, FactsError> {
         match self.blobs.get(digest).await {
             Ok(Some(bytes)) => Ok(bytes),
             Ok(None) => Err(FactsError::Blob { digest, source: None }),

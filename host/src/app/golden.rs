@@ -83,6 +83,16 @@ pub(super) fn kept(folder: &Path) -> Option<Vec<u8>> {
     (!tests.is_empty()).then(|| serde_json::to_vec(&tests).unwrap_or_default())
 }
 
+/// The inputs of a package's golden tests, by name; those that cannot be read are left out.
+#[must_use]
+pub fn inputs(folder: &Path) -> Vec<(String, Json)> {
+    let named = |path: PathBuf| {
+        let name = path.file_stem()?.to_string_lossy().into_owned();
+        Some((name, Json::from(read(&path).ok()?.input)))
+    };
+    files(folder).into_iter().take(TESTS_LIMIT).filter_map(named).collect()
+}
+
 fn files(folder: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(folder.join("golden")).into_iter().flatten().filter_map(Result::ok);
     let mut files: Vec<_> = entries

@@ -1,8 +1,12 @@
 //! The running hub: what is wired together at start, and what the surfaces ask of it.
 
 mod keep;
+mod pipelines;
 mod refusal;
 mod registry;
+mod schemas;
+mod settled;
+mod tables;
 mod take_up;
 
 use std::{
@@ -20,10 +24,12 @@ use futures::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use self::refusal::StartError;
+use self::settled::settled;
 use super::{
     accept,
     access::Access,
     actors::{Actors, Timers},
+    apis::Apis,
     audit::{self, Audit, checkpoints::Checkpoints},
     clock::SystemClock,
     config::Config,
@@ -42,8 +48,13 @@ use super::{
     registry::{Registry, views},
     retention::Retention,
     runner::{self, Shared},
-    secrets::LocalSecrets,
+    secrets::{
+        AllSecrets,
+        store::{KeyPlace, SecretStore},
+    },
+    settings::{Declared, HubSettings},
     snapshot::{self, Claim, Loaded},
+    subscriptions::Subscriptions,
     traffic,
     trial::Trials,
     triggers::Board,
@@ -73,6 +84,7 @@ use crate::{
         invoker::{Delivery, Invoker},
         journal::StreamId,
         promises::{Promise, PromiseFilter},
+        secrets::Secrets,
         traffic::{ConnectionView, LanesView},
     },
     store::disk::Store,
@@ -105,6 +117,9 @@ pub struct Hub {
     retention: Arc<ArcSwap<Retention>>,
     registry: Arc<Registry>,
     access: Arc<Access>,
+    settings: Arc<HubSettings>,
+    apis: Arc<Apis>,
+    subscriptions: Arc<Subscriptions>,
     /// What the snapshot that was read says that it is of, until that is looked at.
     claim: Arc<Mutex<Option<Claim>>>,
 }
@@ -116,6 +131,14 @@ impl Hub {
     /// # Errors
     /// As [`StartError`] says.
     pub async fn open(data: &Path) -> Result<Self, StartError> {
+        Self::open_with(data, KeyPlace::in_data(data)).await
+    }
+
+    /// The same with the key of its secrets in another place.
+    ///
+    /// # Errors
+    /// As [`StartError`] says.
+    pub async fn open_with(data: &Path, key: KeyPlace) -> Result<Self, StartError> {
         let folder = |path: PathBuf| -> Result<PathBuf, StartError> {
             std::fs::create_dir_all(&path).map_err(|source| StartError::Folder { path: path.clone(), source })?;
             Ok(path)
@@ -134,13 +157,16 @@ impl Hub {
         let library = Library::built_in().map_err(|problem| StartError::Contracts { problem })?;
         let (audit, checkpoints) = audit::begin::begin(data, &store, &clock).await?;
         let access = Arc::new(Access::open(Arc::clone(&audit), store.records(), Arc::clone(&clock)).await?);
+        let kept = SecretStore::open(store.records(), Arc::clone(&audit), Arc::clone(&clock), key).await?;
+        let kept = Arc::new(kept);
+        let secrets: Arc<dyn Secrets> = Arc::new(AllSecrets { store: Arc::clone(&kept) });
         let installer = Installer {
             audit: Arc::clone(&audit),
             records: store.records(),
             blobs: store.blobs(),
             invoker: Arc::clone(&invoker),
             gateway: Arc::new(gateway),
-            secrets: Arc::new(LocalSecrets),
+            secrets: Arc::clone(&secrets),
             clock: Arc::clone(&clock),
             library: Arc::new(library),
             assets: folder(data.join("assets"))?,
@@ -154,7 +180,7 @@ impl Hub {
             invoker,
             clock,
             records: store.records(),
-            secrets: Arc::new(LocalSecrets),
+            secrets,
             installation: ArcSwap::from_pointee(installation),
             index,
             actors: Actors::default(),
@@ -174,10 +200,16 @@ impl Hub {
         });
         let triggers = Arc::default();
         let installer = Arc::new(installer);
-        let registry = Registry::new(Arc::clone(&shared), Arc::clone(&installer));
+        let registry = Registry::new(Arc::clone(&shared), Arc::clone(&installer), Arc::clone(&store));
         registry.load_trust().await?;
+        let registry = Arc::new(registry);
+        let (own, making) = (Arc::clone(&shared), Arc::clone(&installer));
+        let settings = Arc::new(HubSettings::new(own, making, Arc::clone(&registry), kept, data));
+        let subscriptions = Subscriptions::new(Arc::clone(&shared), Arc::clone(&audit), Arc::clone(&installer.gateway));
+        let apis = Apis::open(Arc::clone(&shared), Arc::clone(&audit)).await?;
         Ok(Self {
-            registry: Arc::new(registry),
+            registry,
+            settings,
             shared,
             installer,
             store,
@@ -188,6 +220,8 @@ impl Hub {
             data: data.into(),
             retention: Arc::default(),
             access,
+            apis: Arc::new(apis),
+            subscriptions,
             claim: Arc::new(Mutex::new(claim)),
         })
     }
@@ -202,10 +236,10 @@ impl Hub {
         self.shared.intake.limit(&config.hub);
         self.access.apply(&cause, &config.access).await?;
         self.registry.set_trust(&cause, &config.trust).await?;
+        self.settings.declare(Declared { connections: config.connections.clone(), bindings: config.bindings.clone() });
         for folder in &config.plugins {
             let package = Package::read(folder)?;
-            let now = self.shared.installation.load_full();
-            self.swap(self.installer.plugin(&now, &cause, package).await?);
+            self.registry.declare(&cause, package).await?;
         }
         for (name, connection) in &config.connections {
             let now = self.shared.installation.load_full();
@@ -220,6 +254,10 @@ impl Hub {
                 std::fs::read_to_string(path).map_err(|source| StartError::Pipeline { path: path.clone(), source })?;
             let now = self.shared.installation.load_full();
             self.swap(self.installer.pipeline(&now, &cause, &path.display().to_string(), &text).await?);
+        }
+        self.subscriptions.configure(&config.subscriptions);
+        for (contract, publication) in &config.apis {
+            self.apis.set(&cause, contract.clone(), publication.clone()).await?;
         }
         let now = self.shared.installation.load_full();
         self.swap(self.installer.people(&now, &cause, &config.people).await?);
@@ -528,6 +566,13 @@ impl HubPort for Hub {
             if secrets == 0 { ok() } else { format!("{secrets} secrets cannot be read: see the log of the start") };
         let failing = self.triggers.problems().len();
         let triggers = if failing == 0 { ok() } else { format!("{failing} triggers fail: see the log") };
+        let apis = self.apis.problems();
+        let failing = self.subscriptions.problems().len();
+        let subscriptions = if failing == 0 {
+            ok()
+        } else {
+            format!("{failing} subscriptions do not deliver: `crossdock subscription list`")
+        };
         let unusable = &installation.unusable;
         let installed = if unusable.is_empty() { ok() } else { unusable.join("; ") };
         let mut checks = vec![
@@ -539,6 +584,8 @@ impl HubPort for Hub {
             ("space".to_owned(), room.clone().err().unwrap_or_else(ok)),
             ("bindings".to_owned(), if unbound.is_empty() { ok() } else { unbound.join("; ") }),
             ("triggers".to_owned(), triggers),
+            ("subscriptions".to_owned(), subscriptions),
+            ("apis".to_owned(), if apis.is_empty() { ok() } else { apis.join("; ") }),
             ("lifecycle".to_owned(), if stopping { "the hub is stopping".to_owned() } else { ok() }),
         ];
         // As information: a remote that is left alone is no reason to refuse events.
@@ -548,7 +595,7 @@ impl HubPort for Hub {
     }
 
     fn connections(&self) -> Vec<ConnectionView> {
-        traffic::connections(&self.shared)
+        self.settings.describe(traffic::connections(&self.shared))
     }
 
     fn lanes(&self) -> LanesView {
@@ -568,22 +615,34 @@ impl HubPort for Hub {
         promises::gauge(&self.shared);
         #[expect(clippy::cast_precision_loss, reason = "a gauge works in floating point")]
         metrics::gauge!("crossdock_exceptions_open").set(self.shared.exceptions.count() as f64);
+        self.subscriptions.gauge();
+    }
+
+    fn apis(&self) -> Option<&dyn crate::ports::apis::Apis> {
+        Some(&*self.apis)
+    }
+
+    fn subscriptions(&self) -> Option<&dyn crate::ports::subscriptions::Subscriptions> {
+        Some(&*self.subscriptions)
     }
 
     fn registry(&self) -> Option<&dyn crate::ports::registry::Registry> {
         Some(self)
     }
-}
 
-/// Waits until a run is settled.
-async fn settled(shared: &Shared, run: RunId) {
-    loop {
-        let watcher = shared.index.watcher(run);
-        let changed = watcher.notified();
-        // A run that is not listed was settled long ago.
-        if shared.index.get(run).is_none_or(|summary| summary.state.is_settled()) {
-            return;
-        }
-        changed.await;
+    fn pipeline_versions(&self) -> Option<&dyn crate::ports::pipelines::Pipelines> {
+        Some(self)
+    }
+
+    fn tables(&self) -> Option<&dyn crate::ports::tables::Tables> {
+        Some(self)
+    }
+
+    fn settings(&self) -> Option<&dyn crate::ports::settings::Settings> {
+        Some(&*self.settings)
+    }
+
+    fn schemas(&self) -> Option<&dyn crate::ports::schemas::Schemas> {
+        Some(self)
     }
 }

@@ -194,6 +194,23 @@ impl Index {
             .collect()
     }
 
+    /// Runs with a fact since then, those that began last first, each with its pipeline.
+    pub fn changed_since(&self, since: Timestamp, wanted: impl Fn(&str) -> bool) -> Vec<(RunId, String)> {
+        let inner = self.lock();
+        let wanted = inner.summaries.iter().filter(|(_, run)| run.updated >= since && wanted(&run.pipeline));
+        let mut found: Vec<_> = wanted.map(|(id, run)| (run.started, *id, Arc::clone(&run.pipeline))).collect();
+        drop(inner);
+        found.sort_unstable_by(|(one, a, _), (other, b, _)| other.cmp(one).then_with(|| a.cmp(b)));
+        found.into_iter().map(|(_, id, pipeline)| (id, pipeline.as_ref().to_owned())).collect()
+    }
+
+    /// Whether runs that settled since then may no longer be listed.
+    pub fn has_forgotten(&self, since: Timestamp) -> bool {
+        let inner = self.lock();
+        let oldest = inner.settled.front().and_then(|oldest| inner.summaries.get(oldest));
+        inner.settled.len() >= SETTLED_LIMIT && oldest.is_none_or(|oldest| oldest.updated >= since)
+    }
+
     /// Every summary, and then the settled runs in their order: what a snapshot holds of this.
     pub(super) fn each(&self, mut run: impl FnMut(RunSummary), mut settled: impl FnMut(RunId)) {
         let inner = self.lock();

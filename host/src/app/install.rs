@@ -1,8 +1,12 @@
 //! Changes to what is installed: checked first, then recorded, then swapped in. A refusal changes nothing.
 
+pub mod bindings;
 pub mod checks;
 mod connections;
 mod error;
+pub(super) mod pipelines;
+pub(in crate::app) mod schemas;
+pub(super) mod tables;
 
 use std::{
     collections::BTreeMap,
@@ -22,14 +26,11 @@ use super::{
     contracts::Library,
     golden,
     inbox::People,
-    installation::{Installation, OpenConnection, POLL, POLLING, Pipeline, Plugin, lines::Live},
+    installation::{Installation, OpenConnection, POLL, POLLING, Plugin, Signed, lines::Live},
     package::{Package, Schemas},
+    schemas::digest as digest_of,
 };
 use crate::{
-    flow::{
-        language::{self, Environment},
-        plan::compile,
-    },
     model::{
         audit::Cause,
         connection::{Connection, WebhookSource},
@@ -37,10 +38,12 @@ use crate::{
         limits::Limits,
         manifest::{Kind, Manifest},
         pace::Pace,
-        pipeline::Origin,
         registry::VersionState,
+        setting::{BindingRecord, ConnectionRecord},
+        timestamp::Timestamp,
     },
     net::egress::{EgressScope, Gateway},
+    policy::signing::envelope::Envelope,
     ports::{
         blobs::Blobs,
         clock::Clock,
@@ -64,6 +67,12 @@ pub(super) struct PluginRecord {
     /// Golden tests, kept as a blob. Absent in what earlier releases wrote.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     golden: Option<Digest>,
+    /// The signature that came with it, kept as a blob. Absent: none did, or an earlier release took it in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    signature: Option<Digest>,
+    /// When it was taken in. Absent in what earlier releases wrote.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    taken: Option<Timestamp>,
 }
 
 /// A version that may be installed; nothing of it is recorded yet.
@@ -71,14 +80,9 @@ pub(super) struct Prepared {
     pub(super) plugin: Plugin,
     wasm: Bytes,
     golden: Option<Bytes>,
+    signature: Option<Bytes>,
     key: String,
     record: PluginRecord,
-}
-
-/// A pipeline version as it is recorded.
-#[derive(Serialize, Deserialize)]
-struct PipelineRecord {
-    text: String,
 }
 
 /// Makes installations. Everything it changes is first recorded in the audit log, with who changes it and why, then
@@ -116,6 +120,7 @@ impl Installer {
             events: Arc::clone(&self.library.events),
             ..Installation::default()
         };
+        self.load_schemas(&mut next).await?;
         self.load_lines(&mut next).await?;
         for (key, stored) in self.all("plugin/").await? {
             let record: PluginRecord = read(&key, &stored)?;
@@ -124,18 +129,26 @@ impl Installer {
             let plugin = title(&manifest);
             let wasm = self.blobs.get(record.digest).await?.ok_or(InstallError::MissingComponent { plugin })?;
             let golden = record.golden;
+            let kept = match record.signature {
+                Some(digest) => self.blobs.get(digest).await?,
+                None => None,
+            };
+            let signed = signed(kept.as_deref(), record.taken);
             let plugin = self.ready(manifest, record.digest, wasm, record.schemas, record.assets).await?;
-            let plugin = Plugin { golden, ..plugin };
+            let plugin = Plugin { golden, signed, ..plugin };
             plugin.live.set_revoked(next.state(&plugin.manifest.id, &plugin.manifest.version) == VersionState::Revoked);
             add_plugin(&mut next, plugin);
         }
         for (key, stored) in self.all("connection/").await? {
             let name = key.trim_start_matches("connection/").to_owned();
-            let connection: Connection = read(&key, &stored)?;
-            match self.open_with_any(&next, &name, &connection, stored.revision.0) {
-                Ok(open) => drop(next.connections.insert(name, Arc::new(open))),
-                Err(error) => next.unusable.push(error.to_string()),
+            let record: ConnectionRecord = read(&key, &stored)?;
+            if let Some(connection) = &record.connection {
+                match self.open_with_any(&next, &name, connection, stored.revision.0) {
+                    Ok(open) => drop(next.connections.insert(name.clone(), Arc::new(open))),
+                    Err(error) => next.unusable.push(error.to_string()),
+                }
             }
+            next.settings.connections.insert(name, record);
         }
         self.open_others(&mut next);
         for (key, stored) in self.all("people").await? {
@@ -145,31 +158,18 @@ impl Installer {
             next.sources.insert(key.trim_start_matches("source/").to_owned(), read(&key, &stored)?);
         }
         for (key, stored) in self.all("binding/").await? {
-            next.bindings.insert(key.trim_start_matches("binding/").to_owned(), read(&key, &stored)?);
+            let pipeline = key.trim_start_matches("binding/").to_owned();
+            let record: BindingRecord = read(&key, &stored)?;
+            next.bindings.insert(pipeline.clone(), record.names.clone());
+            next.settings.bindings.insert(pipeline, record);
         }
-        for (key, stored) in self.all("pipeline/").await? {
-            let record: PipelineRecord = read(&key, &stored)?;
-            let pipeline = match self.plan(&next, &key, &record.text) {
-                Ok(pipeline) => pipeline,
-                Err(error) => {
-                    next.unusable.push(error.to_string());
-                    continue;
-                }
-            };
-            next.plans.insert(pipeline.plan.pipeline.digest, Arc::clone(&pipeline.plan));
-            let name = pipeline.plan.pipeline.name.clone();
-            let active: Option<Version> = match self.records.get(&format!("active/{name}")).await? {
-                Some(stored) => Some(read(&key, &stored)?),
-                None => None,
-            };
-            if active.is_none_or(|active| active.to_string() == pipeline.plan.pipeline.version) {
-                next.pipelines.insert(name, Arc::new(pipeline));
-            }
-        }
+        self.load_tables(&mut next).await?;
+        self.load_pipelines(&mut next).await?;
         Ok(next)
     }
 
-    /// Installs a plugin version. Installing the same again changes nothing.
+    /// Installs a plugin version on the caller's word, without the gate: for benches. Installing the same again changes
+    /// nothing.
     ///
     /// # Errors
     /// As [`InstallError`] says; nothing has changed then.
@@ -180,11 +180,6 @@ impl Installer {
         package: Package,
     ) -> Result<Option<Installation>, InstallError> {
         let Some(prepared) = self.prepare(now, package).await? else { return Ok(None) };
-        let id = prepared.plugin.manifest.id.clone();
-        if now.line(&id, None).is_some() {
-            let version = prepared.plugin.manifest.version.to_string();
-            tracing::info!(plugin = %id, version, "it is published; the line is bound, so it serves once it is promoted");
-        }
         let mut next = copy(now);
         self.keep(cause, "plugin.install", &prepared).await?;
         add_plugin(&mut next, prepared.plugin);
@@ -198,7 +193,7 @@ impl Installer {
     /// As [`InstallError`] says.
     pub(super) async fn prepare(&self, now: &Installation, package: Package) -> Result<Option<Prepared>, InstallError> {
         let golden = golden::kept(&package.folder).map(Bytes::from);
-        let Package { manifest, manifest_text, wasm, digest, schemas, assets, .. } = package;
+        let Package { manifest, manifest_text, wasm, digest, schemas, assets, signature, .. } = package;
         let id = title(&manifest);
         if let Some(installed) = now.version(&manifest.id, &manifest.version)
             && now.state(&manifest.id, &manifest.version) != VersionState::Draft
@@ -229,9 +224,12 @@ impl Installer {
             schemas: schemas.clone(),
             assets: assets.clone(),
             golden: kept,
+            signature: signature.as_ref().map(|signature| Digest::of(signature)),
+            taken: Some(self.clock.now()),
         };
+        let signed = signed(signature.as_deref(), record.taken);
         let plugin = self.ready(manifest, digest, wasm.clone(), schemas, assets).await?;
-        Ok(Some(Prepared { plugin: Plugin { golden: kept, ..plugin }, wasm, golden, key, record }))
+        Ok(Some(Prepared { plugin: Plugin { golden: kept, signed, ..plugin }, wasm, golden, signature, key, record }))
     }
 
     /// Records a version that was prepared.
@@ -240,63 +238,10 @@ impl Installer {
         if let Some(tests) = &prepared.golden {
             self.blobs.put(tests.clone()).await?;
         }
+        if let Some(signature) = &prepared.signature {
+            self.blobs.put(signature.clone()).await?;
+        }
         self.put_as(cause, action, &prepared.key, &prepared.record).await
-    }
-
-    /// Installs a pipeline version and makes it the one that new runs start on.
-    ///
-    /// # Errors
-    /// As [`InstallError`] says; nothing has changed then.
-    pub async fn pipeline(
-        &self,
-        now: &Installation,
-        cause: &Cause,
-        name: &str,
-        text: &str,
-    ) -> Result<Option<Installation>, InstallError> {
-        let pipeline = self.plan(now, name, text)?;
-        let used = pipeline.plan.pipeline.clone();
-        if now.pipelines.get(&used.name).is_some_and(|installed| installed.plan.pipeline == used) {
-            return Ok(None);
-        }
-        let key = format!("pipeline/{}/{}", used.name, used.version);
-        match self.records.get(&key).await? {
-            Some(stored) if read::<PipelineRecord>(&key, &stored)?.text != text => {
-                return Err(InstallError::PipelineTaken { name: used.name, version: used.version });
-            }
-            Some(_) => {}
-            None => self.put(cause, &key, &PipelineRecord { text: text.to_owned() }).await?,
-        }
-        self.put(cause, &format!("active/{}", used.name), &used.version).await?;
-        let mut next = copy(now);
-        next.plans.insert(used.digest, Arc::clone(&pipeline.plan));
-        next.pipelines.insert(used.name, Arc::new(pipeline));
-        Ok(Some(next))
-    }
-
-    /// Sets a connection.
-    ///
-    /// # Errors
-    /// If its plugin is not installed or its settings do not fit; nothing has changed then.
-    pub async fn connection(
-        &self,
-        now: &Installation,
-        cause: &Cause,
-        name: &str,
-        connection: Connection,
-    ) -> Result<Option<Installation>, InstallError> {
-        if now.connections.get(name).is_some_and(|open| open.connection == connection) {
-            return Ok(None);
-        }
-        // Opened once to be checked, and again under the revision that its record gets.
-        self.open(now, name, connection.clone(), 0)?;
-        let key = format!("connection/{name}");
-        self.put(cause, &key, &connection).await?;
-        let revision = self.records.get(&key).await?.map_or(0, |stored| stored.revision.0);
-        let mut next = copy(now);
-        next.connections.insert(name.to_owned(), Arc::new(self.open(now, name, connection, revision)?));
-        self.open_others(&mut next);
-        Ok(Some(next))
     }
 
     /// Declares groups of people, and who stands in for whom.
@@ -342,80 +287,6 @@ impl Installer {
         Ok(Some(next))
     }
 
-    /// Binds a pipeline's names to connections.
-    ///
-    /// # Errors
-    /// If a connection is missing or does not implement what the pipeline uses; nothing has changed then.
-    pub async fn bindings(
-        &self,
-        now: &Installation,
-        cause: &Cause,
-        pipeline: &str,
-        names: BTreeMap<String, String>,
-    ) -> Result<Option<Installation>, InstallError> {
-        let wrong = |problem: String| InstallError::Setting { what: format!("binding of `{pipeline}`"), problem };
-        if now.bindings.get(pipeline) == Some(&names) {
-            return Ok(None);
-        }
-        let installed = now.pipelines.get(pipeline).ok_or_else(|| wrong("no such pipeline is installed".to_owned()))?;
-        for (name, contract) in &installed.uses {
-            let connection =
-                names.get(name).ok_or_else(|| wrong(format!("nothing is bound to `{name}` ({contract})")))?;
-            let open = now
-                .connections
-                .get(connection)
-                .ok_or_else(|| wrong(format!("connection `{connection}` is not configured")))?;
-            if !open.plugin.manifest.implements.contains(contract) {
-                return Err(wrong(format!(
-                    "connection `{connection}` is served by `{}`, which does not implement `{contract}`",
-                    open.plugin.manifest.id
-                )));
-            }
-        }
-        for trigger in &installed.definition.triggers {
-            let Origin::Poll { connection: polled, .. } = &trigger.origin else { continue };
-            let open = names.get(&polled.value).and_then(|connection| now.connections.get(connection));
-            if let Some(open) = open.filter(|open| !open.plugin.exports(POLLING)) {
-                return Err(wrong(format!(
-                    "the pipeline polls `{}`, and plugin `{}` of connection `{}` exports no \
-                     `crossdock:plugin/{POLLING}`",
-                    polled.value, open.plugin.manifest.id, open.name
-                )));
-            }
-        }
-        if let Some(name) = names.keys().find(|name| !installed.uses.contains_key(*name)) {
-            return Err(wrong(format!("the pipeline uses nothing named `{name}`")));
-        }
-        self.put(cause, &format!("binding/{pipeline}"), &names).await?;
-        let mut next = copy(now);
-        next.bindings.insert(pipeline.to_owned(), names);
-        Ok(Some(next))
-    }
-
-    /// Checks a pipeline's text against an installation.
-    ///
-    /// # Errors
-    /// Every mistake in it.
-    pub fn plan(&self, now: &Installation, name: &str, text: &str) -> Result<Pipeline, InstallError> {
-        let refused = |diagnostics| InstallError::Pipeline { name: name.to_owned(), diagnostics };
-        let definition = language::parse(text).map_err(refused)?;
-        let plugins = now.plugin_facts();
-        let pipelines = now.pipeline_facts();
-        let environment = Environment { contracts: &self.library.contracts, plugins: &plugins, pipelines: &pipelines };
-        let diagnostics = language::check(&definition, &environment);
-        if !diagnostics.is_empty() {
-            return Err(refused(diagnostics));
-        }
-        let plan = compile::compile(&definition, text, &self.library.contracts)
-            .map_err(|source| InstallError::Plan { name: name.to_owned(), source })?;
-        Ok(Pipeline {
-            plan: Arc::new(plan),
-            uses: definition.uses.iter().map(|(name, contract)| (name.clone(), contract.value.clone())).collect(),
-            definition,
-            text: text.to_owned(),
-        })
-    }
-
     async fn ready(
         &self,
         manifest: Manifest,
@@ -435,7 +306,13 @@ impl Installer {
         let validator = |schema: Option<&serde_json::Value>| {
             schema.map(|schema| self.library.validator(schema)).transpose().map_err(wrong)
         };
+        let mut operations = BTreeMap::new();
+        for (name, own) in &schemas.operations {
+            operations.insert(name.clone(), (validator(own.input.as_ref())?, validator(own.output.as_ref())?));
+        }
         Ok(Plugin {
+            operations,
+            produces: schemas.events.iter().map(|(name, schema)| (name.clone(), digest_of(schema))).collect(),
             pure: Plugin::used(&manifest, inspection.digest, 0),
             limits: manifest.limits.capped(&Limits::CEILING),
             input: validator(schemas.input.as_ref())?,
@@ -443,12 +320,13 @@ impl Installer {
             manifest,
             inspection,
             schemas,
+            signed: None,
             golden: None,
             live: Live::default(),
         })
     }
 
-    fn open(
+    pub(super) fn open(
         &self,
         now: &Installation,
         name: &str,
@@ -472,6 +350,18 @@ impl Installer {
         connection: Connection,
         revision: u64,
     ) -> Result<OpenConnection, InstallError> {
+        self.open_with(plugin, name, connection, revision, &self.secrets)
+    }
+
+    /// The same with other secrets than the hub's.
+    pub(super) fn open_with(
+        &self,
+        plugin: Arc<Plugin>,
+        name: &str,
+        connection: Connection,
+        revision: u64,
+        secrets: &Arc<dyn Secrets>,
+    ) -> Result<OpenConnection, InstallError> {
         let wrong = |problem: String| InstallError::Setting { what: format!("connection `{name}`"), problem };
         if plugin.manifest.kind != Kind::Connector {
             return Err(wrong(format!("plugin `{}` is no connector", connection.plugin)));
@@ -482,6 +372,7 @@ impl Installer {
                 return Err(wrong(format!("the plugin needs secret `{needed}`: add `secrets.{needed} = \"file:…\"`")));
             }
         }
+        let versions: Vec<u64> = connection.references().map(|(_, reference)| secrets.version(reference)).collect();
         // A poll is no operation. Its requests are granted like those of a read, or of an operation of this name, if the
         // manifest has one.
         let poll = plugin.exports(POLLING).then_some((POLL, [].as_slice()));
@@ -497,7 +388,8 @@ impl Installer {
                     capabilities: plugin.manifest.capabilities.http.clone(),
                     read_methods: read_methods.to_vec(),
                     revision,
-                    secrets: Arc::clone(&self.secrets),
+                    secret_versions: versions.clone(),
+                    secrets: Arc::clone(secrets),
                     clock: Arc::clone(&self.clock),
                 };
                 (operation.to_owned(), self.gateway.open(scope))
@@ -505,7 +397,16 @@ impl Installer {
             .collect();
         let used = Plugin::used(&plugin.manifest, plugin.inspection.digest, revision);
         let pace = Pace::narrowest(&plugin.manifest.vendor, &connection.limits);
-        Ok(OpenConnection { name: name.to_owned(), connection, revision, plugin, used, pace, outlets })
+        Ok(OpenConnection {
+            name: name.to_owned(),
+            connection,
+            revision,
+            secret_versions: versions,
+            plugin,
+            used,
+            pace,
+            outlets,
+        })
     }
 
     fn keep_assets(&self, folder: &Path, plugin: &str) -> Result<PathBuf, InstallError> {
@@ -544,7 +445,7 @@ impl Installer {
         Ok(())
     }
 
-    async fn put(&self, cause: &Cause, key: &str, value: &impl Serialize) -> Result<(), InstallError> {
+    pub(super) async fn put(&self, cause: &Cause, key: &str, value: &impl Serialize) -> Result<(), InstallError> {
         let bytes = serde_json::to_vec(value)
             .map_err(|error| InstallError::Damaged { key: key.to_owned(), problem: error.to_string() })?;
         self.audit.put(&*self.records, cause, key, Bytes::from(bytes)).await?;
@@ -563,12 +464,16 @@ pub(super) fn copy(now: &Installation) -> Installation {
         alternates: now.alternates.clone(),
         by_digest: now.by_digest.clone(),
         pipelines: now.pipelines.clone(),
+        pipeline_versions: now.pipeline_versions.clone(),
+        serving_pipelines: now.serving_pipelines.clone(),
         plans: now.plans.clone(),
+        tables: now.tables.clone(),
         connections: now.connections.clone(),
         bindings: now.bindings.clone(),
         sources: now.sources.clone(),
         people: Arc::clone(&now.people),
         unusable: now.unusable.clone(),
+        settings: now.settings.clone(),
     }
 }
 
@@ -577,6 +482,11 @@ pub(super) fn add_plugin(next: &mut Installation, plugin: Plugin) {
     let (id, version): (PluginId, Version) = (plugin.manifest.id.clone(), plugin.manifest.version.clone());
     next.by_digest.insert(plugin.inspection.digest, Arc::clone(&plugin));
     next.plugins.entry(id).or_default().insert(version, plugin);
+}
+
+/// A signature as it was kept; `None` if there is none, or nothing says when it was taken.
+fn signed(kept: Option<&[u8]>, taken: Option<Timestamp>) -> Option<Signed> {
+    Some(Signed { envelope: Envelope::read(kept?).ok()?, taken: taken? })
 }
 
 pub(super) fn title(manifest: &Manifest) -> String {

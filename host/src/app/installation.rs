@@ -2,6 +2,7 @@
 //! picture and swaps it in; whoever works with the old one finishes with it.
 
 pub mod lines;
+pub mod settings;
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
@@ -11,16 +12,20 @@ use std::{
 use jsonschema::Validator;
 use semver::Version;
 
-use self::lines::{Alternates, Lines, Live, States};
-use super::{inbox::People, package::Schemas};
+use self::{
+    lines::{Alternates, Lines, Live, States},
+    settings::Settings,
+};
+use super::{inbox::People, package::Schemas, schemas::EventTypes};
 use crate::{
     flow::{
+        document::Document,
         language::{PipelineFacts, PluginFacts},
         machine::key_of,
         plan::Plan,
     },
     model::{
-        connection::{Auth, Connection, SecretRef, WebhookSource},
+        connection::{Connection, SecretRef, WebhookSource},
         contract::OperationContract,
         entry::PluginUse,
         event::Event,
@@ -29,7 +34,12 @@ use crate::{
         manifest::Manifest,
         pace::Pace,
         pipeline::Definition,
+        registry::{Line, VersionState},
+        review::{Reviewed, Serving},
+        table::TableRecord,
+        timestamp::Timestamp,
     },
+    policy::signing::envelope::Envelope,
     ports::{egress::Egress, invoker::Inspection},
 };
 
@@ -40,8 +50,8 @@ pub struct Installation {
     pub contracts: Arc<BTreeMap<ContractId, OperationContract>>,
     /// Validators of contracts' documents, by contract and operation: input, output.
     pub documents: Arc<HashMap<(ContractId, String), (Validator, Validator)>>,
-    /// Event schemas by event type.
-    pub events: Arc<BTreeMap<String, Validator>>,
+    /// Event types and their schemas.
+    pub events: Arc<EventTypes>,
     /// Plugins by line and version.
     pub plugins: BTreeMap<PluginId, BTreeMap<Version, Arc<Plugin>>>,
     /// Where versions stand; one that is not here is published.
@@ -54,8 +64,14 @@ pub struct Installation {
     pub by_digest: HashMap<Digest, Arc<Plugin>>,
     /// The pipelines that new runs start on, by name.
     pub pipelines: BTreeMap<String, Arc<Pipeline>>,
+    /// Every version of every pipeline, drafts included.
+    pub pipeline_versions: BTreeMap<String, BTreeMap<Version, PipelineVersion>>,
+    /// Which version of a pipeline serves, as it is recorded.
+    pub serving_pipelines: BTreeMap<String, Serving>,
     /// Every accepted version of every pipeline by digest: a run finishes on the version that started it.
     pub plans: HashMap<Digest, Arc<Plan>>,
+    /// Reference tables by name.
+    pub tables: BTreeMap<String, Arc<Table>>,
     /// Connections by name.
     pub connections: BTreeMap<String, Arc<OpenConnection>>,
     /// For each pipeline, which connection each name in its `uses` stands for.
@@ -66,6 +82,8 @@ pub struct Installation {
     pub people: Arc<People>,
     /// What is recorded and cannot be used, and why.
     pub unusable: Vec<String>,
+    /// Who has the say about connections and bindings, and what they were before.
+    pub settings: Settings,
 }
 
 /// An installed plugin version.
@@ -84,10 +102,24 @@ pub struct Plugin {
     pub input: Option<Validator>,
     /// As `input`, for what it gives.
     pub output: Option<Validator>,
+    /// Validators of its operations' documents, beside those of contracts: input, output.
+    pub operations: BTreeMap<String, (Option<Validator>, Option<Validator>)>,
+    /// Digests of the schemas of events that it brings, by event type.
+    pub produces: BTreeMap<String, Digest>,
+    /// The signature that it came with.
+    pub signed: Option<Signed>,
     /// Its golden tests, kept: a JSON object of tests by name.
     pub golden: Option<Digest>,
     /// What goes on with it now.
     pub live: Live,
+}
+
+/// A signature as it was taken in.
+pub struct Signed {
+    /// Who signed what.
+    pub envelope: Envelope,
+    /// When it was taken in.
+    pub taken: Timestamp,
 }
 
 /// An accepted pipeline.
@@ -102,6 +134,58 @@ pub struct Pipeline {
     pub text: String,
 }
 
+/// A version of a pipeline, whether it serves or not.
+#[derive(Clone)]
+pub struct PipelineVersion {
+    /// Its text.
+    pub text: Arc<str>,
+    /// Where it stands and who answers for it; absent: it was declared in a configuration file.
+    pub reviewed: Option<Reviewed>,
+}
+
+impl PipelineVersion {
+    /// Where it stands.
+    #[must_use]
+    pub fn state(&self) -> VersionState {
+        self.reviewed.as_ref().map_or(VersionState::Published, |reviewed| reviewed.record.state)
+    }
+
+    /// Whether it may have been run: somebody approved it, or an operator declared it.
+    #[must_use]
+    pub fn is_accepted(&self) -> bool {
+        self.reviewed.as_ref().is_none_or(|reviewed| reviewed.approved.is_some())
+    }
+}
+
+/// A reference table.
+#[derive(Clone, Debug, Default)]
+pub struct Table {
+    /// Which version serves, and which did.
+    pub line: Line,
+    /// Its versions, drafts included.
+    pub versions: BTreeMap<Version, TableVersion>,
+    /// The rows of the version that serves, by key.
+    pub rows: Option<Document>,
+}
+
+/// A version of a reference table.
+#[derive(Clone, Debug)]
+pub struct TableVersion {
+    /// Its key, schema and digest.
+    pub record: TableRecord,
+    /// Where it stands and who answers for it.
+    pub reviewed: Reviewed,
+}
+
+impl Table {
+    /// The version that serves.
+    #[must_use]
+    pub fn active(&self) -> Option<(&Version, &TableVersion)> {
+        let version = self.line.active.as_ref()?;
+        Some((version, self.versions.get(version)?))
+    }
+}
+
 /// A connection, ready to be called through.
 pub struct OpenConnection {
     /// Its name.
@@ -110,6 +194,8 @@ pub struct OpenConnection {
     pub connection: Connection,
     /// Changes with each change of the connection and its grants.
     pub revision: u64,
+    /// The versions of those of its secrets that the hub keeps.
+    pub secret_versions: Vec<u64>,
     /// The plugin that serves it.
     pub plugin: Arc<Plugin>,
     /// How records name the plugin under this connection's grant.
@@ -154,7 +240,10 @@ impl Installation {
     /// What is missing, and what to do about it.
     pub fn connection(&self, pipeline: &str, name: &str) -> Result<&Arc<OpenConnection>, String> {
         let bound = self.bindings.get(pipeline).and_then(|names| names.get(name)).ok_or_else(|| {
-            format!("pipeline `{pipeline}` has no connection bound to `{name}`: add it under `bindings.\"{pipeline}\"`")
+            format!(
+                "pipeline `{pipeline}` has no connection bound to `{name}`: add it under `bindings.\"{pipeline}\"`, or run \
+                 `crossdock pipeline bind {pipeline} {name}=CONNECTION`"
+            )
         })?;
         self.connections
             .get(bound)
@@ -182,6 +271,17 @@ impl Installation {
         facts
     }
 
+    /// Versions of reference tables that somebody approved, for the pipeline checker.
+    #[must_use]
+    pub fn table_facts(&self) -> BTreeMap<String, Vec<Version>> {
+        // Those that were put away count: what runs goes on with them.
+        let approved = |table: &Table| {
+            let versions = table.versions.iter().filter(|(_, kept)| kept.reviewed.approved.is_some());
+            versions.map(|(version, _)| version.clone()).collect()
+        };
+        self.tables.iter().map(|(name, table)| (name.clone(), approved(table))).collect()
+    }
+
     /// Every event type that starts a pipeline or has a schema.
     #[must_use]
     pub fn event_types(&self) -> HashSet<&str> {
@@ -189,7 +289,7 @@ impl Installation {
             .values()
             .flat_map(|pipeline| pipeline.plan.triggers.iter().map(|trigger| trigger.event_type.as_str()))
             .chain(self.signal_types())
-            .chain(self.events.keys().map(String::as_str))
+            .chain(self.events.iter().map(|(name, _)| name))
             .collect()
     }
 
@@ -212,14 +312,7 @@ impl Installation {
     /// Every secret that is referred to, with what refers to it.
     pub fn secrets(&self) -> impl Iterator<Item = (String, &SecretRef)> {
         let connections = self.connections.values().flat_map(|open| {
-            let named = open.connection.secrets.values();
-            let auth = match &open.connection.auth {
-                Auth::None => None,
-                Auth::Basic { password: secret, .. }
-                | Auth::Bearer { token: secret }
-                | Auth::OAuth2ClientCredentials { client_secret: secret, .. } => Some(secret),
-            };
-            named.chain(auth).map(|secret| (format!("connection `{}`", open.name), secret))
+            open.connection.references().map(|(_, secret)| (format!("connection `{}`", open.name), secret))
         });
         let sources = self.sources.iter().map(|(name, source)| (format!("webhook source `{name}`"), &source.secret));
         connections.chain(sources)

@@ -10,7 +10,10 @@ use bytes::Bytes;
 use serde_json::Value;
 
 pub use crate::model::schemas::Schemas;
-use crate::model::{id::Digest, manifest::Manifest, schemas::OperationSchemas};
+use crate::{
+    model::{id::Digest, manifest::Manifest, schemas::OperationSchemas},
+    policy::signing::envelope::SIGNATURE_FILE,
+};
 
 /// The manifest's file name.
 pub const MANIFEST_FILE: &str = "plugin.toml";
@@ -18,6 +21,8 @@ pub const MANIFEST_FILE: &str = "plugin.toml";
 pub const COMPONENT_FILE: &str = "component.wasm";
 /// Largest manifest, and largest schema, bytes.
 const TEXT_BYTES_LIMIT: u64 = 256 << 10;
+/// Largest signature, bytes: it names every file.
+const SIGNATURE_BYTES_LIMIT: u64 = 1 << 20;
 /// Largest component, bytes.
 const COMPONENT_BYTES_LIMIT: u64 = 64 << 20;
 
@@ -38,6 +43,8 @@ pub struct Package {
     pub schemas: Schemas,
     /// The folder of its assets.
     pub assets: Option<PathBuf>,
+    /// The signature that came with it; nothing about it is verified.
+    pub signature: Option<Bytes>,
 }
 
 /// Why a package cannot be read.
@@ -122,7 +129,19 @@ impl Package {
         }
         let assets = manifest.assets.as_deref().map(|path| below(folder, path)).transpose()?;
         let digest = Digest::of(&wasm);
-        Ok(Self { folder: folder.to_owned(), manifest, manifest_text, wasm: wasm.into(), digest, schemas, assets })
+        let signature = folder.join(SIGNATURE_FILE);
+        let signature =
+            if signature.exists() { Some(read_file(&signature, SIGNATURE_BYTES_LIMIT)?.into()) } else { None };
+        Ok(Self {
+            signature,
+            folder: folder.to_owned(),
+            manifest,
+            manifest_text,
+            wasm: wasm.into(),
+            digest,
+            schemas,
+            assets,
+        })
     }
 }
 

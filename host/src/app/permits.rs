@@ -84,6 +84,15 @@ pub(super) async fn admit(
     Ok(Admitted { permit, _turn: turn })
 }
 
+/// Until when a connection's remote is left alone, if it is.
+pub(super) fn left_alone(shared: &Shared, open: &OpenConnection) -> Option<Timestamp> {
+    let now = shared.clock.now();
+    match shared.permits.gate(open, &shared.clock).lock().breaker.phase(now) {
+        Phase::Open { until, .. } if until > now => Some(until),
+        _ => None,
+    }
+}
+
 /// How long a remote may still be at a call of this operation when nobody hears how it ended, milliseconds.
 pub(super) fn settle_ms(open: &OpenConnection, operation: &str) -> u64 {
     match open.plugin.manifest.operations.get(operation).map(|operation| &operation.doubt) {
@@ -116,6 +125,8 @@ impl Permits {
             plugin: open.plugin.manifest.id.clone(),
             version: open.plugin.manifest.version.to_string(),
             revision: open.revision,
+            origin: crate::model::setting::Origin::File.as_str(),
+            declared: None,
             hosts: hosts(open),
             limits: state.pace,
             breaker: BreakerView { state: name, since, until, last_failure: state.last_failure.clone() },

@@ -268,6 +268,7 @@ impl Job {
             // Whatever the plugin says: what comes through a connection comes from its remote.
             event.source = format!("/connections/{}", self.open.name);
         }
+        self.shared.installation.load().events.name_produced(&self.open.plugin, &mut events);
         let with_source = |error: &dyn std::error::Error| match error.source() {
             Some(source) => format!("{error}: {source}"),
             None => error.to_string(),

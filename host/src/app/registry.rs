@@ -6,42 +6,57 @@
 //! | --- | --- |
 //! | [`plan`] | what a change comes to, and whether one person is enough |
 //! | [`checks`] | whether a version may serve: verified, compiled, tried out, tested, granted |
+//! | [`trust`] | whose signatures count, and what is stopped when one does no more |
 //! | [`gate`] | whether a version may come in at all |
+//! | [`schemas`] | event types and their schemas |
+//! | [`events`] | who has to do with them |
 //! | [`impact`] | what depends on a version |
+//! | [`pipelines`] | versions of pipelines, which have the same life |
+//! | [`tables`] | versions of reference tables, too |
+//! | [`replay`] | how a version answers what was recorded, and whether it may be promoted on that |
 //! | [`views`] | what there is, for people and programs |
 
 mod checks;
+mod events;
 mod gate;
 mod impact;
+mod pipelines;
 mod plan;
+mod replay;
+mod review;
+mod schemas;
+mod tables;
+mod trust;
 pub(super) mod views;
 
-use std::{sync::Arc, time::Instant};
+use std::{collections::BTreeMap, sync::Arc, time::Instant};
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use semver::Version;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, MutexGuard, Notify, Semaphore};
 
 use self::plan::{Planned, Put};
 use super::{
     gate::with_source,
     install::{InstallError, Installer, add_plugin, copy, read},
     installation::{Installation, lines::LineInUse},
+    package::Package,
     publish::{self, UploadError},
     runner::Shared,
 };
 use crate::{
     model::{
         audit::Cause,
-        id::{PluginId, hash32},
+        id::{KeyId, PluginId, hash32},
         registry::{Act, Line, Proposal, ProposalState, VersionRecord, VersionState},
-        trust::Trust,
+        trust::{RevokedKey, Trust},
     },
-    policy::binding,
+    policy::{binding, review::is_same_person},
     ports::registry::{
         ACTOR_BYTES_LIMIT, ChangeRequest, Changed, Done, Published, REASON_BYTES_LIMIT, RegistryError, Took, Who,
     },
+    store::disk::Store,
 };
 
 /// Longest a proposed change waits for a second person, milliseconds: a week.
@@ -57,15 +72,38 @@ const ACTORS_RESERVED: [&str; 2] = ["hub", "operator:config"];
 pub(super) struct Registry {
     shared: Arc<Shared>,
     installer: Arc<Installer>,
-    /// Whose signatures count.
-    trust: ArcSwap<Trust>,
+    /// What lies in the archive.
+    store: Arc<Store>,
+    /// Whose signatures count, as it was declared.
+    declared: ArcSwap<Trust>,
+    /// Keys that were revoked at the hub itself.
+    revoked: ArcSwap<BTreeMap<KeyId, RevokedKey>>,
+    /// Told when either changes.
+    trust_changed: Notify,
     /// Held over each change, so that every picture is made from the latest.
     changing: Mutex<()>,
+    /// Room for replays.
+    replays: Semaphore,
 }
 
 impl Registry {
-    pub(super) fn new(shared: Arc<Shared>, installer: Arc<Installer>) -> Self {
-        Self { shared, installer, trust: ArcSwap::default(), changing: Mutex::default() }
+    pub(super) fn new(shared: Arc<Shared>, installer: Arc<Installer>, store: Arc<Store>) -> Self {
+        let replays = Semaphore::new(replay::AT_ONCE);
+        Self {
+            shared,
+            installer,
+            store,
+            declared: ArcSwap::default(),
+            revoked: ArcSwap::default(),
+            trust_changed: Notify::new(),
+            changing: Mutex::default(),
+            replays,
+        }
+    }
+
+    /// The turn to change what serves: whoever holds it makes the next picture.
+    pub(super) async fn changing(&self) -> MutexGuard<'_, ()> {
+        self.changing.lock().await
     }
 
     /// Takes in a version.
@@ -97,6 +135,13 @@ impl Registry {
             return Ok(Published { plugin: id, version, digest, record, unchanged: true, notes });
         };
         let judged = self.judge(&now, &upload.package.folder).await?;
+        let (manifest, brought) = (&upload.package.manifest, &upload.package.schemas.events);
+        if draft {
+            self.check_brought(manifest, brought).map_err(schemas::refused_version)?;
+        } else {
+            self.take_brought(&cause, manifest, brought).await.map_err(schemas::refused_version)?;
+        }
+        let now = self.shared.installation.load_full();
         // The line is bound before the version is there, so that it does not begin to serve by being the latest.
         let mut puts = Vec::new();
         puts.extend(plan::pinned(&now, &id));
@@ -126,13 +171,43 @@ impl Registry {
         Ok(Published { plugin: id, version, digest, record, unchanged: false, notes })
     }
 
+    /// Takes in a version that the operator's configuration names, through the same gate; it serves at once unless the line
+    /// is bound. Nothing, if it is there already.
+    pub(super) async fn declare(&self, cause: &Cause, package: Package) -> Result<(), RegistryError> {
+        let _changing = self.changing.lock().await;
+        let now = self.shared.installation.load_full();
+        let (manifest, brought, folder) =
+            (package.manifest.clone(), package.schemas.events.clone(), package.folder.clone());
+        let Some(prepared) = self.installer.prepare(&now, package).await.map_err(install_refused)? else {
+            // An earlier release, which knew nothing of its events, may have installed it.
+            return self.take_brought(cause, &manifest, &brought).await.map_err(schemas::refused_version);
+        };
+        for note in self.judge(&now, &folder).await? {
+            tracing::info!(plugin = %manifest.id, version = %manifest.version, note, "the publish gate has a note");
+        }
+        self.take_brought(cause, &manifest, &brought).await.map_err(schemas::refused_version)?;
+        let now = self.shared.installation.load_full();
+        if now.line(&manifest.id, None).is_some() {
+            let version = manifest.version.to_string();
+            tracing::info!(plugin = %manifest.id, version, "it is published; the line is bound, so it serves once promoted");
+        }
+        self.installer.keep(cause, "plugin.install", &prepared).await.map_err(install_refused)?;
+        let mut next = copy(&now);
+        add_plugin(&mut next, prepared.plugin);
+        self.installer.reopen(&mut next);
+        self.shared.installation.store(Arc::new(next));
+        Ok(())
+    }
+
     /// Makes a change, or proposes it if one person is not enough.
     pub(super) async fn change(&self, request: ChangeRequest) -> Result<Changed, RegistryError> {
         let cause = cause(&request.who)?;
+        // It takes its time, in which nobody else is kept from changing something.
+        let replayed = self.replay_for(&request).await?;
         let _changing = self.changing.lock().await;
         let begun = Instant::now();
         let now = self.shared.installation.load_full();
-        let planned = self.plan(&now, &request).await?;
+        let planned = self.plan(&now, &request, replayed.as_ref()).await?;
         if planned.because.is_empty() {
             return self.make(&now, &cause, &request, planned, begun).await.map(Changed::Done);
         }
@@ -172,8 +247,20 @@ impl Registry {
         planned: Planned,
         begun: Instant,
     ) -> Result<Done, RegistryError> {
-        let checked = Instant::now();
         let id = &request.plugin;
+        let reason = match &planned.evidence {
+            Some(evidence) => format!("{} ({evidence})", cause.reason),
+            None => cause.reason.clone(),
+        };
+        let cause = &Cause { actor: cause.actor.clone(), reason };
+        if let Act::Publish { version } = &request.act
+            && let Some(plugin) = now.version(id, version)
+        {
+            let brought = self.take_brought(cause, &plugin.manifest, &plugin.schemas.events).await;
+            brought.map_err(schemas::refused_version)?;
+        }
+        let now = &*self.shared.installation.load_full();
+        let checked = Instant::now();
         self.record(cause, id, &planned.puts).await?;
         let recorded = Instant::now();
         if let Some((plugin, revoked)) = &planned.revokes {
@@ -200,17 +287,13 @@ impl Registry {
     /// Agrees to a proposed change, or declines it.
     pub(super) async fn decide(&self, id: &str, approved: bool, who: Who) -> Result<Option<Changed>, RegistryError> {
         let own = cause(&who)?;
+        let key = format!("change/{id}");
+        let asked = self.proposal(id).await?;
+        let open = matches!(asked.state, ProposalState::Open) && !is_same_person(&asked.actor, &who.actor);
+        let replayed = if approved && open { self.replay_for(&request_of(&asked)).await? } else { None };
         let _changing = self.changing.lock().await;
         let begun = Instant::now();
-        let key = format!("change/{id}");
-        let unknown = || RegistryError::UnknownChange { id: id.to_owned() };
-        let known = id.strip_prefix("chg_").is_some_and(|digits| digits.bytes().all(|byte| byte.is_ascii_hexdigit()));
-        if !known {
-            return Err(unknown());
-        }
-        let stored = self.installer.records.get(&key).await.map_err(|error| unavailable(&error))?;
-        let stored = stored.ok_or_else(unknown)?;
-        let mut proposal: Proposal = read(&key, &stored).map_err(install_refused)?;
+        let mut proposal = self.proposal(id).await?;
         let time = self.shared.clock.now();
         match &proposal.state {
             ProposalState::Open => {}
@@ -233,16 +316,10 @@ impl Registry {
             let problem = "the change was asked for more than a week ago; ask for it again".to_owned();
             return Err(RegistryError::Conflict { problem });
         }
-        let request = ChangeRequest {
-            who: Who { actor: proposal.actor.clone(), reason: proposal.reason.clone() },
-            plugin: proposal.plugin.clone(),
-            pipeline: proposal.pipeline.clone(),
-            act: proposal.act.clone(),
-            force: proposal.force,
-        };
+        let request = request_of(&proposal);
         let now = self.shared.installation.load_full();
         // Looked at again: much may have changed since it was asked for.
-        let planned = self.plan(&now, &request).await?;
+        let planned = self.plan(&now, &request, replayed.as_ref()).await?;
         if let Some(more) = planned.because.iter().find(|because| !proposal.because.contains(because)) {
             let problem = format!("since it was asked for, this came up: {more}; ask for it again");
             return Err(RegistryError::Conflict { problem });
@@ -252,6 +329,17 @@ impl Registry {
         proposal.state = ProposalState::Approved { by: who.actor, at: time };
         self.put(&own, "change.approve", &key, &proposal).await?;
         self.make(&now, &cause, &request, planned, begun).await.map(|done| Some(Changed::Done(done)))
+    }
+
+    async fn proposal(&self, id: &str) -> Result<Proposal, RegistryError> {
+        let unknown = || RegistryError::UnknownChange { id: id.to_owned() };
+        let known = id.strip_prefix("chg_").is_some_and(|digits| digits.bytes().all(|byte| byte.is_ascii_hexdigit()));
+        if !known {
+            return Err(unknown());
+        }
+        let key = format!("change/{id}");
+        let stored = self.installer.records.get(&key).await.map_err(|error| unavailable(&error))?;
+        read(&key, &stored.ok_or_else(unknown)?).map_err(install_refused)
     }
 
     /// Changes that were proposed, the latest first.
@@ -327,6 +415,17 @@ impl Registry {
     }
 }
 
+/// What was asked for by a change that was proposed.
+fn request_of(proposal: &Proposal) -> ChangeRequest {
+    ChangeRequest {
+        who: Who { actor: proposal.actor.clone(), reason: proposal.reason.clone() },
+        plugin: proposal.plugin.clone(),
+        pipeline: proposal.pipeline.clone(),
+        act: proposal.act.clone(),
+        force: proposal.force,
+    }
+}
+
 /// The picture after a change.
 fn applied(now: &Installation, id: &PluginId, puts: &[Put]) -> Installation {
     let mut next = copy(now);
@@ -350,7 +449,7 @@ fn applied(now: &Installation, id: &PluginId, puts: &[Put]) -> Installation {
 }
 
 /// Who changes something, and why, held to their bounds.
-fn cause(who: &Who) -> Result<Cause, RegistryError> {
+pub(super) fn cause(who: &Who) -> Result<Cause, RegistryError> {
     let invalid = |problem: String| Err(RegistryError::Invalid { problem });
     let Who { actor, reason } = who;
     if actor.trim().is_empty() || reason.trim().is_empty() {
@@ -364,11 +463,6 @@ fn cause(who: &Who) -> Result<Cause, RegistryError> {
         return invalid(format!("`{actor}` stands for the hub itself; name a person"));
     }
     Ok(Cause { actor: actor.trim().to_owned(), reason: reason.trim().to_owned() })
-}
-
-/// Whether two names are one person's, however they are written.
-fn is_same_person(one: &str, other: &str) -> bool {
-    one.trim().to_lowercase() == other.trim().to_lowercase()
 }
 
 /// An error with everything that led to it.

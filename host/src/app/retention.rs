@@ -5,7 +5,7 @@
 //! it open an exception, and longer while one is open. The plan is made from the journal alone, so it can be made
 //! again at any time; the store does the rest (`store::disk`, `turnover.rs`).
 
-use std::{collections::HashMap, fmt, str::FromStr};
+use std::collections::HashMap;
 
 use serde::{Deserialize, Serialize};
 
@@ -16,6 +16,7 @@ use super::{
 };
 use crate::{
     model::{
+        age::Age,
         entry::Entry,
         id::{AcceptanceId, RunId},
         timestamp::Timestamp,
@@ -31,55 +32,6 @@ pub const PERIOD_MS: u64 = 3_600_000;
 /// A hub archives by itself only when at least this part of the journal's acceptances can go, in hundredths: what stays
 /// is copied, so that each copy is paid for by what goes.
 const WORTH_PERCENT: usize = 30;
-
-/// A length of time, such as `30d`, `12h`, `90m` or `45s`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Age {
-    /// Milliseconds.
-    pub ms: u64,
-}
-
-/// The text is not a length of time.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{text}` is not a length of time: write a whole number and `d`, `h`, `m` or `s`, such as `30d`")]
-pub struct AgeError {
-    text: String,
-}
-
-const UNITS: [(char, u64); 4] = [('d', 86_400_000), ('h', 3_600_000), ('m', 60_000), ('s', 1_000)];
-
-impl FromStr for Age {
-    type Err = AgeError;
-
-    fn from_str(text: &str) -> Result<Self, AgeError> {
-        let read = || {
-            let (unit, ms) = UNITS.into_iter().find(|(unit, _)| text.ends_with(*unit))?;
-            let ms = text.strip_suffix(unit)?.parse::<u32>().ok().map(|number| u64::from(number) * ms)?;
-            Some(Self { ms })
-        };
-        read().ok_or_else(|| AgeError { text: text.to_owned() })
-    }
-}
-
-impl fmt::Display for Age {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let found = UNITS.into_iter().find(|(_, ms)| self.ms.is_multiple_of(*ms) && self.ms > 0);
-        let (unit, ms) = found.unwrap_or(('s', 1_000));
-        write!(f, "{}{unit}", self.ms / ms)
-    }
-}
-
-impl Serialize for Age {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
-impl<'de> Deserialize<'de> for Age {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
-    }
-}
 
 /// How long things are kept.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

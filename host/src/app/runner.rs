@@ -2,7 +2,7 @@
 
 mod outside;
 
-use std::{panic::AssertUnwindSafe, sync::Arc};
+use std::{collections::HashMap, panic::AssertUnwindSafe, sync::Arc};
 
 use arc_swap::ArcSwap;
 use futures::{FutureExt as _, StreamExt as _, future::BoxFuture, stream::FuturesUnordered};
@@ -31,6 +31,7 @@ use super::{
 };
 use crate::{
     flow::{
+        document::Document,
         machine::{
             self, MoveRefusal, ReplayError, Run,
             effect::{Answer, Effect, Emit, Input},
@@ -211,6 +212,17 @@ pub async fn resume(shared: &Arc<Shared>, id: RunId) -> Result<(), ResumeError> 
     }
 }
 
+/// The rows of the reference tables that a run's steps were given, by digest.
+pub(super) async fn tables_of(shared: &Shared, entries: &[Entry]) -> Result<HashMap<Digest, Document>, FactsError> {
+    let mut tables = HashMap::new();
+    for digest in machine::tables_of(entries) {
+        // INVARIANT: what lies under the digest of rows is the JSON that was put there.
+        let rows = Json::parse(shared.facts.fetch(digest).await?).unwrap_or_else(|_| Json::null());
+        tables.insert(digest, Document::new(rows));
+    }
+    Ok(tables)
+}
+
 async fn take_up(
     shared: &Arc<Shared>,
     id: RunId,
@@ -219,7 +231,9 @@ async fn take_up(
     let (entries, version) = shared.facts.read(StreamId::Run(id)).await?;
     let digest = machine::executes(&entries).ok_or(ReplayError::NoStart { run: id })?.digest;
     let plan = shared.installation.load().plans.get(&digest).cloned();
-    let mut run = Run::replay(id, plan.ok_or(ResumeError::NoPipeline { digest })?, Arc::clone(&shared.hub), &entries)?;
+    let tables = tables_of(shared, &entries).await?;
+    let plan = plan.ok_or(ResumeError::NoPipeline { digest })?;
+    let mut run = Run::replay_with(id, plan, Arc::clone(&shared.hub), &entries, tables)?;
     run.put_off(shared.grace);
     spawn(shared, Drive::new(run, version, Vec::new(), commands));
     Ok(())
@@ -546,7 +560,8 @@ async fn emit(shared: &Arc<Shared>, emit: Emit) -> Answer {
         Err(error) => {
             let passing = matches!(error, AcceptError::Unavailable { .. });
             let kind = if passing { FailureKind::Retryable } else { FailureKind::Permanent };
-            Err(Failure::new(kind, "hub.emit", error.to_string()))
+            let code = if matches!(error, AcceptError::Misfit { .. }) { "emit.schema" } else { "hub.emit" };
+            Err(Failure::new(kind, code, error.to_string()))
         }
     };
     Answer { instance, result, usage: Usage::default(), log: Vec::new(), annotations: Vec::new() }

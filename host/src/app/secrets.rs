@@ -1,7 +1,16 @@
-//! Secrets from the environment and from files, read anew at each use.
+//! Secrets: from the environment and from files, read anew at each use; and those that the hub keeps itself, encrypted.
+//!
+//! | module | does |
+//! | --- | --- |
+//! | [`key`] | the key that seals what the hub keeps: a file that no backup holds |
+//! | [`store`] | the secrets that the hub keeps: set, rotated, taken back, removed |
 
-use std::{env, fs};
+pub mod key;
+pub mod store;
 
+use std::{env, fs, sync::Arc};
+
+use self::store::SecretStore;
 use crate::{
     model::connection::SecretRef,
     ports::secrets::{Secret, SecretError, Secrets},
@@ -14,6 +23,28 @@ const SECRET_BYTES_LIMIT: u64 = 64 << 10;
 #[derive(Clone, Copy, Debug, Default)]
 pub struct LocalSecrets;
 
+/// Resolves every reference.
+pub struct AllSecrets {
+    /// What the hub keeps.
+    pub store: Arc<SecretStore>,
+}
+
+impl Secrets for AllSecrets {
+    fn resolve(&self, reference: &SecretRef) -> Result<Secret, SecretError> {
+        match reference {
+            SecretRef::Store(name) => self.store.value(name),
+            _ => LocalSecrets.resolve(reference),
+        }
+    }
+
+    fn version(&self, reference: &SecretRef) -> u64 {
+        match reference {
+            SecretRef::Store(name) => self.store.version(name),
+            _ => 0,
+        }
+    }
+}
+
 impl Secrets for LocalSecrets {
     fn resolve(&self, reference: &SecretRef) -> Result<Secret, SecretError> {
         let wrong = |problem: String| SecretError { reference: reference.to_string(), problem };
@@ -21,6 +52,7 @@ impl Secrets for LocalSecrets {
             SecretRef::Env(name) => env::var(name)
                 .map(|value| Secret::new(value.into_bytes()))
                 .map_err(|_| wrong(format!("set the environment variable `{name}` for the hub's process"))),
+            SecretRef::Store(_) => Err(wrong("no secrets are kept here".to_owned())),
             SecretRef::File(path) => {
                 let found = fs::metadata(path).map_err(|error| wrong(format!("{error}; create the file")))?;
                 if found.len() > SECRET_BYTES_LIMIT {

@@ -74,6 +74,7 @@ pub(super) async fn deliver(shared: &Arc<Shared>, name: &str, delivery: Delivery
         // Whatever the plugin says: the operator decides who is speaking.
         event.source.clone_from(&source.source);
     }
+    installation.events.name_produced(plugin, &mut events);
     Ok(Delivered { events: accept::external(shared, events).await?, reply })
 }
 

@@ -10,10 +10,10 @@ use crate::{
     app::{
         clock::SystemClock,
         facts::Facts,
-        retention::{self, Age, earlier},
+        retention::{self, earlier},
     },
     flow::view,
-    model::id::RunId,
+    model::{age::Age, id::RunId},
     ports::{clock::Clock, journal::StreamId},
     store::disk::Store,
 };

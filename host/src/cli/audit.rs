@@ -225,6 +225,9 @@ impl Explain {
             let digest = out.dim(&pipeline.digest.short());
             out.say(format!("  {:<10} pipeline {} {} {digest}", "", pipeline.name, pipeline.version));
             out.say(format!("  {:<10}   accepted by {}", "", allowed(run.accepted_by.as_ref())));
+            if let Some(approved_by) = &run.approved_by {
+                out.say(format!("  {:<10}   approved by {}", "", allowed(Some(approved_by))));
+            }
             out.say(format!("  {:<10}   activated by {}", "", allowed(run.activated_by.as_ref())));
             run.steps.iter().for_each(|step| say_step(out, step));
         }
@@ -245,6 +248,14 @@ fn say_step(out: &Out, step: &ExplainedStep) {
     detail(format!("installed by {}", allowed(step.installed_by.as_ref())));
     if let Some(promoted_by) = &step.promoted_by {
         detail(format!("serving by {}", allowed(Some(promoted_by))));
+    }
+    for given in &step.tables {
+        let table = &given.table;
+        let named = format!("{}@{} {}", table.name, table.version, out.dim(&table.digest.short()));
+        detail(format!("given `{}`: table {named}", table.alias));
+        detail(format!("  drafted by {}", allowed(given.drafted_by.as_ref())));
+        detail(format!("  approved by {}", allowed(given.approved_by.as_ref())));
+        detail(format!("  serving by {}", allowed(given.promoted_by.as_ref())));
     }
     if let Some(connection) = &step.connection {
         let name = &connection.name;

@@ -1,10 +1,13 @@
 //! `crossdock connection`.
 
+mod change;
+
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
 use serde_json::Value;
 
+use self::change::{Remove, Rotate, Set, Test};
 use super::{Failed, HubAddress, out::Out};
 
 /// Connections.
@@ -14,6 +17,16 @@ pub(super) enum Connection {
     List(HubAddress),
     /// Show one connection.
     Show(Show),
+    /// Make a connection from a file; a second person has to agree to what it reaches.
+    Add(Set),
+    /// Change a connection; a second person has to agree where it reaches more than before.
+    Change(Set),
+    /// Remove a connection that nothing needs.
+    Remove(Remove),
+    /// Look whether a connection works: its secrets, its address, one exchange, its credentials. Nothing is written.
+    Test(Test),
+    /// Put another secret in place, once a test has shown that the remote takes it.
+    Rotate(Rotate),
     /// Show the priority lanes: what waits in them, and which refuse new events.
     Lanes(HubAddress),
 }
@@ -32,6 +45,11 @@ impl Connection {
         match self {
             Self::List(address) => list(&address, out).await,
             Self::Show(show) => show.run(out).await,
+            Self::Add(set) => set.run(out, "add").await,
+            Self::Change(set) => set.run(out, "change").await,
+            Self::Remove(remove) => remove.run(out).await,
+            Self::Test(test) => test.run(out).await,
+            Self::Rotate(rotate) => rotate.run(out).await,
             Self::Lanes(address) => lanes(&address, out).await,
         }
     }
@@ -114,6 +132,13 @@ impl Show {
         let line = |name: &str, value: String| out.say(format!("  {} {value}", out.dim(&format!("{name:<12}"))));
         line("plugin", format!("{} {}", text(&connection, "/plugin"), text(&connection, "/version")));
         line("revision", text(&connection, "/revision"));
+        let says = match (text(&connection, "/origin").as_str(), text(&connection, "/declared").as_str()) {
+            ("api", "differs") => "the API; hub.toml declares something else, which is not followed".to_owned(),
+            ("api", "same") => "the API; hub.toml declares the same".to_owned(),
+            ("api", _) => "the API; hub.toml does not declare it".to_owned(),
+            _ => "hub.toml".to_owned(),
+        };
+        line("set by", says);
         let hosts = connection.get("hosts").and_then(Value::as_array).into_iter().flatten();
         line("hosts", hosts.filter_map(Value::as_str).collect::<Vec<_>>().join(", "));
         let (in_flight, concurrency) = (text(&connection, "/in_flight"), text(&connection, "/limits/concurrency"));

@@ -1,5 +1,8 @@
 //! `crossdock pipeline`.
 
+mod bind;
+mod lifecycle;
+
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
@@ -9,6 +12,7 @@ use std::{
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
+use self::bind::{Bind, Bindings};
 use super::{Failed, HubAddress, out::Out};
 use crate::{
     app::{contracts::Library, package},
@@ -23,10 +27,16 @@ pub(super) enum Pipeline {
     Check(Check),
     /// List the pipelines that a hub has accepted.
     List(HubAddress),
+    /// Show which connection each name of a pipeline stands for.
+    Bindings(Bindings),
+    /// Bind names of a pipeline to connections; a second person has to agree where it reaches more than before.
+    Bind(Bind),
     /// Draw a pipeline.
     Graph(Graph),
     /// Print the JSON Schema of the language, for editors.
     Schema,
+    #[command(flatten)]
+    Lifecycle(lifecycle::Lifecycle),
 }
 
 /// What to check.
@@ -56,10 +66,13 @@ impl Pipeline {
             Self::Check(check) => check.run(out),
             Self::Graph(graph) => graph.run(out),
             Self::List(address) => list(&address, out).await,
+            Self::Bindings(bindings) => bindings.run(out).await,
+            Self::Bind(bind) => bind.run(out).await,
             Self::Schema => {
                 out.value(&language::schema());
                 Ok(ExitCode::SUCCESS)
             }
+            Self::Lifecycle(lifecycle) => Box::pin(lifecycle.run(out)).await,
         }
     }
 }
@@ -73,7 +86,8 @@ impl Check {
         }
         let plugins = facts(&folders)?;
         let pipelines = BTreeMap::new();
-        let environment = Environment { contracts: &library.contracts, plugins: &plugins, pipelines: &pipelines };
+        let environment =
+            Environment { contracts: &library.contracts, plugins: &plugins, pipelines: &pipelines, tables: None };
         let mut reports = Vec::new();
         let mut fine = true;
         for file in &self.files {

@@ -1,13 +1,17 @@
 //! `crossdock plugin`: everything that an author needs before a hub sees the plugin, and what a hub has.
 
+mod bench;
 mod build;
 mod check;
 mod diff;
 mod key;
 mod list;
+mod local;
 mod new;
 mod opened;
 mod registry;
+mod replay;
+mod run;
 mod sign;
 mod test;
 
@@ -15,6 +19,7 @@ use std::process::ExitCode;
 
 use clap::Subcommand;
 
+pub(super) use self::registry::said;
 use super::{Failed, HubAddress, out::Out};
 
 /// Plugins.
@@ -26,11 +31,15 @@ pub(super) enum Plugin {
     Build(build::Build),
     /// Run a plugin's own tests natively, then its golden tests in the sandbox.
     Test(test::Test),
+    /// Call a rule, scorer or transform once, as the hub would, and show what it answers and uses.
+    Run(run::Run),
+    /// Measure a rule, scorer or transform on its golden inputs, beside the bare call of its component.
+    Bench(bench::Bench),
     /// Judge packages as the hub would before it publishes them.
     Check(check::Check),
     /// Say what one version changes for who relies on another.
     Diff(diff::Diff),
-    /// Make keys to sign with.
+    /// Make keys to sign with; see which ones a hub trusts, and revoke them.
     #[command(subcommand)]
     Key(key::Key),
     /// Sign a package.
@@ -39,6 +48,8 @@ pub(super) enum Plugin {
     Pack(sign::Pack),
     /// Say who signed a package, and whether it is still what was signed.
     Verify(sign::Verify),
+    /// Replay recorded inputs with a version and another, and show where they answer otherwise.
+    Replay(replay::Replay),
     /// List the plugins that a hub has installed.
     List(HubAddress),
     #[command(flatten)]
@@ -51,12 +62,15 @@ impl Plugin {
             Self::New(new) => new.run(out),
             Self::Build(build) => build.run(out),
             Self::Test(test) => test.run(out).await,
+            Self::Run(run) => run.run(out).await,
+            Self::Bench(bench) => bench.run(out).await,
             Self::Check(check) => check.run(out).await,
             Self::Diff(diff) => diff.run(out),
-            Self::Key(key) => key.run(out),
+            Self::Key(key) => key.run(out).await,
             Self::Sign(sign) => sign.run(out),
             Self::Pack(pack) => pack.run(out),
             Self::Verify(verify) => verify.run(out),
+            Self::Replay(replay) => replay.run(out).await,
             Self::List(address) => list::list(&address, out).await,
             Self::Registry(registry) => Box::pin(registry.run(out)).await,
         }

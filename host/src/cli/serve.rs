@@ -9,6 +9,7 @@ use crate::{
     app::{
         config::{CONFIG_FILE, Config},
         hub::Hub,
+        secrets::store::KeyPlace,
     },
     net::{
         server::{self, Transport},
@@ -46,6 +47,13 @@ pub(super) struct Serve {
     /// A name that the hub is reached by, beside localhost; may be given several times.
     #[arg(long = "name", value_name = "HOST")]
     names: Vec<String>,
+    /// The file with the key that seals the secrets which the hub keeps; made when the first is set. Absent:
+    /// `secrets/master.key` in the data folder. No backup holds it.
+    #[arg(long, env = "CROSSDOCK_SECRETS_KEY", value_name = "FILE")]
+    secrets_key: Option<PathBuf>,
+    /// Forget every secret that the hub keeps, because their key is lost.
+    #[arg(long)]
+    forget_secrets: bool,
     /// For tests of crashes: where the process ends itself. Only debug builds have it.
     #[cfg(debug_assertions)]
     #[arg(long, env = crate::app::crash_point::VARIABLE, hide = true)]
@@ -67,7 +75,9 @@ impl Serve {
         let listener = server::listen(self.listen, &transport).await?;
         // Before anything happens that is counted, such as runs that are taken up.
         let metrics = telemetry::metrics();
-        let hub = Hub::open(&self.data).await?;
+        let place = KeyPlace::in_data(&self.data);
+        let key = KeyPlace { path: self.secrets_key.unwrap_or(place.path), forget: self.forget_secrets };
+        let hub = Hub::open_with(&self.data, key).await?;
         let declared = self.data.join(CONFIG_FILE);
         let config = self.config.or_else(|| declared.is_file().then_some(declared));
         if let Some(path) = config {

@@ -116,6 +116,10 @@ fn tell_step(out: &Out, step: &StepView, started: Timestamp, failures_from: usiz
     let line = format!("  {offset} {sign} {name} {:<9} {what:<20} {who}  {}", step.kind, out.dim(&used));
     out.say(line.trim_end());
     let indent = "                ";
+    for table in &step.tables {
+        let digest = out.dim(&table.digest.short());
+        out.say(format!("{indent}given {}: {}@{} {digest}", table.alias, table.name, table.version));
+    }
     if let Some(decision) = &step.decision {
         out.say(format!("{indent}→ {}", out.bold(decision)));
     }

@@ -16,7 +16,7 @@ use crate::{
 #[derive(Subcommand, Debug)]
 pub(super) enum Token {
     /// Make a token. It is shown once.
-    Create(Create),
+    Create(Box<Create>),
     /// List tokens: whose they are, what they may do, when they were last used.
     List(HubAddress),
     /// Revoke a token, at once and for good.
@@ -50,6 +50,10 @@ pub(super) struct Create {
     /// A namespace that may be published in.
     #[arg(long = "namespace", value_name = "NAME")]
     namespaces: Vec<String>,
+    /// A contract whose published reads may be asked, such as `retail/erp-orders@1`; without one, those that the roles
+    /// allow, which for a partner is none.
+    #[arg(long = "contract", value_name = "CONTRACT")]
+    contracts: Vec<String>,
     /// For how long it is valid, such as `12h` or `90d`.
     #[arg(long, default_value = "90d", value_name = "TIME", value_parser = seconds)]
     valid_for: u64,
@@ -143,7 +147,7 @@ impl Create {
             "name": self.name, "kind": self.kind, "roles": self.roles, "valid_for_s": self.valid_for,
             "reason": self.why.reason,
             "scope": { "actions": self.actions, "sources": self.sources, "types": self.types,
-                "namespaces": self.namespaces },
+                "namespaces": self.namespaces, "contracts": self.contracts },
         });
         let mut limits = serde_json::Map::new();
         limits.extend(self.per_second.map(|number| ("per_second".to_owned(), number.get().into())));

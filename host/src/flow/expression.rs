@@ -9,6 +9,7 @@
 mod decimal;
 mod refusal;
 mod result;
+mod rows;
 mod work;
 
 use std::{
@@ -23,7 +24,10 @@ use cel::{
 };
 use serde_json::Value;
 
-use self::work::{Estimate, WORK_LIMIT};
+use self::{
+    rows::Tables,
+    work::{Estimate, WORK_LIMIT},
+};
 use super::document::Document;
 
 /// Longest expression, bytes.
@@ -36,6 +40,9 @@ pub const NESTING_LIMIT: usize = 8;
 /// Most operators, dots and brackets: a chain of them is as deep as it is long, for the parser's stack and for
 /// evaluation's. 2 000 dots exhaust 2 MiB.
 pub const LINKS_LIMIT: usize = 256;
+
+/// The root under which expressions name reference tables.
+const TABLES: &str = "tables";
 
 static ENVIRONMENT: LazyLock<Arc<Env>> = LazyLock::new(|| {
     let mut env = Env::stdlib();
@@ -199,8 +206,9 @@ impl Expression {
         let Compiled { paths, estimate, .. } = compiled;
         // A path that leads nowhere is left out: `has()` may be asking just that. CEL then says what is missing.
         let found: Vec<_> = paths.iter().map(|path| scope.lookup(path)).collect();
-        let named = found.iter().map(|found| {
-            let (document, rest) = found.as_ref()?;
+        let named = found.iter().zip(paths).map(|(found, path)| {
+            // A look at a table costs one row, however many it has.
+            let (document, rest) = found.as_ref().filter(|_| path.first().is_none_or(|root| root != TABLES))?;
             rest.iter().try_fold(document.value(), |value, name| value.get(name))
         });
         let work = estimate.work(named);
@@ -211,15 +219,22 @@ impl Expression {
             )));
         }
         let mut roots = BTreeMap::new();
+        let mut tables = BTreeMap::new();
         for (path, found) in paths.iter().zip(found) {
             if let Some((document, rest)) = found {
                 let known = path.get(..path.len() - rest.len()).unwrap_or_default();
-                insert(&mut roots, known, &document);
+                match known {
+                    [root, name] if root == TABLES => drop(tables.insert(name.clone(), document)),
+                    known => insert(&mut roots, known, &document),
+                }
             }
         }
         let mut context = Context::with_env(Arc::clone(&ENVIRONMENT));
         for (name, node) in roots {
             context.add_variable_from_value(name, node.into_cel());
+        }
+        if !tables.is_empty() {
+            context.add_variable_as_val(TABLES, Box::new(Tables(Arc::new(tables))));
         }
         Ok(context)
     }

@@ -7,6 +7,7 @@
 
 pub mod check;
 pub mod diagnostic;
+pub mod difference;
 pub mod graph;
 pub mod parse;
 pub mod schema;
@@ -20,6 +21,7 @@ mod tests;
 
 pub use check::{Environment, PipelineFacts, PluginFacts, advise, check};
 pub use diagnostic::Diagnostic;
+pub use difference::difference;
 pub use graph::{Graph, graph};
 pub use parse::parse;
 pub use schema::schema;

@@ -6,6 +6,7 @@ mod apply;
 mod calls;
 mod control;
 pub mod effect;
+mod given;
 mod inside;
 mod instance;
 mod late;
@@ -29,6 +30,7 @@ use serde_json::{Value, json};
 pub use self::{
     calls::is_defect,
     control::ControlRefusal,
+    given::{Found, Given, GivenError, Recorded, Wanted, given},
     instance::InstanceId,
     moving::{MoveRefusal, executes},
     people::DecisionRefusal,
@@ -51,8 +53,9 @@ use crate::model::{
     decision::Outcome,
     entry::{Ending, Entry, RunStarted},
     failure::Failure,
-    id::RunId,
+    id::{Digest, RunId},
     json::Json,
+    table::TableUse,
     timestamp::Timestamp,
 };
 
@@ -81,6 +84,8 @@ pub struct Run {
     once: Vec<Option<FrameId>>,
     repeated: HashMap<(BlockId, Vec<u32>), FrameId>,
     vars: BTreeMap<String, Document>,
+    /// Rows of the reference tables that its steps were given, by digest.
+    tables: HashMap<Digest, Document>,
     /// Steps whose effects can be undone, in the order in which they took place.
     effects: Vec<InstanceId>,
     /// The steps after which nothing before is undone any more, and how many of `effects` each protects.
@@ -162,6 +167,7 @@ impl Run {
             once,
             repeated: HashMap::new(),
             vars,
+            tables: HashMap::new(),
             effects: Vec::new(),
             protected: Vec::new(),
             undoing: None,
@@ -188,11 +194,26 @@ impl Run {
     /// # Errors
     /// If they are not facts of this plan.
     pub fn replay(id: RunId, plan: Arc<Plan>, hub: Arc<str>, entries: &[Entry]) -> Result<Self, ReplayError> {
+        Self::replay_with(id, plan, hub, entries, HashMap::new())
+    }
+
+    /// The same for a run whose steps were given reference tables: those that [`tables_of`] names, by digest.
+    ///
+    /// # Errors
+    /// As [`Run::replay`].
+    pub fn replay_with(
+        id: RunId,
+        plan: Arc<Plan>,
+        hub: Arc<str>,
+        entries: &[Entry],
+        tables: HashMap<Digest, Document>,
+    ) -> Result<Self, ReplayError> {
         let entries = moving::renamed(entries);
         let Some((Entry::RunStarted(started), rest)) = entries.split_first() else {
             return Err(ReplayError::NoStart { run: id });
         };
         let (mut run, _) = Self::start(id, plan, hub, (**started).clone());
+        run.tables = tables;
         for entry in rest {
             run.apply(entry)?;
         }
@@ -424,13 +445,23 @@ impl Run {
         template.render(&RunScope::new(self, frame))
     }
 
+    /// A step's own input, which may name its reference tables.
+    fn render_given(
+        &self,
+        frame: FrameId,
+        template: &Template,
+        tables: &[TableUse],
+    ) -> Result<Document, EvaluateError> {
+        template.render(&RunScope::with_tables(self, frame, tables))
+    }
+
     /// What a rule was given: what goes on if it returns no document of its own. The same as when it was called, since
     /// everything that it names was recorded before.
     fn input_of(&self, id: InstanceId) -> Document {
         let instance = self.instance(id);
         let plan = Arc::clone(&self.plan);
         calls::with_of(&plan, instance)
-            .and_then(|with| self.render(instance.frame, with).ok())
+            .and_then(|with| self.render_given(instance.frame, with, &instance.tables).ok())
             .unwrap_or_else(|| Document::new(Json::null()))
     }
 
@@ -508,4 +539,15 @@ fn then_after(outcomes: &Outcomes, outcome: Outcome) -> Option<&Then> {
         Outcome::Reject => Some(&outcomes.reject),
         Outcome::Route => None,
     }
+}
+
+/// The reference tables that steps of a run were given, by the digest of their rows.
+#[must_use]
+pub fn tables_of(entries: &[Entry]) -> BTreeSet<Digest> {
+    let given = entries.iter().flat_map(|entry| match entry {
+        Entry::StepStarted(started) => started.tables.as_slice(),
+        Entry::Intent(intent) => intent.tables.as_slice(),
+        _ => &[],
+    });
+    given.map(|used| used.digest).collect()
 }

@@ -103,6 +103,8 @@ pub struct Node {
     pub retry_declared: bool,
     /// How its effect is undone.
     pub compensate: Option<Operation>,
+    /// The reference tables that its own call is given.
+    pub tables: Vec<TableRange>,
     /// What gives its output when it cannot.
     pub fallback: Option<Fallback>,
     /// What happens when it fails for good.
@@ -461,7 +463,23 @@ pub struct PluginRange {
     pub range: semver::VersionReq,
 }
 
+/// A reference table, what a step calls it, and the versions that suit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TableRange {
+    /// What the step calls it.
+    pub alias: String,
+    /// `namespace/name`.
+    pub name: String,
+    /// The versions.
+    pub range: semver::VersionReq,
+}
+
 impl Plan {
+    /// The reference tables that its steps are given, each with the step.
+    pub fn tables(&self) -> impl Iterator<Item = (&str, &TableRange)> {
+        self.nodes.iter().flat_map(|node| node.tables.iter().map(|table| (node.id.as_str(), table)))
+    }
+
     /// A step.
     #[must_use]
     #[expect(clippy::indexing_slicing, reason = "a node id is only ever made by the plan that holds the node")]

@@ -290,6 +290,7 @@ fn tell(steps: &mut Vec<StepView>, entry: &Entry) {
             step.state = StepState::Running;
             step.attempts = step.attempts.max(started.attempt);
             step.plugin.clone_from(&started.plugin);
+            step.tables.clone_from(&started.tables);
             step.operation.clone_from(&started.operation);
             let of_run = |operation: &str| operation == "undo" || operation.starts_with("run ");
             if started.operation.as_deref().is_some_and(of_run) && started.plugin.is_none() {
@@ -305,6 +306,7 @@ fn tell(steps: &mut Vec<StepView>, entry: &Entry) {
             step.state = StepState::Running;
             step.kind = "call".to_owned();
             step.plugin = Some(intent.plugin.clone());
+            step.tables.clone_from(&intent.tables);
             step.idempotency_key = Some(intent.key.to_string());
             if intent.resolving {
                 step.log.push(format!("asked `{}` whether the lost write took effect", intent.operation));
@@ -572,6 +574,7 @@ fn find<'a>(steps: &'a mut Vec<StepView>, path: &str, time: Timestamp) -> &'a mu
             kind: String::new(),
             state: StepState::Running,
             plugin: None,
+            tables: Vec::new(),
             operation: None,
             idempotency_key: None,
             started: time,

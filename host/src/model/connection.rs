@@ -80,7 +80,7 @@ pub enum Auth {
     },
 }
 
-/// Where a secret's value is found: `env:NAME` or `file:PATH`. The value itself is never configuration.
+/// Where a secret's value is found: `env:NAME`, `file:PATH` or `store:NAME`. The value itself is never configuration.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(into = "String")]
 pub enum SecretRef {
@@ -88,6 +88,8 @@ pub enum SecretRef {
     Env(String),
     /// A file's content, without a line break at its end.
     File(String),
+    /// A secret that the hub keeps itself, encrypted.
+    Store(String),
 }
 
 impl fmt::Display for SecretRef {
@@ -95,6 +97,7 @@ impl fmt::Display for SecretRef {
         match self {
             Self::Env(name) => write!(f, "env:{name}"),
             Self::File(path) => write!(f, "file:{path}"),
+            Self::Store(name) => write!(f, "store:{name}"),
         }
     }
 }
@@ -105,9 +108,63 @@ impl From<SecretRef> for String {
     }
 }
 
+/// Longest name of a secret that the hub keeps, bytes.
+pub const SECRET_NAME_BYTES_MAX: usize = 64;
+
+/// Whether a text may name a secret that the hub keeps: lower case, digits, `.`, `_` and `-`, a letter or digit first.
+#[must_use]
+pub fn is_secret_name(name: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+    name.len() <= SECRET_NAME_BYTES_MAX
+        && name.bytes().next().is_some_and(plain)
+        && name.bytes().all(|byte| plain(byte) || matches!(byte, b'.' | b'_' | b'-'))
+}
+
+impl Connection {
+    /// The references to its secrets by place: `auth`, or `secrets.NAME`.
+    pub fn references(&self) -> impl Iterator<Item = (String, &SecretRef)> {
+        let auth = self.auth.secret().map(|reference| ("auth".to_owned(), reference));
+        let named = self.secrets.iter().map(|(name, reference)| (format!("secrets.{name}"), reference));
+        auth.into_iter().chain(named)
+    }
+
+    /// The reference in a place, to be replaced.
+    pub fn reference_mut(&mut self, place: &str) -> Option<&mut SecretRef> {
+        match place.strip_prefix("secrets.") {
+            Some(name) => self.secrets.get_mut(name),
+            None if place == "auth" => match &mut self.auth {
+                Auth::None => None,
+                Auth::Basic { password: secret, .. }
+                | Auth::Bearer { token: secret }
+                | Auth::OAuth2ClientCredentials { client_secret: secret, .. } => Some(secret),
+            },
+            None => None,
+        }
+    }
+
+    /// Whether two stand for the same system, spoken to in the same way: only credentials and limits may differ.
+    #[must_use]
+    pub fn is_same_target(&self, other: &Self) -> bool {
+        self.plugin == other.plugin && self.base_url == other.base_url && self.config == other.config
+    }
+}
+
+impl Auth {
+    /// The reference to its secret.
+    #[must_use]
+    pub fn secret(&self) -> Option<&SecretRef> {
+        match self {
+            Self::None => None,
+            Self::Basic { password: secret, .. }
+            | Self::Bearer { token: secret }
+            | Self::OAuth2ClientCredentials { client_secret: secret, .. } => Some(secret),
+        }
+    }
+}
+
 /// The text is not a secret's reference.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("a secret is given by reference, as `env:NAME` or `file:PATH`, never by its value")]
+#[error("a secret is given by reference, as `env:NAME`, `file:PATH` or `store:NAME`, never by its value")]
 pub struct SecretRefError;
 
 impl FromStr for SecretRef {
@@ -117,6 +174,7 @@ impl FromStr for SecretRef {
         match text.split_once(':') {
             Some(("env", name)) if !name.is_empty() => Ok(Self::Env(name.to_owned())),
             Some(("file", path)) if !path.is_empty() => Ok(Self::File(path.to_owned())),
+            Some(("store", name)) if is_secret_name(name) => Ok(Self::Store(name.to_owned())),
             _ => Err(SecretRefError),
         }
     }

@@ -24,6 +24,7 @@ use super::{
     lane::Lane,
     limits::Usage,
     log::LogLine,
+    table::TableUse,
     timestamp::Timestamp,
 };
 
@@ -283,6 +284,13 @@ pub struct StepStarted {
     /// For a read: `connection#operation`; for an `emit`: the event's type.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub operation: Option<String>,
+    /// Exactly which reference tables its input is made with: each attempt is given the same.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tables: Vec<TableUse>,
+    /// Of a pure step: digest of the input, so that whoever makes it again from the facts before can prove that it is the
+    /// same. Absent in what earlier releases wrote.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub input: Option<Digest>,
 }
 
 /// A write's intent.
@@ -305,6 +313,9 @@ pub struct Intent {
     /// Whether this attempt first asks the remote if an earlier one took effect.
     #[serde(default)]
     pub resolving: bool,
+    /// As in [`StepStarted`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tables: Vec<TableUse>,
 }
 
 /// What a step gave.

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::{
+    event_schema,
     id::{AcceptanceId, Digest},
     json::Json,
     timestamp::Timestamp,
@@ -53,9 +54,13 @@ impl Event {
         AcceptanceId::of(&self.source, &self.id)
     }
 
-    /// The digest of all that makes two deliveries the same event: everything but the time of receipt.
+    /// The digest of all that makes two deliveries the same event: everything but the time of receipt, and which version of
+    /// a registered schema it is held to, since that is the hub's to say.
     #[must_use]
     pub fn digest(&self) -> Digest {
+        if self.data_schema.as_deref().is_some_and(|schema| event_schema::named_by(schema).is_some()) {
+            return Self { data_schema: None, ..self.clone() }.digest();
+        }
         // INVARIANT: an event always has a JSON form; maps are ordered, so the form is canonical.
         Digest::of(&serde_json::to_vec(self).unwrap_or_default())
     }

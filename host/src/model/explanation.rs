@@ -8,6 +8,7 @@ use super::{
     entry::{PipelineUse, PluginUse},
     id::RunId,
     run::RunState,
+    table::TableUse,
     timestamp::Timestamp,
 };
 
@@ -33,10 +34,27 @@ pub struct ExplainedRun {
     pub pipeline: PipelineUse,
     /// Who accepted that version of the pipeline.
     pub accepted_by: Option<AuditLine>,
+    /// Who approved it, unless a configuration declared it.
+    #[serde(default)]
+    pub approved_by: Option<AuditLine>,
     /// Who made it the one that new runs start on.
     pub activated_by: Option<AuditLine>,
     /// The steps that a plugin took, in the order in which they began.
     pub steps: Vec<ExplainedStep>,
+}
+
+/// A reference table that a step was given, and who allowed it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ExplainedTable {
+    /// Exactly which.
+    #[serde(flatten)]
+    pub table: TableUse,
+    /// Who drafted that version.
+    pub drafted_by: Option<AuditLine>,
+    /// Who approved it.
+    pub approved_by: Option<AuditLine>,
+    /// Who made it the one that steps were given.
+    pub promoted_by: Option<AuditLine>,
 }
 
 /// One step that a plugin took.
@@ -44,6 +62,9 @@ pub struct ExplainedRun {
 pub struct ExplainedStep {
     /// Its path within the pipeline.
     pub path: String,
+    /// The reference tables that its input was made with.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tables: Vec<ExplainedTable>,
     /// `transform`, `rule`, `score` or `call`.
     pub kind: String,
     /// For a call: `name#operation`.

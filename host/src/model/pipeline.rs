@@ -211,6 +211,18 @@ pub struct PluginRef {
     pub at: Place,
 }
 
+/// A reference table and the versions that will do: `retail/prices@^1`. The one that serves when a step begins is its.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct TableRef {
+    /// `namespace/name`.
+    pub name: String,
+    /// Which versions.
+    pub range: VersionReq,
+    /// Where it is written.
+    #[serde(skip)]
+    pub at: Place,
+}
+
 #[cfg(test)]
 mod tests {
     use super::{Sla, Standing};

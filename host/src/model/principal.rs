@@ -105,10 +105,30 @@ words!(Action, "n action", {
     PluginRevoke => "plugin.revoke",
     /// Set a pipeline. Concerns the pipeline.
     PipelineChange => "pipeline.change",
+    /// See reference tables and their rows.
+    TableRead => "table.read",
+    /// Set a reference table. Concerns the table.
+    TableChange => "table.change",
+    /// Ask a published read. Concerns its contract.
+    ApiRead => "api.read",
+    /// Publish reads of a connection, or withdraw them. Concerns the contract.
+    ApiPublish => "api.publish",
+    /// See a subscription. Concerns the subscription.
+    SubscriptionRead => "subscription.read",
+    /// Hold a subscription, let it go on, have its events delivered again. Concerns the subscription.
+    SubscriptionControl => "subscription.control",
+    /// Declare a subscription, or remove it. Concerns the subscription.
+    SubscriptionChange => "subscription.change",
+    /// Register schemas of events, and put them out of use.
+    SchemaChange => "schema.change",
     /// See connections and lanes.
     ConnectionRead => "connection.read",
     /// Set a connection.
     ConnectionChange => "connection.change",
+    /// See which secrets the hub keeps, never their values.
+    SecretRead => "secret.read",
+    /// Set, rotate and remove secrets that the hub keeps.
+    SecretChange => "secret.change",
     /// Read the audit log.
     AuditRead => "audit.read",
     /// Back up the hub.
@@ -134,6 +154,8 @@ pub enum Resource<'a> {
     Namespace(&'a str),
     /// A pipeline, by name.
     Pipeline(&'a str),
+    /// A reference table, by name.
+    Table(&'a str),
     /// A group of people who are asked.
     Group(&'a str),
     /// Where an event says that it comes from, and its type.
@@ -145,6 +167,15 @@ pub enum Resource<'a> {
     },
     /// The name that somebody wants to act under.
     Identity(&'a str),
+    /// An operation contract under which reads are published.
+    Contract(&'a str),
+    /// Deliveries to somebody's endpoint.
+    Subscription {
+        /// Its name.
+        name: &'a str,
+        /// Whose it is.
+        owner: &'a str,
+    },
 }
 
 impl fmt::Display for Resource<'_> {
@@ -153,9 +184,13 @@ impl fmt::Display for Resource<'_> {
             Self::Hub => f.write_str("the hub"),
             Self::Namespace(name) => write!(f, "namespace `{name}`"),
             Self::Pipeline(name) => write!(f, "pipeline `{name}`"),
+            Self::Table(name) => write!(f, "table `{name}`"),
             Self::Group(name) => write!(f, "group `{name}`"),
             Self::Source { source, event_type } => write!(f, "events of type `{event_type}` from source `{source}`"),
             Self::Identity(name) => write!(f, "the name `{name}`"),
+            Self::Contract(id) => write!(f, "contract `{id}`"),
+            Self::Subscription { name: "", owner } => write!(f, "subscriptions of `{owner}`"),
+            Self::Subscription { name, .. } => write!(f, "subscription `{name}`"),
         }
     }
 }
@@ -187,6 +222,10 @@ pub struct Scope {
     /// Namespaces that plugins and pipelines may be published in.
     #[serde(skip_serializing_if = "BTreeSet::is_empty")]
     pub namespaces: BTreeSet<String>,
+    /// Contracts whose published reads may be asked, such as `retail/erp-orders@1`. Empty: those that the roles allow,
+    /// which for a partner is none.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    pub contracts: BTreeSet<String>,
 }
 
 impl Scope {
@@ -194,13 +233,16 @@ impl Scope {
     #[must_use]
     pub fn unlimited() -> Self {
         let all = || BTreeSet::from(["*".to_owned()]);
-        Self { actions: BTreeSet::new(), sources: all(), types: all(), namespaces: BTreeSet::new() }
+        Self { sources: all(), types: all(), ..Self::default() }
     }
 
     /// Whether another lets through no more than this one does.
     #[must_use]
     pub fn covers(&self, other: &Self) -> bool {
-        let actions = self.actions.is_empty() || !other.actions.is_empty() && other.actions.is_subset(&self.actions);
+        fn held<T: Ord>(narrow: &BTreeSet<T>, wide: &BTreeSet<T>) -> bool {
+            wide.is_empty() || !narrow.is_empty() && narrow.is_subset(wide)
+        }
+        let actions = held(&other.actions, &self.actions) && held(&other.contracts, &self.contracts);
         actions && within(&other.sources, &self.sources) && within(&other.types, &self.types)
     }
 
@@ -212,6 +254,12 @@ impl Scope {
         if !self.actions.is_empty() && !self.actions.contains(&action) {
             let actions: Vec<&str> = self.actions.iter().map(|action| action.as_str()).collect();
             return Err(format!("its actions are {}", actions.join(", ")));
+        }
+        if let Resource::Contract(id) = resource
+            && !self.contracts.is_empty()
+            && !self.contracts.contains(id)
+        {
+            return Err(format!("its contracts are {}", listed(&self.contracts)));
         }
         if let Resource::Source { source, event_type } = resource {
             if !fits(&self.sources, source) {
@@ -343,6 +391,13 @@ mod tests {
         check(&of(&["/a"], &[]), &of(&["/a*"], &[]), false);
         check(&of(&[], &[Action::TokenManage]), &of(&[], &[]), false);
         check(&of(&[], &[Action::TokenManage, Action::RunRead]), &of(&[], &[Action::RunRead]), true);
+        let held = |contracts: &[&str]| Scope {
+            contracts: contracts.iter().map(|contract| (*contract).to_owned()).collect(),
+            ..Scope::default()
+        };
+        check(&held(&[]), &held(&["retail/erp-orders@1"]), true);
+        check(&held(&["retail/erp-orders@1"]), &held(&[]), false);
+        check(&held(&["retail/erp-orders@1"]), &held(&["retail/warehouse@1"]), false);
     }
 
     #[test]

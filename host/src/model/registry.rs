@@ -4,7 +4,11 @@
 use semver::Version;
 use serde::{Deserialize, Serialize};
 
-use super::{id::PluginId, timestamp::Timestamp};
+use super::{
+    id::PluginId,
+    replay::{Gate, Report},
+    timestamp::Timestamp,
+};
 
 /// How many earlier active versions a line remembers, for rolling back.
 pub const EARLIER_MAX: usize = 16;
@@ -89,6 +93,9 @@ pub struct Line {
     /// The version on trial.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub candidate: Option<Candidate>,
+    /// What the version that serves was promoted on, if a replay was asked for: without what runs are about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replay: Option<Box<Report>>,
 }
 
 /// A version on trial.
@@ -215,6 +222,9 @@ pub enum Act {
     Promote {
         /// The version.
         version: Version,
+        /// Only if it answers recorded inputs as the version that serves does.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        replay: Option<Gate>,
     },
     /// Ends a trial.
     Withdraw,
@@ -269,7 +279,7 @@ impl Act {
             | Self::Stage { version }
             | Self::Shadow { version }
             | Self::Canary { version, .. }
-            | Self::Promote { version } => Some(version),
+            | Self::Promote { version, .. } => Some(version),
             Self::Withdraw | Self::Rollback => None,
         }
     }

@@ -11,6 +11,7 @@ use super::{
     id::{AcceptanceId, Digest, RunId},
     json::Json,
     limits::Usage,
+    table::TableUse,
     timestamp::Timestamp,
 };
 
@@ -198,6 +199,9 @@ pub struct StepView {
     /// What ran: plugin, version, digest, grant revision.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub plugin: Option<Arc<PluginUse>>,
+    /// Exactly which reference tables its input was made with.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub tables: Vec<TableUse>,
     /// For a call: `connection#operation`; for an `emit`: the event's type.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub operation: Option<String>,

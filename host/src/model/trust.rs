@@ -9,24 +9,43 @@ use super::timestamp::Timestamp;
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Trust {
-    /// What happens to a plugin that nobody trusted has signed.
-    #[serde(default)]
-    pub unsigned: Unsigned,
+    /// What happens to a plugin that nobody trusted has signed. Absent: it is refused as soon as there is a key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unsigned: Option<Unsigned>,
     /// Keys, `[[trust.keys]]`. One key may stand for several namespaces, and a namespace may have several keys, such as
     /// while keys are being changed.
     #[serde(default)]
     pub keys: Vec<TrustedKey>,
 }
 
+impl Trust {
+    /// What happens to a plugin that nobody trusted has signed: what is said, else it is refused if any key is trusted.
+    #[must_use]
+    pub fn unsigned(&self) -> Unsigned {
+        let unsaid = if self.keys.is_empty() { Unsigned::Note } else { Unsigned::Refuse };
+        self.unsigned.unwrap_or(unsaid)
+    }
+}
+
 /// What happens to a plugin that nobody trusted has signed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Unsigned {
     /// It is taken, and that is noted: for development.
-    #[default]
     Note,
     /// It is refused.
     Refuse,
+}
+
+/// That a key was revoked at the hub itself, whatever the configuration says of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RevokedKey {
+    /// From when on.
+    pub at: Timestamp,
+    /// By whom.
+    pub by: String,
+    /// Why.
+    pub reason: String,
 }
 
 /// A publisher's key. Only an operator adds one: a package that brings a key of its own proves nothing.

@@ -27,7 +27,7 @@ use rustls::{ClientConfig, RootCertStore, crypto::ring};
 use serde::{Deserialize, de::DeserializeOwned};
 
 use super::tls::{self, TlsError};
-use crate::ports::secrets::Secret;
+use crate::ports::{review::Mistake, secrets::Secret};
 
 /// Longest wait for an answer; above the longest `?wait=` of the hub.
 const ANSWER_LIMIT: Duration = Duration::from_secs(90);
@@ -66,6 +66,8 @@ pub struct Problem {
     pub detail: String,
     /// What to do about it.
     pub advice: String,
+    /// Of a text that is refused: each mistake, and where.
+    pub mistakes: Vec<Mistake>,
 }
 
 impl fmt::Display for Problem {

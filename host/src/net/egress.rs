@@ -100,16 +100,21 @@ pub struct EgressScope {
     pub read_methods: Vec<String>,
     /// Revision of the connection and its grants; another revision shares no pooled connection and no token.
     pub revision: u64,
+    /// The versions of those of its secrets that the hub keeps; other versions share neither.
+    pub secret_versions: Vec<u64>,
     /// Where the connection's secrets come from.
     pub secrets: Arc<dyn Secrets>,
     /// Time, for tokens and cookies.
     pub clock: Arc<dyn Clock>,
 }
 
+/// A connection's name, its revision, and the versions of its secrets.
+type LaneKey = (String, u64, Vec<u64>);
+
 /// Opens outlets. Owns the certificate authorities, and knows which lanes are in use.
 pub struct Gateway {
     tls: ClientConfig,
-    lanes: Mutex<HashMap<(String, u64), Weak<Lane>>>,
+    lanes: Mutex<HashMap<LaneKey, Weak<Lane>>>,
 }
 
 impl Gateway {
@@ -154,12 +159,20 @@ impl Gateway {
     pub fn open(&self, scope: EgressScope) -> Arc<dyn Egress> {
         let grants = Grants::new(&scope.connection_name, &scope.connection, &scope.capabilities, &scope.read_methods);
         let lane = self.lane(scope);
-        Arc::new(Outlet { grants, lane, jar: Mutex::default() })
+        Arc::new(Outlet { grants, lane, jar: Mutex::default(), follows: Follows::Granted })
+    }
+
+    /// The same for an outlet that follows no redirects.
+    #[must_use]
+    pub fn open_direct(&self, scope: EgressScope) -> Arc<dyn Egress> {
+        let grants = Grants::new(&scope.connection_name, &scope.connection, &scope.capabilities, &scope.read_methods);
+        let lane = self.lane(scope);
+        Arc::new(Outlet { grants, lane, jar: Mutex::default(), follows: Follows::Nothing })
     }
 
     fn lane(&self, scope: EgressScope) -> Arc<Lane> {
         let mut lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
-        let key = (scope.connection_name.clone(), scope.revision);
+        let key = (scope.connection_name.clone(), scope.revision, scope.secret_versions.clone());
         if let Some(lane) = lanes.get(&key).and_then(Weak::upgrade)
             && lane.serves(&scope.connection)
         {
@@ -177,6 +190,16 @@ struct Outlet {
     grants: Grants,
     lane: Arc<Lane>,
     jar: Mutex<Jar>,
+    follows: Follows,
+}
+
+/// Which redirects an outlet follows.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Follows {
+    /// Those whose targets are granted too.
+    Granted,
+    /// None: the answer is given as it is.
+    Nothing,
 }
 
 impl Egress for Outlet {
@@ -225,6 +248,9 @@ impl Outlet {
             // Credentials belong to the origin that the guest asked for. A redirect never carries them elsewhere.
             let at_home = home.get_or_insert_with(|| granted.origin().clone()) == granted.origin();
             let answer = self.send_hop(granted, at_home, &mut needles).await.map_err(|error| hop.account(error))?;
+            if self.follows == Follows::Nothing {
+                return Ok(headers::for_guest(needles.redact(answer)));
+            }
             hop = match redirect::next(hop, &answer) {
                 Next::Done => return Ok(headers::for_guest(needles.redact(answer))),
                 Next::Nowhere(reason) => return Err(EgressError::Broken { reason }),

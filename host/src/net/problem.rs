@@ -40,6 +40,8 @@ pub enum Code {
     EventTypeUnknown,
     /// The event's data does not fit its schema.
     EventDataInvalid,
+    /// The event's type, or the version of its schema, is not taken any more.
+    EventSchemaRetired,
     /// The same source and id came before with other content.
     EventContradiction,
     /// Too much is under way for an event of its lane.
@@ -56,6 +58,30 @@ pub enum Code {
     WebhookTypeNotAllowed,
     /// The source's plugin failed.
     WebhookPluginFailed,
+    /// Nothing is published under that contract.
+    ApiUnknown,
+    /// It publishes no such operation.
+    ApiOperationUnknown,
+    /// It is published no longer.
+    ApiGone,
+    /// The input does not follow the contract.
+    ApiInput,
+    /// There is nothing like that.
+    ApiNotFound,
+    /// What stands behind it gives no answer now.
+    ApiUnavailable,
+    /// What stands behind it did not answer in time.
+    ApiTimeout,
+    /// What stands behind it gave no good answer.
+    ApiFailed,
+    /// The publication does not hold.
+    ApiRefused,
+    /// No such subscription.
+    SubscriptionUnknown,
+    /// The subscription does not hold.
+    SubscriptionRefused,
+    /// It cannot be done with the subscription now.
+    SubscriptionConflict,
     /// No such connection.
     ConnectionUnknown,
     /// No such run.
@@ -78,12 +104,30 @@ pub enum Code {
     PluginVersionTaken,
     /// The package or the version does not hold.
     PluginRefused,
+    /// Recorded inputs are answered otherwise than was allowed.
+    PluginReplayDiffers,
     /// It cannot be done with the version or the binding now.
     RegistryConflict,
+    /// No such pipeline, or no such version.
+    PipelineUnknown,
+    /// The version exists with another text.
+    PipelineVersionTaken,
+    /// The text has mistakes.
+    PipelineRefused,
+    /// No such table, or no such version.
+    TableUnknown,
+    /// The version exists with other rows.
+    TableVersionTaken,
+    /// The rows do not hold.
+    TableRefused,
     /// No such proposed change.
     ChangeUnknown,
     /// The person asked for the change.
     ChangeSamePerson,
+    /// No such event type, or no such version of its schema.
+    SchemaUnknown,
+    /// The schema may not become the next version.
+    SchemaRefused,
     /// No such path.
     RouteUnknown,
     /// The path does not take the method.
@@ -114,6 +158,12 @@ pub enum Code {
     TokenSpike,
     /// The token's quota is used up.
     TokenQuota,
+    /// No such secret.
+    SecretUnknown,
+    /// It cannot be done with the secret, the connection or the binding now.
+    SettingConflict,
+    /// The connection or the binding does not hold.
+    SettingRefused,
 }
 
 /// What is fixed for a code.
@@ -130,7 +180,7 @@ const fn facts(code: &'static str, status: StatusCode, title: &'static str, advi
 
 impl Code {
     /// Every code.
-    pub const ALL: [Self; 50] = [
+    pub const ALL: [Self; 75] = [
         Self::RequestInvalid,
         Self::JsonMalformed,
         Self::EventInvalid,
@@ -144,6 +194,7 @@ impl Code {
         Self::DataNotJson,
         Self::EventTypeUnknown,
         Self::EventDataInvalid,
+        Self::EventSchemaRetired,
         Self::EventContradiction,
         Self::HubBusy,
         Self::HubUnavailable,
@@ -152,6 +203,18 @@ impl Code {
         Self::WebhookInvalid,
         Self::WebhookTypeNotAllowed,
         Self::WebhookPluginFailed,
+        Self::ApiUnknown,
+        Self::ApiOperationUnknown,
+        Self::ApiGone,
+        Self::ApiInput,
+        Self::ApiNotFound,
+        Self::ApiUnavailable,
+        Self::ApiTimeout,
+        Self::ApiFailed,
+        Self::ApiRefused,
+        Self::SubscriptionUnknown,
+        Self::SubscriptionRefused,
+        Self::SubscriptionConflict,
         Self::ConnectionUnknown,
         Self::RunUnknown,
         Self::RunConflict,
@@ -163,9 +226,18 @@ impl Code {
         Self::PluginUnknown,
         Self::PluginVersionTaken,
         Self::PluginRefused,
+        Self::PluginReplayDiffers,
         Self::RegistryConflict,
+        Self::PipelineUnknown,
+        Self::PipelineVersionTaken,
+        Self::PipelineRefused,
+        Self::TableUnknown,
+        Self::TableVersionTaken,
+        Self::TableRefused,
         Self::ChangeUnknown,
         Self::ChangeSamePerson,
+        Self::SchemaUnknown,
+        Self::SchemaRefused,
         Self::RouteUnknown,
         Self::MethodNotAllowed,
         Self::HostNotAllowed,
@@ -181,6 +253,9 @@ impl Code {
         Self::TokenConflict,
         Self::TokenSpike,
         Self::TokenQuota,
+        Self::SecretUnknown,
+        Self::SettingConflict,
+        Self::SettingRefused,
     ];
 
     /// The table of codes: text, status, title, and what to do.
@@ -215,7 +290,10 @@ impl Code {
                 "correct the type, or install a pipeline that listens to it; GET /v1/pipelines lists the triggers"),
             Self::EventDataInvalid => facts("event.data", S::UNPROCESSABLE_ENTITY,
                 "The event's data does not fit its schema",
-                "correct the data where it is named; the trigger's schema says what fits"),
+                "correct the data where it is named; the schema of its type says what fits: GET /v1/schemas/{type}/latest"),
+            Self::EventSchemaRetired => facts("event.schema-retired", S::UNPROCESSABLE_ENTITY,
+                "The event's type or schema is not taken any more",
+                "send what takes its place; GET /v1/schemas/{type} says what that is; nothing was accepted"),
             Self::EventContradiction => facts("event.contradiction", S::CONFLICT,
                 "The event contradicts one that was accepted before",
                 "give a new event a new id; send an old one again exactly as it was"),
@@ -235,6 +313,31 @@ impl Code {
             Self::WebhookPluginFailed => facts("webhook.plugin-failed", S::INTERNAL_SERVER_ERROR,
                 "The source's plugin failed",
                 "deliver it again; if it fails again, the hub's log says why"),
+            Self::ApiUnknown => facts("api.unknown", S::NOT_FOUND, "No such API",
+                "use a contract as GET /v1/apis lists it"),
+            Self::ApiOperationUnknown => facts("api.operation-unknown", S::NOT_FOUND, "The API has no such operation",
+                "use an operation that is named; the API's openapi.json describes them"),
+            Self::ApiGone => facts("api.gone", S::GONE, "The API answers no more",
+                "move to what the detail names, or to another that GET /v1/apis lists"),
+            Self::ApiInput => facts("api.input", S::UNPROCESSABLE_ENTITY, "The input does not follow the contract",
+                "correct the input where it is named; the API's openapi.json says what fits"),
+            Self::ApiNotFound => facts("api.not-found", S::NOT_FOUND, "There is nothing like that",
+                "correct what is asked for; it may have been deleted"),
+            Self::ApiUnavailable => facts("api.unavailable", S::SERVICE_UNAVAILABLE, "The API gives no answers now",
+                "ask again after the time in Retry-After"),
+            Self::ApiTimeout => facts("api.timeout", S::GATEWAY_TIMEOUT, "No answer came in time",
+                "ask again after the time in Retry-After"),
+            Self::ApiFailed => facts("api.failed", S::BAD_GATEWAY, "What stands behind the API gave no good answer",
+                "asking again is unlikely to help; tell whoever runs the hub, whose log says why"),
+            Self::ApiRefused => facts("api.refused", S::UNPROCESSABLE_ENTITY, "The publication does not hold",
+                "change what is named; nothing was changed"),
+            Self::SubscriptionUnknown => facts("subscription.unknown", S::NOT_FOUND, "No such subscription",
+                "use a name as GET /v1/subscriptions lists it"),
+            Self::SubscriptionRefused => facts("subscription.refused", S::UNPROCESSABLE_ENTITY, "It does not hold",
+                "change what is named; nothing was changed"),
+            Self::SubscriptionConflict => facts("subscription.conflict", S::CONFLICT,
+                "It cannot be done with the subscription now",
+                "do what the detail says; nothing was changed"),
             Self::ConnectionUnknown => facts("connection.unknown", S::NOT_FOUND, "No such connection",
                 "use a name as GET /v1/connections lists it"),
             Self::RunUnknown => facts("run.unknown", S::NOT_FOUND, "No such run",
@@ -257,12 +360,32 @@ impl Code {
                 "raise `version` in plugin.toml and publish that; a published version never changes"),
             Self::PluginRefused => facts("plugin.refused", S::UNPROCESSABLE_ENTITY, "The version does not hold",
                 "change what is named and publish it as another version; nothing was changed"),
+            Self::PluginReplayDiffers => facts("plugin.replay-differs", S::UNPROCESSABLE_ENTITY,
+                "Recorded inputs are answered otherwise than was allowed",
+                "look at `report`; change the version, allow so many changes, or have two people force it; nothing was changed"),
             Self::RegistryConflict => facts("registry.conflict", S::CONFLICT, "It cannot be done as things stand",
-                "GET /v1/plugins/{namespace}/{name} shows how they stand; do what the detail says; nothing was changed"),
+                "look at how the versions stand (GET the line itself), and do what the detail says; nothing was changed"),
+            Self::PipelineUnknown => facts("pipeline.unknown", S::NOT_FOUND, "No such pipeline or version",
+                "use a name as GET /v1/pipelines lists it and a version of it, or draft it first"),
+            Self::PipelineVersionTaken => facts("pipeline.version-taken", S::CONFLICT, "The version exists with another text",
+                "raise `version` in the text and draft that; a version never changes"),
+            Self::PipelineRefused => facts("pipeline.refused", S::UNPROCESSABLE_ENTITY, "The pipeline has mistakes",
+                "mend each of the `mistakes` where it is named; `crossdock pipeline check` shows them; nothing was changed"),
+            Self::TableUnknown => facts("table.unknown", S::NOT_FOUND, "No such table or version",
+                "use a name and a version as GET /v1/tables lists them, or draft it first"),
+            Self::TableVersionTaken => facts("table.version-taken", S::CONFLICT, "The version exists with other rows",
+                "draft it as another version, or leave the version out; a version never changes"),
+            Self::TableRefused => facts("table.refused", S::UNPROCESSABLE_ENTITY, "The table does not hold",
+                "change what is named and draft it again; nothing was changed"),
             Self::ChangeUnknown => facts("change.unknown", S::NOT_FOUND, "No such change",
                 "use an id as GET /v1/changes lists it"),
             Self::ChangeSamePerson => facts("change.same-person", S::FORBIDDEN, "A second person has to agree",
                 "have somebody else decide; whoever asked for it may only take it back"),
+            Self::SchemaUnknown => facts("schema.unknown", S::NOT_FOUND, "No such event type or version",
+                "use a type and a version as GET /v1/schemas lists them"),
+            Self::SchemaRefused => facts("schema.refused", S::UNPROCESSABLE_ENTITY,
+                "The schema may not become the next version",
+                "change what `obstacles` name, or register it under another event type; nothing was changed"),
             Self::RouteUnknown => facts("route.unknown", S::NOT_FOUND, "No such path",
                 "use a path that /openapi.json describes"),
             Self::MethodNotAllowed => facts("route.method", S::METHOD_NOT_ALLOWED,
@@ -296,6 +419,12 @@ impl Code {
                 "send fewer requests a second; send this one again after the time in Retry-After"),
             Self::TokenQuota => facts("token.quota", S::TOO_MANY_REQUESTS, "The token's quota is used up",
                 "send it again after the time in Retry-After; GET /v1/usage shows the use; an admin sets the quota"),
+            Self::SecretUnknown => facts("secret.unknown", S::NOT_FOUND, "There is no such secret",
+                "`crossdock secret list` shows which there are; `crossdock secret set NAME` sets one"),
+            Self::SettingConflict => facts("setting.conflict", S::CONFLICT, "It cannot be done as things stand",
+                "do first what the detail names, then ask again"),
+            Self::SettingRefused => facts("setting.refused", S::UNPROCESSABLE_ENTITY, "The setting does not hold",
+                "change what the detail names; `crossdock connection test NAME` shows what works"),
         }
     }
 

@@ -16,9 +16,18 @@
 //! | `control` | what people do with runs, one or many |
 //! | `dead_letters` | runs that cannot go on without a person |
 //! | `exceptions` | events that came for something that was undone |
+//! | `apis` | reads that are published under a contract |
+//! | `subscriptions` | events that are delivered to others' endpoints |
 //! | `catalog` | plugins and pipelines |
+//! | `pipelines` | versions of pipelines, and which one serves |
 //! | `registry` | versions of plugins, which of them serve, changes that need a second person |
+//! | `tables` | versions of reference tables, their rows, and which one serves |
+//! | `replays` | how a version answers what was recorded |
+//! | `schemas` | event types and their schemas |
+//! | `asyncapi` | the description of every event |
+//! | `trust` | whose signatures count |
 //! | `traffic` | connections and lanes |
+//! | `settings` | secrets, changes of connections, bindings |
 //! | `audit` | the audit log |
 //! | `admin` | backups |
 //! | `tokens` | enrolment, tokens and their use |
@@ -27,7 +36,9 @@
 
 mod admin;
 mod answer;
+mod apis;
 mod approvals;
+mod asyncapi;
 mod attend;
 mod audit;
 mod catalog;
@@ -40,11 +51,18 @@ mod gate;
 mod guard;
 mod health;
 mod openapi;
+mod pipelines;
 mod promises;
 mod registry;
+mod replays;
 mod runs;
+mod schemas;
+mod settings;
+mod subscriptions;
+mod tables;
 mod tokens;
 mod traffic;
+mod trust;
 mod webhooks;
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
@@ -227,6 +245,12 @@ fn routes() -> Vec<Route> {
         ("/v1/pipelines", &["get"], get(catalog::pipelines), Hub(A::CatalogRead)),
         ("/v1/connections", &["get"], get(traffic::connections), Hub(A::ConnectionRead)),
         ("/v1/connections/{name}", &["get"], get(traffic::connection), Hub(A::ConnectionRead)),
+        ("/v1/connections/{name}", &["post"], post(settings::connection), Hub(A::ConnectionChange)),
+        ("/v1/connections/{name}/test", &["post"], post(settings::test), Hub(A::ConnectionChange)),
+        ("/v1/secrets", &["get"], get(settings::secrets), Hub(A::SecretRead)),
+        ("/v1/secrets/{name}", &["post"], post(settings::secret), Hub(A::SecretChange)),
+        ("/v1/pipelines/{namespace}/{name}/bindings", &["get"], get(settings::binding), Hub(A::ConnectionRead)),
+        ("/v1/pipelines/{namespace}/{name}/bindings", &["post"], post(settings::bind), Each(A::PipelineChange)),
         ("/v1/lanes", &["get"], get(traffic::lanes), Hub(A::ConnectionRead)),
         ("/v1/audit", &["get"], get(audit::list), Hub(A::AuditRead)),
         ("/v1/audit/explain", &["get"], get(audit::explain), Hub(A::AuditRead)),
@@ -257,9 +281,46 @@ fn routes() -> Vec<Route> {
         ("/v1/plugins/{namespace}/{name}/explain", &["get"], get(registry::explain), Hub(A::CatalogRead)),
         ("/v1/plugins/{namespace}/{name}/impact", &["get"], get(registry::impact), Hub(A::CatalogRead)),
         ("/v1/plugins/{namespace}/{name}/control", &["post"], post(registry::control), Each(A::PluginRevoke)),
+        ("/v1/plugins/{namespace}/{name}/replay", &["post"], post(replays::replay), Each(A::PluginPromote)),
         ("/v1/bindings", &["get"], get(registry::bindings), Hub(A::CatalogRead)),
         ("/v1/bindings/{namespace}/{name}", &["post"], post(registry::bind), Each(A::PluginPromote)),
+        ("/v1/pipelines/{namespace}/{name}", &["get"], get(pipelines::show), Hub(A::CatalogRead)),
+        ("/v1/pipelines/{namespace}/{name}", &["post"], post(pipelines::draft), Each(A::PipelineChange)),
+        ("/v1/pipelines/{namespace}/{name}/versions/{version}", &["get"], get(pipelines::version), Hub(A::CatalogRead)),
+        ("/v1/pipelines/{namespace}/{name}/difference", &["get"], get(pipelines::difference), Hub(A::CatalogRead)),
+        ("/v1/pipelines/{namespace}/{name}/control", &["post"], post(pipelines::control), Each(A::PipelineChange)),
+        ("/v1/tables", &["get"], get(tables::list), Hub(A::TableRead)),
+        ("/v1/tables/{namespace}/{name}", &["get"], get(tables::show), Hub(A::TableRead)),
+        ("/v1/tables/{namespace}/{name}", &["post"], post(tables::draft), Each(A::TableChange)),
+        ("/v1/tables/{namespace}/{name}/versions/{version}", &["get"], get(tables::version), Hub(A::TableRead)),
+        ("/v1/tables/{namespace}/{name}/difference", &["get"], get(tables::difference), Hub(A::TableRead)),
+        ("/v1/tables/{namespace}/{name}/impact", &["get"], get(tables::impact), Hub(A::TableRead)),
+        ("/v1/tables/{namespace}/{name}/control", &["post"], post(tables::control), Each(A::TableChange)),
+        ("/v1/apis", &["get"], get(apis::list), Hub(A::CatalogRead)),
+        ("/v1/apis/{namespace}/{name}/{major}", &["get"], get(apis::show), Each(A::ApiRead)),
+        ("/v1/apis/{namespace}/{name}/{major}", &["post"], post(apis::control), Each(A::ApiPublish)),
+        ("/v1/apis/{namespace}/{name}/{major}/openapi.json", &["get"], get(apis::describe), Each(A::ApiRead)),
+        ("/v1/apis/{namespace}/{name}/{major}/{operation}", &["get"], get(apis::ask), Each(A::ApiRead)),
+        ("/v1/apis/{namespace}/{name}/{major}/{operation}", &["post"], post(apis::ask_with), Each(A::ApiRead)),
+        ("/v1/subscriptions", &["get"], get(subscriptions::list), Each(A::SubscriptionRead)),
+        ("/v1/subscriptions/{name}", &["get"], get(subscriptions::show), Each(A::SubscriptionRead)),
+        ("/v1/subscriptions/{name}", &["post"], post(subscriptions::set), Each(A::SubscriptionChange)),
+        ("/v1/subscriptions/{name}/control", &["post"], post(subscriptions::control), Each(A::SubscriptionControl)),
+        (
+            "/v1/subscriptions/{name}/dead-letters",
+            &["get"],
+            get(subscriptions::dead_letters),
+            Each(A::SubscriptionRead),
+        ),
         ("/v1/changes", &["get"], get(registry::changes), Hub(A::CatalogRead)),
+        ("/v1/trust", &["get"], get(trust::show), Hub(A::CatalogRead)),
+        ("/v1/trust/{key}/revoke", &["post"], post(trust::revoke), Each(A::PluginRevoke)),
+        ("/v1/schemas", &["get"], get(schemas::list), Hub(A::CatalogRead)),
+        ("/v1/schemas/{type}", &["get"], get(schemas::show), Hub(A::CatalogRead)),
+        ("/v1/schemas/{type}", &["post"], post(schemas::add), Each(A::SchemaChange)),
+        ("/v1/schemas/{type}/{version}", &["get"], get(schemas::get), Hub(A::CatalogRead)),
+        ("/v1/schemas/{type}/control", &["post"], post(schemas::control), Each(A::SchemaChange)),
+        ("/asyncapi.json", &["get"], get(asyncapi::document), Hub(A::CatalogRead)),
         ("/v1/changes/{id}/decision", &["post"], post(registry::decide), Each(A::PluginPromote)),
     ]
 }

@@ -5,7 +5,7 @@
 //! operator's included, is validated against before it counts.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeSet, HashMap, HashSet},
     str::FromStr as _,
 };
 
@@ -182,10 +182,11 @@ fn asked(who: &Principal, action: Action, resource: Resource<'_>) -> Option<(Req
         Kind::Service => "Service",
     };
     let principal = uid(kind, &who.name)?;
-    let namespaces = RestrictedExpression::new_set(who.scope.namespaces.iter().map(|name| text(name)));
+    let set = |names: &BTreeSet<String>| RestrictedExpression::new_set(names.iter().map(|name| text(name)));
     let attributes = HashMap::from([
         ("name".to_owned(), text(&who.name)),
-        ("namespaces".to_owned(), namespaces),
+        ("namespaces".to_owned(), set(&who.scope.namespaces)),
+        ("contracts".to_owned(), set(&who.scope.contracts)),
         ("development".to_owned(), RestrictedExpression::new_bool(who.development)),
     ]);
     let mut entities = vec![Entity::new(principal.clone(), attributes, roles).ok()?];
@@ -193,11 +194,12 @@ fn asked(who: &Principal, action: Action, resource: Resource<'_>) -> Option<(Req
     let (about, attributes, parents) = match resource {
         Resource::Hub => (uid("Hub", "hub")?, HashMap::new(), HashSet::new()),
         Resource::Namespace(name) => (uid("Namespace", name)?, named(name), HashSet::new()),
-        Resource::Pipeline(name) => {
+        Resource::Pipeline(name) | Resource::Table(name) => {
+            let kind = if matches!(resource, Resource::Table(_)) { "Table" } else { "Pipeline" };
             let namespace = name.split_once('/').map_or("", |(namespace, _)| namespace);
             let parent = uid("Namespace", namespace)?;
             entities.push(Entity::new(parent.clone(), named(namespace), HashSet::new()).ok()?);
-            (uid("Pipeline", name)?, named(name), HashSet::from([parent]))
+            (uid(kind, name)?, named(name), HashSet::from([parent]))
         }
         Resource::Group(name) => (uid("Group", name)?, named(name), HashSet::new()),
         Resource::Source { source, event_type } => {
@@ -206,6 +208,11 @@ fn asked(who: &Principal, action: Action, resource: Resource<'_>) -> Option<(Req
             (uid("Source", source)?, attributes, HashSet::new())
         }
         Resource::Identity(name) => (uid("Identity", name)?, named(name), HashSet::new()),
+        Resource::Subscription { name, owner } => {
+            let attributes = HashMap::from([("name".to_owned(), text(name)), ("owner".to_owned(), text(owner))]);
+            (uid("Subscription", name)?, attributes, HashSet::new())
+        }
+        Resource::Contract(id) => (uid("Contract", id)?, named(id), HashSet::new()),
     };
     entities.push(Entity::new(about.clone(), attributes, parents).ok()?);
     let action_entity = uid("Action", action.as_str())?;
@@ -218,11 +225,15 @@ fn asked(who: &Principal, action: Action, resource: Resource<'_>) -> Option<(Req
 }
 
 /// Actions that change nothing, as the schema groups them; a test compares the two.
-const READS: [Action; 8] = [
+const READS: [Action; 12] = [
     Action::RunRead,
+    Action::SubscriptionRead,
+    Action::ApiRead,
     Action::ApprovalRead,
     Action::CatalogRead,
+    Action::TableRead,
     Action::ConnectionRead,
+    Action::SecretRead,
     Action::AuditRead,
     Action::HealthRead,
     Action::DescriptionRead,

@@ -50,7 +50,7 @@ pub fn promote(line: &Line, version: &Version) -> Result<Line, BindingError> {
     let surplus = earlier.len().saturating_sub(EARLIER_MAX);
     earlier.drain(..surplus);
     let candidate = line.candidate.clone().filter(|candidate| candidate.version != *version);
-    Ok(Line { active: Some(version.clone()), earlier, candidate })
+    Ok(Line { active: Some(version.clone()), earlier, candidate, replay: None })
 }
 
 /// The line with the version serving again that served before, the latest that suits. What is left does not come back
@@ -62,7 +62,7 @@ pub fn rollback(line: &Line, suits: impl Fn(&Version) -> bool) -> Result<Line, B
     let mut earlier = line.earlier.clone();
     while let Some(version) = earlier.pop() {
         if suits(&version) {
-            return Ok(Line { active: Some(version), earlier, candidate: None });
+            return Ok(Line { active: Some(version), earlier, candidate: None, replay: None });
         }
     }
     Err(BindingError::NothingEarlier)
@@ -152,6 +152,7 @@ mod tests {
             active: Some(version(active)),
             earlier: earlier.iter().map(|text| version(text)).collect(),
             candidate: None,
+            replay: None,
         }
     }
 

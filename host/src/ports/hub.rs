@@ -7,10 +7,16 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     access::Access,
+    apis::Apis,
     exceptions::{Exception, ExceptionFilter},
     invoker::{Delivery, WebhookReply},
+    pipelines::Pipelines,
     promises::{Promise, PromiseFilter},
     registry::Registry,
+    schemas::Schemas,
+    settings::Settings,
+    subscriptions::Subscriptions,
+    tables::Tables,
     traffic::{ConnectionView, LanesView},
 };
 use crate::model::{
@@ -18,6 +24,7 @@ use crate::model::{
     connection::WebhookSource,
     entry::Control,
     event::{Event, EventError},
+    event_schema::Misfit,
     explanation::Explanation,
     id::{AcceptanceId, Digest, RunId},
     json::Json,
@@ -65,6 +72,30 @@ pub enum AcceptError {
         id: String,
         /// Where and why, and what would fit.
         problem: String,
+    },
+    /// The data does not follow the registered schema of its type.
+    #[error("event `{id}` does not fit: {problem}")]
+    Misfit {
+        /// The event's id.
+        id: String,
+        /// The first of `misfits`, in a sentence.
+        problem: String,
+        /// The version that it was held to, as `dataschema` names it.
+        schema: String,
+        /// Every place, as far as they are told.
+        misfits: Vec<Misfit>,
+    },
+    /// Its type, or the version of its schema, is not taken any more.
+    #[error("event `{id}` is of `{schema}`, which was taken until {sunset}{}", instead(successor.as_deref()))]
+    SchemaRetired {
+        /// The event's id.
+        id: String,
+        /// Type and version.
+        schema: String,
+        /// Until when it was taken.
+        sunset: Timestamp,
+        /// What to send instead.
+        successor: Option<String>,
     },
     /// The same source and id came before with other content.
     #[error("event `{id}` of source `{source_uri}` was accepted before with other content")]
@@ -496,8 +527,42 @@ pub trait Hub: Send + Sync {
         Box::pin(async move { Err(format!("this hub has no data folder to copy to `{}`", target.display())) })
     }
 
+    /// Published reads; absent: this hub publishes none.
+    fn apis(&self) -> Option<&dyn Apis> {
+        None
+    }
+
+    /// Events that are delivered to others' endpoints; absent: this hub delivers to nobody.
+    fn subscriptions(&self) -> Option<&dyn Subscriptions> {
+        None
+    }
+
+    /// Event types and their schemas; absent: this hub has none.
+    fn schemas(&self) -> Option<&dyn Schemas> {
+        None
+    }
+
     /// The registry; absent: this hub has none.
     fn registry(&self) -> Option<&dyn Registry> {
         None
     }
+
+    /// Versions of pipelines; absent: this hub keeps none.
+    fn pipeline_versions(&self) -> Option<&dyn Pipelines> {
+        None
+    }
+
+    /// Reference tables; absent: this hub keeps none.
+    fn tables(&self) -> Option<&dyn Tables> {
+        None
+    }
+
+    /// Secrets, connections and bindings; absent: this hub lets nobody change them.
+    fn settings(&self) -> Option<&dyn Settings> {
+        None
+    }
+}
+
+fn instead(successor: Option<&str>) -> String {
+    successor.map_or_else(String::new, |successor| format!("; send `{successor}` instead"))
 }

@@ -7,9 +7,12 @@ use semver::Version;
 use serde::Serialize;
 
 use crate::model::{
-    id::{Digest, PluginId, RunId},
+    age::Since,
+    id::{Digest, KeyId, PluginId, RunId},
     manifest::Kind,
     registry::{Act, Candidate, Part, Proposal, VersionRecord},
+    replay::Report,
+    trust::{TrustedKey, Unsigned},
 };
 
 /// Longest actor, bytes.
@@ -39,6 +42,23 @@ pub struct ChangeRequest {
     pub act: Act,
     /// Overrides what stands against it, as far as that can be overridden; needs a second person.
     pub force: bool,
+}
+
+/// A replay of recorded inputs that is asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReplayRequest {
+    /// The line.
+    pub plugin: PluginId,
+    /// The version that is looked at; a draft may be.
+    pub version: Version,
+    /// The version that it is held against; absent: the one that serves.
+    pub against: Option<Version>,
+    /// How far back inputs are looked for.
+    pub since: Since,
+    /// Those of this pipeline alone.
+    pub pipeline: Option<String>,
+    /// How many at most, the latest.
+    pub limit: Option<u32>,
 }
 
 /// What came of a change that was asked for.
@@ -117,6 +137,33 @@ pub struct VersionView {
     pub golden: bool,
 }
 
+/// Whose signatures count.
+#[derive(Clone, Debug, Serialize)]
+pub struct TrustView {
+    /// What happens to a plugin that nobody trusted has signed.
+    pub unsigned: Unsigned,
+    /// The keys, as they are declared.
+    pub keys: Vec<KeyView>,
+}
+
+/// A key, and what it signed.
+#[derive(Clone, Debug, Serialize)]
+pub struct KeyView {
+    /// Its id.
+    pub id: KeyId,
+    /// For which namespace, from when until when, and since when it is revoked.
+    #[serde(flatten)]
+    pub key: TrustedKey,
+    /// Who revoked it at the hub.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub revoked_by: Option<String>,
+    /// Why.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// Versions in this hub that it signed.
+    pub signed: Vec<String>,
+}
+
 /// A plugin's line with its versions.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct PluginDetail {
@@ -141,6 +188,9 @@ pub struct LineView {
     /// The version that serves.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub active: Option<Version>,
+    /// What it was promoted on, if a replay was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub replay: Option<Box<Report>>,
     /// Those that served before, the latest last.
     pub earlier: Vec<Version>,
     /// The version on trial.
@@ -295,6 +345,20 @@ pub enum RegistryError {
         /// Further findings.
         findings: Vec<String>,
     },
+    /// A replay says that the version answers otherwise than was allowed.
+    #[error("{problem}")]
+    ReplayDiffers {
+        /// What, and what to do.
+        problem: String,
+        /// All of it.
+        report: Box<Report>,
+    },
+    /// Too much of the same is under way.
+    #[error("{problem}")]
+    Busy {
+        /// What.
+        problem: String,
+    },
     /// The version exists with other content.
     #[error("{problem}")]
     Taken {
@@ -371,9 +435,27 @@ pub trait Registry: Send + Sync {
         version: Option<&'a Version>,
     ) -> BoxFuture<'a, Result<Impact, RegistryError>>;
 
+    /// Replays recorded inputs with two versions. Changes nothing; bounded in inputs and in time.
+    ///
+    /// # Errors
+    /// As [`RegistryError`] says.
+    fn replay(&self, request: ReplayRequest) -> BoxFuture<'_, Result<Report, RegistryError>>;
+
     /// What a version may touch and use; absent: the one that serves.
     ///
     /// # Errors
     /// If there is none.
     fn effective(&self, id: &PluginId, version: Option<&Version>) -> Result<Effective, RegistryError>;
+
+    /// Whose signatures count, and what they signed.
+    fn trust(&self) -> TrustView;
+
+    /// The namespaces that a key is trusted for.
+    fn namespaces_of(&self, key: KeyId) -> Vec<String>;
+
+    /// Revokes a key; what only it signed is stopped.
+    ///
+    /// # Errors
+    /// If no such key is trusted for anything, or it cannot be recorded.
+    fn revoke_key(&self, key: KeyId, who: Who) -> BoxFuture<'_, Result<TrustView, RegistryError>>;
 }

@@ -53,4 +53,10 @@ pub trait Secrets: Send + Sync {
     /// # Errors
     /// If it is not set or cannot be read.
     fn resolve(&self, reference: &SecretRef) -> Result<Secret, SecretError>;
+
+    /// Another number for each value that the hub is known to have been given for a reference; 0 for values that others
+    /// keep. What was made with an earlier value, such as a token, is not used any more.
+    fn version(&self, _reference: &SecretRef) -> u64 {
+        0
+    }
 }

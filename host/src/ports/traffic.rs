@@ -15,6 +15,11 @@ pub struct ConnectionView {
     pub version: String,
     /// Changes with each change of the connection.
     pub revision: u64,
+    /// Who has the say about it: `file` (hub.toml) or `api`, whose changes hub.toml does not override.
+    pub origin: &'static str,
+    /// What hub.toml declares of it: the `same`, or something that `differs`; absent: nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub declared: Option<&'static str>,
     /// The origins that it may reach.
     pub hosts: Vec<String>,
     /// The limits that hold: the narrowest of the vendor's, the operator's and the hub's.

@@ -145,6 +145,7 @@ fn outlet(provider: &Provider, clock: &Arc<dyn Clock>) -> Result<Arc<dyn Egress>
         capabilities: vec![capability],
         read_methods: Vec::new(),
         revision: 0,
+        secret_versions: Vec::new(),
         secrets: Arc::new(LocalSecrets),
         clock: Arc::clone(clock),
     };

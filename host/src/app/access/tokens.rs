@@ -9,6 +9,7 @@ use super::{Access, Held, record::Previous, record::TokenRecord, usage::Count};
 use crate::{
     model::{
         audit::Cause,
+        id::ContractId,
         principal::{Kind, NAME_BYTES_MAX, Principal, Role, SCOPE_ENTRIES_MAX, Scope, TokenId},
         timestamp::Timestamp,
     },
@@ -243,8 +244,9 @@ fn check(wanted: &TokenRequest) -> Result<(), TokenError> {
     if let Some(valid) = wanted.valid_for_s.filter(|valid| !(1..=VALID_S_MAX).contains(valid)) {
         return invalid(format!("`valid_for_s` is {valid}; it must be from 1 to {VALID_S_MAX}"));
     }
-    let Scope { sources, types, namespaces, .. } = &wanted.scope;
-    for (field, entries) in [("sources", sources), ("types", types), ("namespaces", namespaces)] {
+    let Scope { sources, types, namespaces, contracts, .. } = &wanted.scope;
+    let lists = [("sources", sources), ("types", types), ("namespaces", namespaces), ("contracts", contracts)];
+    for (field, entries) in lists {
         if entries.len() > SCOPE_ENTRIES_MAX {
             return invalid(format!("`{field}` has {} entries; at most {SCOPE_ENTRIES_MAX} are kept", entries.len()));
         }
@@ -259,6 +261,9 @@ fn check(wanted: &TokenRequest) -> Result<(), TokenError> {
     }
     if namespaces.iter().any(|namespace| namespace.contains('*')) {
         return invalid("`namespaces` are named one by one, without `*`".to_owned());
+    }
+    if let Some(wrong) = contracts.iter().find(|contract| contract.parse::<ContractId>().is_err()) {
+        return invalid(format!("`{wrong}` in `contracts` is not a contract such as `retail/erp-orders@1`"));
     }
     Ok(())
 }

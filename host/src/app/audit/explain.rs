@@ -5,7 +5,7 @@
 //! journal, and the audit record of a change lies before the change. What a version could touch is read from the
 //! document that its audit record names, so it is what was granted then, not what is granted now.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
 use serde::{Deserialize, de::DeserializeOwned};
 
@@ -15,10 +15,13 @@ use crate::{
         audit::AuditLine,
         connection::{Auth, Connection},
         entry::{PipelineUse, PluginUse},
-        explanation::{ExplainedConnection, ExplainedRun, ExplainedStep, Explanation, HttpTouch, Touches},
+        explanation::{
+            ExplainedConnection, ExplainedRun, ExplainedStep, ExplainedTable, Explanation, HttpTouch, Touches,
+        },
         id::Digest,
         manifest::Manifest,
         run::{RunView, StepView},
+        setting::{BindingRecord, ConnectionRecord},
         timestamp::Timestamp,
     },
     policy::chain,
@@ -63,6 +66,14 @@ impl Log<'_> {
         made.into_iter().find(|line| suits(line)).cloned()
     }
 
+    /// The newest record of a connection in a batch before: the one that a grant revision came from, since changes are
+    /// made one after the other.
+    fn granted_in(&self, batch: u64) -> Option<AuditLine> {
+        let about = self.newest_first.iter().filter(|line| line.record.subject.starts_with("connection/"));
+        let made = about.filter(|line| !line.record.action.ends_with(".abandoned"));
+        made.into_iter().find(|line| line.batch < batch).cloned()
+    }
+
     async fn document<T: DeserializeOwned>(&self, line: Option<&AuditLine>) -> Result<Option<T>, AuditError> {
         let Some(digest) = line.and_then(|line| line.record.after) else { return Ok(None) };
         let document = self.audit.document(digest).await?;
@@ -74,6 +85,9 @@ impl Log<'_> {
         let (name, version) = (summary.pipeline, summary.pipeline_version);
         let by_then = |time: Timestamp| move |line: &AuditLine| line.record.time <= time;
         let accepted_by = self.newest(&format!("pipeline/{name}/{version}"), by_then(summary.started));
+        let approved_by = self.newest(&format!("pipeline-state/{name}/{version}"), |line| {
+            line.record.action == "pipeline.approve" && line.record.time <= summary.started
+        });
         let activated_by = self.newest(&format!("active/{name}"), by_then(summary.started));
         let mut steps = Vec::new();
         for step in view.steps {
@@ -83,7 +97,7 @@ impl Log<'_> {
         }
         let pipeline = PipelineUse { name, version, digest: view.pipeline_digest };
         let (run, state, started) = (summary.id, summary.state, summary.started);
-        Ok(ExplainedRun { run, state, started, pipeline, accepted_by, activated_by, steps })
+        Ok(ExplainedRun { run, state, started, pipeline, accepted_by, approved_by, activated_by, steps })
     }
 
     async fn step(&self, pipeline: &str, step: StepView, plugin: Arc<PluginUse>) -> Result<ExplainedStep, AuditError> {
@@ -103,10 +117,34 @@ impl Log<'_> {
             let (found, granted) = self.connection(pipeline, alias, plugin.grant, step.started).await?;
             (connection, settings) = (Some(found), granted);
         }
+        let tables = step.tables.iter().map(|table| {
+            let below = format!("{}/{}", table.name, table.version);
+            let by_then = |action: &'static str| {
+                move |line: &AuditLine| line.record.time <= step.started && line.record.action.starts_with(action)
+            };
+            ExplainedTable {
+                table: table.clone(),
+                drafted_by: self.newest(&format!("table/{below}"), by_then("table.draft")),
+                approved_by: self.newest(&format!("table-state/{below}"), by_then("table.approve")),
+                promoted_by: self.newest(&format!("table-active/{}", table.name), by_then("table.")),
+            }
+        });
+        let tables: Vec<ExplainedTable> = tables.collect();
         let touches = manifest.map(|manifest| touches(&manifest, settings.as_ref()));
         let StepView { path, kind, operation, decision, .. } = step;
         let plugin = PluginUse::clone(&plugin);
-        Ok(ExplainedStep { path, kind, operation, decision, plugin, installed_by, promoted_by, connection, touches })
+        Ok(ExplainedStep {
+            path,
+            tables,
+            kind,
+            operation,
+            decision,
+            plugin,
+            installed_by,
+            promoted_by,
+            connection,
+            touches,
+        })
     }
 
     /// The connection that a pipeline's name stood for, as it was under a grant revision.
@@ -118,11 +156,15 @@ impl Log<'_> {
         time: Timestamp,
     ) -> Result<(ExplainedConnection, Option<Connection>), AuditError> {
         let bound_by = self.newest(&format!("binding/{pipeline}"), |line| line.record.time <= time);
-        let names: Option<BTreeMap<String, String>> = self.document(bound_by.as_ref()).await?;
-        let name = names.and_then(|names| names.get(alias).cloned()).unwrap_or_else(|| alias.to_owned());
+        let bound: Option<BindingRecord> = self.document(bound_by.as_ref()).await?;
         let (granted_in, _) = chain::place(Position(grant));
-        let granted_by = self.newest(&format!("connection/{name}"), |line| line.batch < granted_in);
-        let settings: Option<Connection> = self.document(granted_by.as_ref()).await?;
+        let granted_by = self.granted_in(granted_in);
+        // A run goes on with the connection that it began with, whatever its name is bound to meanwhile.
+        let granted = granted_by.as_ref().and_then(|line| line.record.subject.strip_prefix("connection/"));
+        let name = granted.map(str::to_owned).or_else(|| bound.and_then(|bound| bound.names.get(alias).cloned()));
+        let name = name.unwrap_or_else(|| alias.to_owned());
+        let record: Option<ConnectionRecord> = self.document(granted_by.as_ref()).await?;
+        let settings = record.and_then(|record| record.connection);
         let base_url = settings.as_ref().map(|settings| settings.base_url.clone());
         let allow_addresses = settings.as_ref().map(|settings| settings.allow_addresses.clone()).unwrap_or_default();
         Ok((ExplainedConnection { name, granted_by, bound_by, base_url, allow_addresses }, settings))

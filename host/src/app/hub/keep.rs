@@ -38,7 +38,12 @@ impl Hub {
     pub async fn archive(&self, retention: Retention) -> Result<Archived, RetentionError> {
         let now = self.clock.now();
         let plan = match retention.archive_after {
-            Some(age) => retention::plan(&self.shared.facts, earlier(now, age)).await?,
+            // What a subscription has not looked at yet stays where it is read.
+            Some(age) => {
+                let before = earlier(now, age);
+                let before = self.subscriptions.behind_since().map_or(before, |behind| behind.min(before));
+                retention::plan(&self.shared.facts, before).await?
+            }
             None => retention::Plan::default(),
         };
         let plan = if retention::is_worth_it(&plan) { plan } else { retention::Plan::default() };

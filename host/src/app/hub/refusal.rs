@@ -3,8 +3,11 @@
 use std::path::PathBuf;
 
 use crate::{
-    app::{access::AccessError, audit, facts::FactsError, install::InstallError, package::PackageError},
-    ports::{records::RecordError, registry::RegistryError},
+    app::{
+        access::AccessError, audit, facts::FactsError, install::InstallError, package::PackageError,
+        secrets::store::StoreError,
+    },
+    ports::{apis::ApiError, records::RecordError, registry::RegistryError, subscriptions::SubscriptionError},
     store::disk::OpenError,
 };
 
@@ -76,9 +79,26 @@ pub enum StartError {
     /// Who may come in cannot be set up.
     #[error(transparent)]
     Access(#[from] AccessError),
+    /// Reads that are declared to be published cannot be.
+    #[error("an API of the configuration or the records is refused")]
+    Api {
+        /// Why.
+        #[from]
+        source: ApiError,
+    },
+    /// A subscription that is declared or recorded cannot be taken up.
+    #[error("a subscription of the configuration or the records is refused")]
+    Subscription {
+        /// Why.
+        #[from]
+        source: SubscriptionError,
+    },
     /// Whose signatures count cannot be told.
     #[error(transparent)]
     Registry(#[from] RegistryError),
+    /// The secrets that the hub keeps cannot be used.
+    #[error(transparent)]
+    Secrets(#[from] StoreError),
     /// The audit log cannot be used, and without it nothing may be changed.
     #[error(transparent)]
     Audit(#[from] audit::begin::BeginError),

@@ -6,9 +6,14 @@ use semver::Version;
 
 use super::Hub;
 use crate::{
-    model::{id::PluginId, registry::Proposal},
+    model::{
+        id::{KeyId, PluginId},
+        registry::Proposal,
+        replay::Report,
+    },
     ports::registry::{
-        ChangeRequest, Changed, Effective, Impact, LineView, PluginDetail, Published, Registry, RegistryError, Who,
+        ChangeRequest, Changed, Effective, Impact, LineView, PluginDetail, Published, Registry, RegistryError,
+        ReplayRequest, TrustView, Who,
     },
 };
 
@@ -54,6 +59,22 @@ impl Registry for Hub {
         version: Option<&'a Version>,
     ) -> BoxFuture<'a, Result<Impact, RegistryError>> {
         self.registry.impact(id, version).boxed()
+    }
+
+    fn replay(&self, request: ReplayRequest) -> BoxFuture<'_, Result<Report, RegistryError>> {
+        async move { self.registry.replay(&request).await }.boxed()
+    }
+
+    fn trust(&self) -> TrustView {
+        self.registry.trust_view()
+    }
+
+    fn namespaces_of(&self, key: KeyId) -> Vec<String> {
+        self.registry.namespaces(key)
+    }
+
+    fn revoke_key(&self, key: KeyId, who: Who) -> BoxFuture<'_, Result<TrustView, RegistryError>> {
+        async move { self.registry.revoke_key(key, &who).await }.boxed()
     }
 
     fn effective(&self, id: &PluginId, version: Option<&Version>) -> Result<Effective, RegistryError> {

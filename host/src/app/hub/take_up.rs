@@ -77,10 +77,13 @@ impl Hub {
                 }
             }
         }
+        self.subscriptions.begin(progress.position).await?;
         shared.tasks.spawn(schedules::run(Arc::clone(shared), Arc::clone(&self.triggers)));
         shared.tasks.spawn(polls::run(Arc::clone(shared), Arc::clone(&self.triggers)));
         shared.tasks.spawn(promises::watch(Arc::clone(shared)));
         shared.tasks.spawn(Arc::clone(&self.registry).keep_trials());
+        shared.tasks.spawn(Arc::clone(self.settings.store()).keep(shared.stopping.clone()));
+        shared.tasks.spawn(Arc::clone(&self.registry).keep_trust());
         shared.tasks.spawn(self.clone().keep_signing());
         shared.tasks.spawn(self.clone().keep_archiving());
         shared.tasks.spawn(self.clone().keep_snapshots());

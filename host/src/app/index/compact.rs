@@ -45,7 +45,7 @@ pub(super) struct Compact {
     cause: Option<Arc<str>>,
     pub(super) due: Option<Timestamp>,
     pub(super) started: Timestamp,
-    updated: Timestamp,
+    pub(super) updated: Timestamp,
     pub(super) acceptance: AcceptanceId,
     parent: Option<Box<RunId>>,
     out: u32,

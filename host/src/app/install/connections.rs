@@ -1,24 +1,174 @@
-//! Connections under the versions of their plugins: which one serves, and which others must stay callable.
+//! Connections: set, removed, and opened under the versions of their plugins: which one serves, and which others must stay
+//! callable.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
 
 use semver::Version;
 
-use super::{InstallError, Installer, read};
+use super::{InstallError, Installer, copy, read};
 use crate::{
     app::installation::{
         Installation, OpenConnection,
         lines::{LineInUse, Lines},
     },
     model::{
-        connection::Connection,
+        audit::Cause,
+        connection::{Connection, SecretRef},
         id::PluginId,
         registry::{Line, VersionState},
+        setting::{ConnectionRecord, Earlier, Origin},
     },
     policy::lifecycle,
 };
 
+/// How many earlier revisions of a connection are kept: runs that began under one of them go on with it.
+const EARLIER_MAX: usize = 64;
+
 impl Installer {
+    /// Sets a connection as hub.toml declares it. One that was changed over the API stays as it is.
+    ///
+    /// # Errors
+    /// If its plugin is not installed or its settings do not fit; nothing has changed then.
+    pub async fn connection(
+        &self,
+        now: &Installation,
+        cause: &Cause,
+        name: &str,
+        connection: Connection,
+    ) -> Result<Option<Installation>, InstallError> {
+        if let Some(held) = now.settings.connections.get(name).filter(|held| held.origin == Origin::Api) {
+            if held.connection.as_ref() != Some(&connection) {
+                tracing::warn!(
+                    connection = name,
+                    "hub.toml declares it in another way than it was set over the API, which holds; `crossdock connection \
+                     change {name} --declared` takes what hub.toml says"
+                );
+            }
+            return Ok(None);
+        }
+        if now.connections.get(name).is_some_and(|open| open.connection == connection) {
+            return Ok(None);
+        }
+        self.set_connection(now, cause, "connection.set", name, connection, Origin::File).await.map(Some)
+    }
+
+    /// Sets a connection; what it was before is kept for the runs that began with it.
+    ///
+    /// # Errors
+    /// If its plugin is not installed or its settings do not fit; nothing has changed then.
+    pub async fn set_connection(
+        &self,
+        now: &Installation,
+        cause: &Cause,
+        action: &str,
+        name: &str,
+        connection: Connection,
+        origin: Origin,
+    ) -> Result<Installation, InstallError> {
+        // Opened once to be checked, and again under the revision that its record gets.
+        self.open(now, name, connection.clone(), 0)?;
+        let earlier = self.earlier(now, name).await?;
+        let key = format!("connection/{name}");
+        let record = ConnectionRecord { connection: Some(connection.clone()), origin, earlier };
+        self.put_as(cause, action, &key, &record).await?;
+        let revision = self.records.get(&key).await?.map_or(0, |stored| stored.revision.0);
+        let mut next = copy(now);
+        next.connections.insert(name.to_owned(), Arc::new(self.open(now, name, connection, revision)?));
+        next.settings.connections.insert(name.to_owned(), record);
+        self.open_others(&mut next);
+        Ok(next)
+    }
+
+    /// Removes a connection. One that hub.toml declares is remembered as removed, so that the next start does not bring it
+    /// back. Whoever calls has made sure that nothing needs it.
+    ///
+    /// # Errors
+    /// If it cannot be recorded; nothing has changed then.
+    pub async fn remove_connection(
+        &self,
+        now: &Installation,
+        cause: &Cause,
+        name: &str,
+        is_declared: bool,
+    ) -> Result<Installation, InstallError> {
+        let key = format!("connection/{name}");
+        let mut next = copy(now);
+        if is_declared {
+            let earlier = self.earlier(now, name).await?;
+            let record = ConnectionRecord { connection: None, origin: Origin::Api, earlier };
+            self.put_as(cause, "connection.remove", &key, &record).await?;
+            next.settings.connections.insert(name.to_owned(), record);
+        } else {
+            self.audit.delete_as(&*self.records, cause, "connection.remove", &key).await?;
+            next.settings.connections.remove(name);
+        }
+        next.connections.remove(name);
+        self.open_others(&mut next);
+        Ok(next)
+    }
+
+    /// What a connection was, with what it is now.
+    async fn earlier(&self, now: &Installation, name: &str) -> Result<Vec<Earlier>, InstallError> {
+        let Some(held) = now.settings.connections.get(name) else { return Ok(Vec::new()) };
+        let stored = self.records.get(&format!("connection/{name}")).await?;
+        let mut earlier = held.earlier.clone();
+        if let (Some(stored), Some(connection)) = (stored, held.connection.clone()) {
+            earlier.push(Earlier { revision: stored.revision.0, connection });
+        }
+        let surplus = earlier.len().saturating_sub(EARLIER_MAX);
+        earlier.drain(..surplus);
+        Ok(earlier)
+    }
+
+    /// After a secret that the hub keeps has another value: connections that use it share no pool and no token with what
+    /// was opened before.
+    pub(in crate::app) fn renew(&self, next: &mut Installation, secret: &str) {
+        let uses = |connection: &Connection| {
+            connection.references().any(|(_, used)| matches!(used, SecretRef::Store(name) if name == secret))
+        };
+        let using: Vec<_> = next.connections.values().filter(|open| uses(&open.connection)).cloned().collect();
+        for old in using {
+            match self.open_as(Arc::clone(&old.plugin), &old.name, old.connection.clone(), old.revision) {
+                Ok(open) => drop(next.connections.insert(old.name.clone(), Arc::new(open))),
+                Err(error) => tracing::error!(connection = old.name, %error, "the connection cannot be opened anew"),
+            }
+        }
+        next.settings.earlier.retain(|_, opened| !opened.iter().any(|open| uses(&open.connection)));
+        self.open_others(next);
+    }
+
+    /// Opens the earlier revisions that stand for another system than their connection does now.
+    fn open_earlier(&self, next: &mut Installation) {
+        let known = std::mem::take(&mut next.settings.earlier);
+        let mut opened: HashMap<u64, Vec<Arc<OpenConnection>>> = HashMap::new();
+        for (name, record) in &next.settings.connections {
+            let differs = |earlier: &&Earlier| {
+                record.connection.as_ref().is_none_or(|connection| !connection.is_same_target(&earlier.connection))
+            };
+            for Earlier { revision, connection } in record.earlier.iter().filter(differs) {
+                let id = &connection.plugin;
+                let bound = next.bound_version(id, None);
+                let callable = next.plugins.get(id).into_iter().flatten().filter(|(version, _)| {
+                    let state = next.state(id, version);
+                    lifecycle::may_serve(state) || state == VersionState::Revoked
+                });
+                let mut plugins: Vec<_> = callable.map(|(_, plugin)| plugin).collect();
+                plugins.sort_by_key(|plugin| !bound.is_some_and(|bound| Arc::ptr_eq(bound, plugin)));
+                let under = plugins.into_iter().filter_map(|plugin| {
+                    let same = |known: &&Arc<OpenConnection>| Arc::ptr_eq(&known.plugin, plugin);
+                    known.get(revision).and_then(|known| known.iter().find(same).cloned()).or_else(|| {
+                        self.open_as(Arc::clone(plugin), name, connection.clone(), *revision).ok().map(Arc::new)
+                    })
+                });
+                opened.insert(*revision, under.collect());
+            }
+        }
+        next.settings.earlier = opened;
+    }
+
     /// The connection with the version of its plugin that is bound; of a line that nobody has bound, the latest that its
     /// settings suit.
     pub(super) fn open_with_any(
@@ -81,6 +231,7 @@ impl Installer {
                 let same = |known: &&Arc<OpenConnection>| {
                     Arc::ptr_eq(&known.plugin, plugin)
                         && known.revision == open.revision
+                        && known.secret_versions == open.secret_versions
                         && known.connection == open.connection
                 };
                 let opened = || {
@@ -95,6 +246,7 @@ impl Installer {
             }
         }
         next.alternates = alternates;
+        self.open_earlier(next);
     }
 
     /// Reads where versions stand and which of them serve.

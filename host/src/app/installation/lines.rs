@@ -17,14 +17,16 @@ use super::{Bound, Installation, OpenConnection, Plugin};
 use crate::{
     app::trial::Counts,
     flow::{
+        document::Document,
         machine::effect::{Bindings, OperationUse, Pick, Unserved},
-        plan::PluginRange,
+        plan::{PluginRange, TableRange},
     },
     model::{
         entry::PluginUse,
         id::PluginId,
         manifest::Doubt,
         registry::{Line, Trial, VersionRecord, VersionState},
+        table::TableUse,
     },
     policy::{binding, lifecycle},
 };
@@ -268,6 +270,9 @@ impl Installation {
         name: &str,
         used: &PluginUse,
     ) -> Result<Arc<OpenConnection>, Unserved> {
+        if let Some(decided) = self.decided(used) {
+            return Ok(decided);
+        }
         let open = self.connection(pipeline, name)?;
         self.connection_with(open, used).ok_or_else(|| revoked(&open.plugin))
     }
@@ -303,19 +308,41 @@ impl Bindings for Bound<'_> {
     }
 
     fn operation(&self, connection: &str, operation: &str, pick: Pick<'_>) -> Result<OperationUse, Unserved> {
-        let bound = self.installation.connection(self.pipeline, connection)?;
-        let id = &bound.connection.plugin;
+        let made = match pick {
+            Pick::Same(made) | Pick::Begun { with: made, .. } => Some(made),
+            Pick::Bound | Pick::Active => None,
+        };
+        let known = made.and_then(|made| self.installation.same_system(made.grant));
+        let is_known = known.is_some();
+        let systems = match known {
+            Some(known) => known,
+            None => {
+                let bound = self.installation.connection(self.pipeline, connection)?;
+                let others = self.installation.alternates.get(&bound.name).into_iter().flatten();
+                std::iter::once(bound).chain(others).cloned().collect()
+            }
+        };
+        let first = systems.first().ok_or_else(|| {
+            format!(
+                "the connection that the run began with under `{connection}` cannot be opened any more: see the log"
+            )
+        })?;
+        let elsewhere = !is_known && made.is_some_and(|made| made.grant != first.revision);
+        let id = &first.connection.plugin;
+        let under = |used: &PluginUse| {
+            systems.iter().find(|open| open.plugin.is(used) && !open.plugin.live.is_revoked()).cloned()
+        };
         let (open, canary) = match pick {
-            Pick::Same(made) => (self.installation.connection_with(bound, made), made.canary),
-            Pick::Active => (None, false),
-            Pick::Bound => {
+            Pick::Same(made) => (under(made), made.canary),
+            Pick::Active | Pick::Begun { active_only: true, .. } => (None, false),
+            Pick::Bound | Pick::Begun { .. } => {
                 let line = self.installation.line(id, None);
                 let version = line.and_then(|line| line.canary_for(id, self.key));
                 let plugin = version.and_then(|version| self.installation.version(id, version));
-                (plugin.and_then(|plugin| self.installation.connection_with(bound, &plugin.pure)), true)
+                (plugin.and_then(|plugin| under(&plugin.pure)), true)
             }
         };
-        let (open, canary) = open.map_or_else(|| (Arc::clone(bound), false), |open| (open, canary));
+        let (open, canary) = open.map_or_else(|| (Arc::clone(first), false), |open| (open, canary));
         if open.plugin.live.is_revoked() {
             return Err(revoked(&open.plugin));
         }
@@ -327,7 +354,23 @@ impl Bindings for Bound<'_> {
             Doubt::NaturalKey { find, .. } if !open.plugin.manifest.operations.contains_key(find) => Doubt::None,
             other => other.clone(),
         };
-        Ok(OperationUse { plugin: if canary { as_canary(&open.used) } else { Arc::clone(&open.used) }, doubt })
+        let plugin = if canary { as_canary(&open.used) } else { Arc::clone(&open.used) };
+        Ok(OperationUse { plugin, doubt, elsewhere })
+    }
+
+    fn table(&self, wanted: &TableRange) -> Result<(TableUse, Document), Unserved> {
+        let TableRange { alias, name, range } = wanted;
+        let table = self.installation.tables.get(name).ok_or_else(|| {
+            format!("there is no table `{name}`: draft it, have it approved and promote it (`crossdock table draft`)")
+        })?;
+        let none = || format!("no version of table `{name}` serves: promote one (`crossdock table promote`)");
+        let ((version, active), rows) = table.active().zip(table.rows.clone()).ok_or_else(none)?;
+        if !range.matches(version) {
+            let problem = format!("table `{name}` serves {version}, and this pipeline takes `{range}`");
+            return Err(format!("{problem}: promote a version that suits").into());
+        }
+        let digest = active.record.digest;
+        Ok((TableUse { alias: alias.clone(), name: name.clone(), version: version.to_string(), digest }, rows))
     }
 }
 

@@ -89,11 +89,23 @@ fn connection() -> OpenConnection {
         limits: Limits::DEFAULT,
         input: None,
         output: None,
+        operations: std::collections::BTreeMap::new(),
+        produces: std::collections::BTreeMap::new(),
+        signed: None,
         golden: None,
         live: Live::default(),
     });
     let used = Plugin::used(&plugin.manifest, digest, 1);
-    OpenConnection { name: "market".to_owned(), connection, revision: 1, plugin, used, pace, outlets: HashMap::new() }
+    OpenConnection {
+        name: "market".to_owned(),
+        connection,
+        revision: 1,
+        secret_versions: Vec::new(),
+        plugin,
+        used,
+        pace,
+        outlets: HashMap::new(),
+    }
 }
 
 fn hub(slow: &Arc<Slow>) -> Arc<Shared> {

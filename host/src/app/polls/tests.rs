@@ -179,6 +179,9 @@ fn open() -> OpenConnection {
         limits: Limits::DEFAULT,
         input: None,
         output: None,
+        operations: std::collections::BTreeMap::new(),
+        produces: std::collections::BTreeMap::new(),
+        signed: None,
         golden: None,
         live: Live::default(),
     });
@@ -187,6 +190,7 @@ fn open() -> OpenConnection {
         name: "market-main".to_owned(),
         connection,
         revision: 1,
+        secret_versions: Vec::new(),
         used: Plugin::used(&plugin.manifest, digest, 1),
         plugin,
         pace,

@@ -33,12 +33,7 @@ impl Registry {
     ) -> Result<Found, RegistryError> {
         let mut found = Found::default();
         let digest = plugin.inspection.digest;
-        let refused = |problem: String| RegistryError::Refused { problem, findings: Vec::new() };
-        let wasm = self.installer.blobs.get(digest).await.map_err(|error| unavailable(&error))?;
-        let wasm = wasm.ok_or_else(|| refused(format!("component {digest} is missing from the store")))?;
-        let component = Component { digest, wasm, assets: None };
-        // Loaded when it was published; then this changes nothing.
-        self.installer.invoker.load(component).await.map_err(|error| refused(with_source(&error)))?;
+        self.load(plugin).await?;
         found.notes.push(format!("component {digest} is as it was published, compiles and starts"));
         if plugin.manifest.kind.is_pure() {
             self.golden(plugin, &mut found).await?;
@@ -47,6 +42,17 @@ impl Registry {
             self.connections(now, plugin, &mut found)?;
         }
         Ok(found)
+    }
+
+    /// Makes a version callable that may not be any more. Loaded when it was published, as a rule; then this changes
+    /// nothing.
+    pub(super) async fn load(&self, plugin: &Plugin) -> Result<(), RegistryError> {
+        let digest = plugin.inspection.digest;
+        let refused = |problem: String| RegistryError::Refused { problem, findings: Vec::new() };
+        let wasm = self.installer.blobs.get(digest).await.map_err(|error| unavailable(&error))?;
+        let wasm = wasm.ok_or_else(|| refused(format!("component {digest} is missing from the store")))?;
+        let component = Component { digest, wasm, assets: None };
+        self.installer.invoker.load(component).await.map(drop).map_err(|error| refused(with_source(&error)))
     }
 
     async fn golden(&self, plugin: &Plugin, found: &mut Found) -> Result<(), RegistryError> {

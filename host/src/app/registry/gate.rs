@@ -1,8 +1,6 @@
 //! The publish gate, asked before a version is taken in: the same report that its author gets from `plugin check`.
 
-use std::{path::Path, sync::Arc};
-
-use bytes::Bytes;
+use std::path::Path;
 
 use super::{Registry, unavailable};
 use crate::{
@@ -10,13 +8,12 @@ use crate::{
         gate::{Candidate, Gate, History, TrustNow, subject_of, with_source},
         installation::Installation,
     },
-    model::{audit::Cause, manifest::Manifest, trust::Trust},
+    model::manifest::Manifest,
     policy::{
         gate::{
             Finding, Report, Severity, Verdict,
             version::{self, Published},
         },
-        seal::PublicKey,
         signing::trust::Moments,
     },
     ports::registry::RegistryError,
@@ -24,42 +21,8 @@ use crate::{
 
 /// Findings that a refusal tells in its text; all of them are in its list.
 const TOLD_MAX: usize = 8;
-/// The record that says whose signatures count.
-const TRUST: &str = "trust";
 
 impl Registry {
-    /// Whose signatures count, as it was last declared.
-    pub(in crate::app) async fn load_trust(&self) -> Result<(), RegistryError> {
-        let kept = self.installer.records.get(TRUST).await.map_err(|error| unavailable(&error))?;
-        if let Some(kept) = kept {
-            let wrong = |error: serde_json::Error| RegistryError::Unavailable {
-                reason: format!("record `{TRUST}` cannot be read: {error}"),
-            };
-            self.trust.store(Arc::new(serde_json::from_slice(&kept.value).map_err(wrong)?));
-        }
-        Ok(())
-    }
-
-    /// Declares whose signatures count.
-    pub(in crate::app) async fn set_trust(&self, cause: &Cause, trust: &Trust) -> Result<(), RegistryError> {
-        if **self.trust.load() == *trust {
-            return Ok(());
-        }
-        for trusted in &trust.keys {
-            PublicKey::from_line(&trusted.key).map_err(|error| RegistryError::Invalid {
-                problem: format!(
-                    "`key = \"{}\"` under [[trust.keys]] is no public key ({error}): write the line of the `.pub` file",
-                    trusted.key
-                ),
-            })?;
-        }
-        let value = serde_json::to_vec(trust).map_err(|error| unavailable(&error))?;
-        let put = self.installer.audit.put(&*self.installer.records, cause, TRUST, Bytes::from(value)).await;
-        put.map_err(|error| unavailable(&error))?;
-        self.trust.store(Arc::new(trust.clone()));
-        Ok(())
-    }
-
     /// Has the gate judge a package; what it says of what it lets pass.
     pub(super) async fn judge(&self, now: &Installation, folder: &Path) -> Result<Vec<String>, RegistryError> {
         let refused = |report: &Report| {
@@ -71,7 +34,7 @@ impl Registry {
         let candidate = Candidate::read(folder).map_err(|report| refused(&report))?;
         let history = self.history(now, &candidate.package.manifest).await?;
         let gate = Gate { invoker: &*self.installer.invoker, library: &self.installer.library };
-        let trust = self.trust.load_full();
+        let trust = self.trust();
         let trust = TrustNow { trust: &trust, moments: Moments::at(self.shared.clock.now()) };
         let report = gate.judge(&candidate, &history, &trust).await;
         if report.verdict == Verdict::Refused {

@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use semver::Version;
 
-use super::{Registry, binds, line_of, named, place};
+use super::{Registry, binds, line_of, named, place, replay::held};
 use crate::{
     app::installation::{Installation, Plugin},
     model::{
         id::PluginId,
         registry::{Act, Candidate, Line, Trial, VersionRecord, VersionState},
+        replay::Report,
     },
     policy::{
         binding::{self, BindingError},
@@ -48,6 +49,8 @@ pub(super) struct Planned {
     pub(super) because: Vec<String>,
     /// A version whose calls are to end at once, or may begin again.
     pub(super) revokes: Option<(Arc<Plugin>, bool)>,
+    /// What the audit log says of it beside the reason.
+    pub(super) evidence: Option<String>,
 }
 
 /// The record that binds a line that nobody has bound to what serves now. Before anything else is changed about a line, so
@@ -88,7 +91,12 @@ pub(super) fn find<'a>(
 
 impl Registry {
     /// What a change comes to.
-    pub(super) async fn plan(&self, now: &Installation, request: &ChangeRequest) -> Result<Planned, RegistryError> {
+    pub(super) async fn plan(
+        &self,
+        now: &Installation,
+        request: &ChangeRequest,
+        replayed: Option<&Report>,
+    ) -> Result<Planned, RegistryError> {
         let ChangeRequest { plugin: id, pipeline, act, .. } = request;
         if !now.plugins.contains_key(id) {
             let known: Vec<&str> = now.plugins.keys().map(PluginId::as_str).collect();
@@ -116,7 +124,7 @@ impl Registry {
                 return Err(RegistryError::Invalid { problem });
             }
         }
-        self.line_change(now, request).await
+        self.line_change(now, request, replayed).await
     }
 
     async fn version_change(&self, now: &Installation, request: &ChangeRequest) -> Result<Planned, RegistryError> {
@@ -154,7 +162,9 @@ impl Registry {
                     planned.notes.push(note.to_owned());
                 }
             }
+            Act::Publish { .. } => self.may_count(plugin)?,
             Act::Restore { .. } => {
+                self.may_count(plugin)?;
                 next.before = None;
                 planned.because.push("a revocation is taken back".to_owned());
                 planned.revokes = Some((Arc::clone(plugin), false));
@@ -197,7 +207,12 @@ impl Registry {
         Ok(())
     }
 
-    async fn line_change(&self, now: &Installation, request: &ChangeRequest) -> Result<Planned, RegistryError> {
+    async fn line_change(
+        &self,
+        now: &Installation,
+        request: &ChangeRequest,
+        replayed: Option<&Report>,
+    ) -> Result<Planned, RegistryError> {
         let ChangeRequest { plugin: id, pipeline, act, force, .. } = request;
         let line = line_of(now, id, pipeline.as_deref());
         let trial = |version: &Version, trial: Trial| binding::attempt(&line, version, trial);
@@ -211,13 +226,13 @@ impl Registry {
         let suits = |version: &Version| {
             lifecycle::may_serve(now.state(id, version)) && now.version(id, version).is_some_and(fits)
         };
-        let next = match act {
+        let mut next = match act {
             Act::Stage { version } => trial(version, Trial::Staged)?,
             Act::Shadow { version } => trial(version, Trial::Shadow)?,
             Act::Canary { version, percent, thresholds } => {
                 trial(version, Trial::Canary { percent: *percent, thresholds: *thresholds })?
             }
-            Act::Promote { version } => binding::promote(&line, version)?,
+            Act::Promote { version, .. } => binding::promote(&line, version)?,
             Act::Withdraw => binding::withdraw(&line)?,
             _ => binding::rollback(&line, suits)?,
         };
@@ -227,6 +242,10 @@ impl Registry {
             && let Some(version) = act.version()
         {
             self.may_bind(now, id, version, request, &line, &mut planned).await?;
+        }
+        if let Act::Promote { version, replay: Some(gate) } = act {
+            let plugin = find(now, id, version)?;
+            next.replay = Some(held(gate, plugin, &line, replayed, *force, &mut planned)?);
         }
         planned.summary = summary(id, pipeline.as_deref(), act, &next, &line);
         if pipeline.is_none() {

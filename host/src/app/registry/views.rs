@@ -142,6 +142,7 @@ fn lines(now: &Installation, id: &PluginId) -> Vec<LineView> {
             pipeline: None,
             bound: false,
             active: now.bound_version(id, None).map(|plugin| plugin.manifest.version.clone()),
+            replay: None,
             earlier: Vec::new(),
             candidate: None,
         }),
@@ -162,6 +163,7 @@ fn line_view(id: &PluginId, pipeline: Option<String>, bound: &LineInUse) -> Line
         pipeline,
         bound: true,
         active: line.active.clone(),
+        replay: line.replay.clone(),
         earlier: line.earlier.clone(),
         candidate,
     }

@@ -161,6 +161,7 @@ impl Ground {
                 key: IdempotencyKey::of("hub", run, step, 1),
                 input: Digest::of(step.as_bytes()),
                 resolving: false,
+                tables: Vec::new(),
             })
         };
         let begun = vec![

@@ -30,7 +30,7 @@ trigger: [{ event: bench.order.placed.v1 }]
 key: event.subject
 steps:
   - id: release
-    wait: { event: bench.order.released.v1, match: signal.subject == event.subject, within: 30d, on_expiry: end }
+    wait: { event: bench.order.released.v1, match: signal.subject == event.subject, within: 30d, on_expiry: continue }
 ";
 /// What waits for a time that comes after the hub has started again.
 const TIMED: &str = r"pipeline: bench/timed
@@ -146,7 +146,7 @@ async fn again(
         match client.text("/health/ready").await {
             Ok(_) => return Ok((hub, begun.elapsed())),
             Err(error) if begun.elapsed() > PATIENCE => return Err(error.into()),
-            Err(_) => tokio::time::sleep(LOOK / 10).await,
+            Err(_) => pause(LOOK / 10).await,
         }
     }
 }
@@ -196,7 +196,7 @@ async fn send_batch(client: Client, batch: String) -> Result<(), Failed> {
             Err(ClientError::Refused { status, .. })
                 if status == http::StatusCode::TOO_MANY_REQUESTS && begun.elapsed() < PATIENCE =>
             {
-                tokio::time::sleep(LOOK).await;
+                pause(LOOK).await;
             }
             Err(error) => return Err(error.into()),
         }
@@ -213,7 +213,7 @@ async fn until(client: &Client, what: &str, wanted: impl Fn(&HashMap<String, f64
         if begun.elapsed() > PATIENCE {
             return Err(format!("after {PATIENCE:?} it is not so that {what}").into());
         }
-        tokio::time::sleep(LOOK).await;
+        pause(LOOK).await;
     }
     Ok(())
 }
@@ -244,6 +244,11 @@ struct Timed {
     updated: crate::model::timestamp::Timestamp,
 }
 
+/// Gives the hub some time before it is asked again.
+async fn pause(time: Duration) {
+    tokio::time::sleep_until((Instant::now() + time).into()).await;
+}
+
 /// How late each timer was, milliseconds, in order.
 async fn lateness(client: &Client) -> Result<Vec<u64>, Failed> {
     let begun = Instant::now();
@@ -259,7 +264,7 @@ async fn lateness(client: &Client) -> Result<Vec<u64>, Failed> {
         if begun.elapsed() > PATIENCE {
             return Err(format!("only {} of {TIMERS} timers were due in {PATIENCE:?}", found.runs.len()).into());
         }
-        tokio::time::sleep(LOOK).await;
+        pause(LOOK).await;
     }
 }
 

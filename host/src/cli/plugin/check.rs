@@ -87,7 +87,7 @@ pub(super) fn trust(candidate: &Candidate, keys: &[PathBuf], signed: bool) -> Re
         Ok(TrustedKey { namespace, key, not_before: None, not_after: None, revoked: None, note })
     };
     let unsigned = if signed { Unsigned::Refuse } else { Unsigned::Note };
-    Ok(Trust { unsigned, keys: keys.iter().map(read).collect::<Result<_, _>>()? })
+    Ok(Trust { unsigned: Some(unsigned), keys: keys.iter().map(read).collect::<Result<_, _>>()? })
 }
 
 /// Prints a report for people.

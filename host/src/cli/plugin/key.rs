@@ -8,10 +8,12 @@ use std::{
 };
 
 use clap::{Args, Subcommand};
+use serde_json::{Value, json};
 
 use crate::{
     app::audit::key as files,
-    cli::{Failed, out::Out},
+    cli::{Failed, HubAddress, control::Who, out::Out},
+    model::id::KeyId,
     policy::seal::PrivateKey,
 };
 
@@ -20,6 +22,10 @@ use crate::{
 pub(in crate::cli) enum Key {
     /// Make a key: FILE, which only you may read, and FILE.pub for whoever is to trust you.
     New(New),
+    /// List the keys that a hub trusts, and what each signed.
+    List(HubAddress),
+    /// Revoke a key at a hub: what only it signed stops at once, for good.
+    Revoke(Revoke),
     /// Show a public key as an operator writes it into `hub.toml`.
     Show(Show),
 }
@@ -44,16 +50,60 @@ pub(in crate::cli) struct Show {
     namespace: String,
 }
 
+/// Which key to revoke.
+#[derive(Args, Debug)]
+pub(in crate::cli) struct Revoke {
+    /// The key's id, as `plugin key list` shows it.
+    key: KeyId,
+    #[command(flatten)]
+    who: Who,
+}
+
 impl Key {
-    pub(super) fn run(self, out: &Out) -> Result<ExitCode, Failed> {
+    pub(super) async fn run(self, out: &Out) -> Result<ExitCode, Failed> {
         match self {
             Self::New(new) => new.run(out),
+            Self::List(address) => {
+                tell_trust(out, &address.client()?.get("/v1/trust").await?);
+                Ok(ExitCode::SUCCESS)
+            }
+            Self::Revoke(revoke) => revoke.run(out).await,
             Self::Show(show) => {
                 show_key(out, &files::read_public(&show.file)?, &show.file, &show.namespace);
                 Ok(ExitCode::SUCCESS)
             }
         }
     }
+}
+
+impl Revoke {
+    async fn run(self, out: &Out) -> Result<ExitCode, Failed> {
+        let body = json!({ "actor": self.who.actor.unwrap_or_default(), "reason": self.who.reason });
+        let client = self.who.address.client()?;
+        let path = format!("/v1/trust/{}/revoke", self.key);
+        tell_trust(out, &client.post(&path, "application/json", serde_json::to_vec(&body)?).await?);
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+fn tell_trust(out: &Out, answer: &Value) {
+    if out.is_json() {
+        return out.value(answer);
+    }
+    let rows = answer.get("keys").and_then(Value::as_array).into_iter().flatten().map(|key| {
+        let of = |name: &str| key.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
+        let signed = key.get("signed").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str);
+        let (from, until, revoked) = (of("not_before"), of("not_after"), of("revoked"));
+        let state = match (revoked.as_str(), from.as_str(), until.as_str()) {
+            ("", "", "") => out.green("trusted"),
+            ("", from, until) => {
+                format!("from {from} until {until}").replace("from  ", "").trim_end_matches(" until ").to_owned()
+            }
+            (revoked, ..) => out.red(&format!("revoked {revoked}")),
+        };
+        vec![of("id"), of("namespace"), state, signed.collect::<Vec<_>>().join(", "), of("note")]
+    });
+    out.table(&["key", "namespace", "state", "signed", ""], rows.collect(), "no key is trusted");
 }
 
 impl New {

@@ -10,7 +10,7 @@ use super::opened::Opened;
 use crate::{
     app::{package::read_manifest, parcel::Files},
     cli::{Failed, HubAddress, control::Who, out::Out},
-    model::{id::PluginId, timestamp::Timestamp},
+    model::{age::Since, id::PluginId, timestamp::Timestamp},
     net::client::encoded,
 };
 
@@ -44,7 +44,7 @@ pub(in crate::cli) enum Registry {
     /// Let a version serve some business keys; it is taken back by itself if it does badly.
     Canary(Canary),
     /// Make a version the one that serves.
-    Promote(Bind),
+    Promote(Promote),
     /// End a trial.
     Withdraw(LineAct),
     /// Let the version serve again that served before.
@@ -138,6 +138,22 @@ pub(in crate::cli) struct Bind {
     pipeline: Option<String>,
 }
 
+/// A version, where it is to serve, and on what condition.
+#[derive(Args, Debug)]
+pub(in crate::cli) struct Promote {
+    #[command(flatten)]
+    bind: Bind,
+    /// Only if it answers what was recorded since then as the version that serves does, such as `7d`.
+    #[arg(long, value_name = "TIME")]
+    replay_since: Option<Since>,
+    /// How many recorded inputs it may answer otherwise.
+    #[arg(long, value_name = "N", default_value_t = 0, requires = "replay_since")]
+    replay_changes_max: u64,
+    /// How many recorded inputs are replayed at most, the latest.
+    #[arg(long, value_name = "N", requires = "replay_since")]
+    replay_limit: Option<u32>,
+}
+
 /// A version, and which keys it is to serve.
 #[derive(Args, Debug)]
 pub(in crate::cli) struct Canary {
@@ -204,7 +220,16 @@ impl Registry {
                 });
                 bind.send(out, "canary", more).await
             }
-            Self::Promote(bind) => bind.send(out, "promote", json!({})).await,
+            Self::Promote(Promote { bind, replay_since, replay_changes_max, replay_limit }) => {
+                let gate = replay_since.map(|since| {
+                    let mut gate = json!({ "since": since, "changes_max": replay_changes_max });
+                    if let (Some(limit), Some(fields)) = (replay_limit, gate.as_object_mut()) {
+                        fields.insert("limit".to_owned(), limit.into());
+                    }
+                    gate
+                });
+                bind.send(out, "promote", json!({ "replay": gate })).await
+            }
             Self::Withdraw(line) => line.send(out, "withdraw").await,
             Self::Rollback(line) => line.send(out, "rollback").await,
             Self::Changes(address) => changes(&address, out).await,
@@ -214,7 +239,7 @@ impl Registry {
     }
 }
 
-fn text(value: &Value, path: &str) -> String {
+pub(super) fn text(value: &Value, path: &str) -> String {
     match value.pointer(path) {
         Some(Value::String(text)) => text.clone(),
         Some(Value::Null) | None => String::new(),
@@ -222,7 +247,7 @@ fn text(value: &Value, path: &str) -> String {
     }
 }
 
-fn list<'a>(value: &'a Value, path: &str) -> impl Iterator<Item = &'a Value> {
+pub(super) fn list<'a>(value: &'a Value, path: &str) -> impl Iterator<Item = &'a Value> {
     value.pointer(path).and_then(Value::as_array).into_iter().flatten()
 }
 
@@ -245,7 +270,8 @@ async fn send(out: &Out, who: &Who, path: &str, verb: &str, more: Value) -> Resu
     Ok(ExitCode::SUCCESS)
 }
 
-fn said(out: &Out, answer: &Value) {
+/// Says what came of a change.
+pub(in crate::cli) fn said(out: &Out, answer: &Value) {
     if out.is_json() {
         return out.value(answer);
     }
@@ -253,9 +279,12 @@ fn said(out: &Out, answer: &Value) {
         "done" => {
             out.say(format!("{} {}", out.green("done"), text(answer, "/summary")));
             list(answer, "/notes").for_each(|note| out.say(format!("  {}", note.as_str().unwrap_or_default())));
-            let took = |part: &str| text(answer, &format!("/took/{part}_us"));
-            let times = format!("checks {} µs, record {} µs, swap {} µs", took("checks"), took("record"), took("swap"));
-            out.say(format!("  {}", out.dim(&times)));
+            if answer.pointer("/took").is_some() {
+                let took = |part: &str| text(answer, &format!("/took/{part}_us"));
+                let (checks, record, swap) = (took("checks"), took("record"), took("swap"));
+                let times = format!("checks {checks} µs, record {record} µs, swap {swap} µs");
+                out.say(format!("  {}", out.dim(&times)));
+            }
         }
         "proposed" => {
             out.say(format!("{} a second person has to agree, because", out.yellow("proposed")));
@@ -491,7 +520,12 @@ async fn changes(address: &HubAddress, out: &Out) -> Result<ExitCode, Failed> {
         vec![
             text(change, "/id"),
             if by.is_empty() { out.yellow(&state) } else { format!("{state} by {by}") },
-            format!("{} {} {}", text(change, "/act/do"), text(change, "/plugin"), text(change, "/act/version")),
+            match text(change, "/act/do").as_str() {
+                verb @ ("connection" | "bind") => {
+                    format!("{verb} {}{}", text(change, "/act/name"), text(change, "/act/pipeline"))
+                }
+                verb => format!("{verb} {} {}", text(change, "/plugin"), text(change, "/act/version")),
+            },
             text(change, "/actor"),
             text(change, "/reason"),
             texts(change, "/because"),

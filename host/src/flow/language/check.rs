@@ -26,6 +26,8 @@ pub struct Environment<'a> {
     pub plugins: &'a BTreeMap<PluginId, Vec<PluginFacts>>,
     /// Other accepted pipelines, by name. One of the checked pipeline's own name is an older version, and is ignored.
     pub pipelines: &'a BTreeMap<String, PipelineFacts>,
+    /// Versions of reference tables that may serve, by name; absent: not known here, so none is refused.
+    pub tables: Option<&'a BTreeMap<String, Vec<Version>>>,
 }
 
 /// What matters of a plugin's version.

@@ -29,21 +29,28 @@ impl Diagnostic {
     /// Its text for people, with the line of the source and a caret below it. `file` is what the text is called.
     #[must_use]
     pub fn render(&self, file: &str, text: &str) -> String {
-        let mut out = format!("error[{}]: {}\n", self.code, self.problem);
-        let number = self.line.to_string();
-        let margin = " ".repeat(number.len());
-        // INVARIANT: writing to a string does not fail.
-        let _ = writeln!(out, "{margin}--> {file}:{}:{}", self.line, self.column);
-        let index = usize::try_from(self.line.saturating_sub(1)).unwrap_or(usize::MAX);
-        if let Some(source) = text.lines().nth(index) {
-            // A tab stays a tab below, so that the caret stands right however wide tabs are shown.
-            let before = usize::try_from(self.column.saturating_sub(1)).unwrap_or(usize::MAX);
-            let pad: String = source.chars().take(before).map(|char| if char == '\t' { '\t' } else { ' ' }).collect();
-            let _ = write!(out, "{margin} |\n{number} | {source}\n{margin} | {pad}^\n");
-        }
-        let _ = writeln!(out, "{margin} = instead: {}", self.instead);
-        out
+        let Self { line, column, code, problem, instead } = self;
+        render(file, text, Place { line: *line, column: *column }, code, problem, instead)
     }
+}
+
+/// A problem's text for people, with the line of the source and a caret below it. `file` is what the text is called.
+#[must_use]
+pub fn render(file: &str, text: &str, at: Place, code: &str, problem: &str, instead: &str) -> String {
+    let mut out = format!("error[{code}]: {problem}\n");
+    let number = at.line.to_string();
+    let margin = " ".repeat(number.len());
+    // INVARIANT: writing to a string does not fail.
+    let _ = writeln!(out, "{margin}--> {file}:{}:{}", at.line, at.column);
+    let index = usize::try_from(at.line.saturating_sub(1)).unwrap_or(usize::MAX);
+    if let Some(source) = text.lines().nth(index) {
+        // A tab stays a tab below, so that the caret stands right however wide tabs are shown.
+        let before = usize::try_from(at.column.saturating_sub(1)).unwrap_or(usize::MAX);
+        let pad: String = source.chars().take(before).map(|char| if char == '\t' { '\t' } else { ' ' }).collect();
+        let _ = write!(out, "{margin} |\n{number} | {source}\n{margin} | {pad}^\n");
+    }
+    let _ = writeln!(out, "{margin} = instead: {instead}");
+    out
 }
 
 /// In the order of the text, each once.

@@ -25,6 +25,7 @@ use crate::{
     },
 };
 use fields::Reader;
+pub(super) use step::KINDS;
 
 /// Reads a pipeline.
 ///

@@ -4,6 +4,7 @@ mod broken;
 mod drawing;
 mod examples;
 mod stubs;
+mod tables;
 mod values;
 
 use super::Diagnostic;

@@ -37,6 +37,9 @@ impl Run {
                 instance.begin(started.time);
                 instance.attempts = started.attempt;
                 instance.plugin.clone_from(&started.plugin);
+                if !started.tables.is_empty() {
+                    instance.tables = started.tables.clone().into();
+                }
             }
             Entry::Intent(intent) => {
                 let id = self.known(&intent.step)?;
@@ -57,6 +60,9 @@ impl Run {
                     instance.attempts = intent.attempt;
                 }
                 instance.plugin = Some(intent.plugin.clone());
+                if !intent.tables.is_empty() {
+                    instance.tables = intent.tables.clone().into();
+                }
             }
             Entry::StepDone(done) => self.apply_done(done)?,
             Entry::AttemptFailed(failed) => {

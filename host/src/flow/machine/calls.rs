@@ -2,8 +2,6 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use serde_json::json;
-
 use super::{
     DOUBT_ATTEMPTS_MIN,
     effect::{Call, Effect, Emit, Invoke, OperationUse, Page, Pick, Start, Undo, Unserved, Withdraw},
@@ -20,14 +18,14 @@ use crate::{
     },
     model::{
         decision::Assessment,
-        entry::{AttemptFailed, Entry, Intent, Output, StepStarted},
+        entry::{AttemptFailed, Entry, Intent, Output, PluginUse, StepStarted},
         event::Event,
         failure::{Failure, FailureKind},
         id::{Digest, IdempotencyKey, RunId, seed},
-        json::Json,
         limits::Usage,
         log::LogLine,
         manifest::{Doubt, Effect as OperationEffect},
+        table::TableUse,
         timestamp::Timestamp,
     },
 };
@@ -123,8 +121,12 @@ impl Turn<'_> {
                 let plugin = self.bindings.plugin(plugin, pick)?;
                 let (step, time, plugin) = (self.run.path(id), self.run.durable, Some(plugin));
                 let attempt = self.run.instance(id).failures + 1;
-                self.record(Entry::StepStarted(StepStarted { step, time, attempt, plugin, operation: None }));
-                self.invoke(id)
+                let tables = self.tables_for(id)?;
+                let given = self.run.given_with(id, &tables);
+                let input = given.as_ref().ok().map(|input| Digest::of(input.json().as_bytes()));
+                let operation = None;
+                self.record(Entry::StepStarted(StepStarted { step, time, attempt, plugin, operation, input, tables }));
+                self.invoke(id, given?)
             }
             Doing::Call(_) => self.call_out(id, false),
             Doing::Emit => {
@@ -132,7 +134,15 @@ impl Turn<'_> {
                     return Ok(());
                 };
                 let (step, time, operation) = (self.run.path(id), self.now, Some(event_type.clone()));
-                self.record(Entry::StepStarted(StepStarted { step, time, attempt: 1, plugin: None, operation }));
+                self.record(Entry::StepStarted(StepStarted {
+                    step,
+                    time,
+                    attempt: 1,
+                    plugin: None,
+                    operation,
+                    input: None,
+                    tables: Vec::new(),
+                }));
                 self.emit(id)
             }
             Doing::Start => {
@@ -140,12 +150,28 @@ impl Turn<'_> {
                     return Ok(());
                 };
                 let (step, time, operation) = (self.run.path(id), self.now, Some(format!("run {pipeline}")));
-                self.record(Entry::StepStarted(StepStarted { step, time, attempt: 1, plugin: None, operation }));
+                self.record(Entry::StepStarted(StepStarted {
+                    step,
+                    time,
+                    attempt: 1,
+                    plugin: None,
+                    operation,
+                    input: None,
+                    tables: Vec::new(),
+                }));
                 self.start(id)
             }
             Doing::UndoRun => {
                 let (step, time, operation) = (self.run.path(id), self.now, Some("undo".to_owned()));
-                self.record(Entry::StepStarted(StepStarted { step, time, attempt: 1, plugin: None, operation }));
+                self.record(Entry::StepStarted(StepStarted {
+                    step,
+                    time,
+                    attempt: 1,
+                    plugin: None,
+                    operation,
+                    input: None,
+                    tables: Vec::new(),
+                }));
                 self.undo_run(id)
             }
             Doing::Nothing => Ok(()),
@@ -158,7 +184,10 @@ impl Turn<'_> {
         match doing(&plan, self.run.instance(id)) {
             // What failed is no result: the version that is bound now takes another attempt.
             Doing::Pure { .. } if self.run.instance(id).plugin.is_none() => self.begin_call(id),
-            Doing::Pure { .. } => self.invoke(id),
+            Doing::Pure { .. } => {
+                let input = self.run.given(id)?;
+                self.invoke(id, input)
+            }
             Doing::Emit => self.emit(id),
             Doing::Start => self.start(id),
             Doing::UndoRun => self.undo_run(id),
@@ -170,14 +199,9 @@ impl Turn<'_> {
         }
     }
 
-    fn invoke(&mut self, id: InstanceId) -> Result<(), Stuck> {
+    fn invoke(&mut self, id: InstanceId, input: Document) -> Result<(), Stuck> {
         let plan = Arc::clone(&self.run.plan);
-        let Doing::Pure { kind, with, .. } = doing(&plan, self.run.instance(id)) else { return Ok(()) };
-        let frame = self.run.instance(id).frame;
-        let input = match with {
-            Some(with) => self.run.render(frame, with)?,
-            None => self.fold_input(id),
-        };
+        let Doing::Pure { kind, .. } = doing(&plan, self.run.instance(id)) else { return Ok(()) };
         let instance = self.run.instance(id);
         let (Some(plugin), time) = (instance.plugin.clone(), instance.started) else { return Ok(()) };
         let timeout_ms = self.timeout_ms(id);
@@ -188,33 +212,30 @@ impl Turn<'_> {
         Ok(())
     }
 
+    /// The reference tables that an instance is given: for its first attempt those that serve now, and the same from
+    /// then on.
+    fn tables_for(&mut self, id: InstanceId) -> Result<Vec<TableUse>, Stuck> {
+        let plan = Arc::clone(&self.run.plan);
+        let instance = self.run.instance(id);
+        let wanted = &plan.node(instance.node).tables;
+        if instance.facet != Facet::Main || wanted.is_empty() || !instance.tables.is_empty() {
+            return Ok(instance.tables.to_vec());
+        }
+        let mut given = Vec::with_capacity(wanted.len());
+        for wanted in wanted {
+            let (used, rows) = self.bindings.table(wanted)?;
+            self.run.tables.insert(used.digest, rows);
+            given.push(used);
+        }
+        Ok(given)
+    }
+
     /// A repetition leaves no fact of its own; that it is out is known only here.
     fn mark_running(&mut self, id: InstanceId) {
         self.run.busy.insert(id);
         if let Some(instance) = self.run.instances.get_mut(id.0) {
             instance.phase = Phase::Running;
         }
-    }
-
-    /// What a fold is given: what came of the items before, and what left this one.
-    fn fold_input(&self, id: InstanceId) -> Document {
-        let instance = self.run.instance(id);
-        let null = || Document::new(Json::null());
-        let (Facet::Reduce(item), Some(main)) = (instance.facet, instance.main) else { return null() };
-        let place = usize::try_from(item).unwrap_or(1);
-        let before = (item > 1)
-            .then(|| self.run.instance(main).facet(Facet::Reduce(item - 1)))
-            .flatten()
-            .and_then(|before| self.run.instance(before).output.clone())
-            .unwrap_or_else(null);
-        let next = self
-            .run
-            .instance(main)
-            .more
-            .as_ref()
-            .and_then(|more| more.results.get(place.checked_sub(1)?)?.clone())
-            .unwrap_or_else(null);
-        Document::from(json!({ "so_far": before.value(), "next": next.value() }))
     }
 
     fn key(&self, id: InstanceId) -> IdempotencyKey {
@@ -227,11 +248,12 @@ impl Turn<'_> {
         let Doing::Call(Operation { connection, operation, effect, with }) = doing(&plan, self.run.instance(id)) else {
             return Ok(());
         };
-        let input = self.run.render(self.run.instance(id).frame, with)?;
+        let tables = self.tables_for(id)?;
+        let input = self.run.render_given(self.run.instance(id).frame, with, &tables)?;
         let served = self.served(id, connection, operation)?;
         let instance = self.run.instance(id);
         let key = self.key(id);
-        if instance.in_doubt && instance.plugin.as_ref().is_some_and(|before| before.grant != served.plugin.grant) {
+        if instance.in_doubt && served.elsewhere {
             // Another remote cannot say what the first one did.
             let message = format!(
                 "the connection behind `{connection}` was changed while a write may have taken effect; look at the \
@@ -257,6 +279,7 @@ impl Turn<'_> {
                 key,
                 input: Digest::of(input.json().as_bytes()),
                 resolving: asks_first,
+                tables,
             }));
             self.commit();
         } else {
@@ -266,6 +289,8 @@ impl Turn<'_> {
                 attempt,
                 plugin: Some(served.plugin.clone()),
                 operation: Some(full_name),
+                tables,
+                input: None,
             }));
         }
         let timeout_ms = self.timeout_ms(id);
@@ -302,12 +327,22 @@ impl Turn<'_> {
             (Facet::Compensate, Some(main)) => self.run.instance(main).plugin.as_deref(),
             _ => None,
         };
+        let active_only = instance.active_only;
         let pick = match made {
             Some(made) => Pick::Same(made),
-            None if instance.active_only => Pick::Active,
-            None => Pick::Bound,
+            None => match self.begun_with(connection) {
+                Some(with) => Pick::Begun { with, active_only },
+                None if active_only => Pick::Active,
+                None => Pick::Bound,
+            },
         };
         self.bindings.operation(connection, operation, pick)
+    }
+
+    /// The first call of the run under a name: what the name stood for then, it stands for until the run ends.
+    fn begun_with(&self, connection: &str) -> Option<&PluginUse> {
+        let under = |instance: &&Instance| matches!(doing(&self.run.plan, instance), Doing::Call(operation) if operation.connection == connection);
+        self.run.instances.iter().filter(|instance| instance.plugin.is_some()).find(under)?.plugin.as_deref()
     }
 
     /// Longest time of an attempt: the step's own bound for one, and what is left of its bound for all.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::InstanceId;
 use crate::{
     flow::document::Document,
-    flow::plan::{PluginRange, PureKind},
+    flow::plan::{PluginRange, PureKind, TableRange},
     model::{
         entry::{ApprovalDecided, Controlled, Entry, Output, PluginUse},
         event::Event,
@@ -14,6 +14,7 @@ use crate::{
         limits::Usage,
         log::LogLine,
         manifest::Doubt,
+        table::TableUse,
         timestamp::Timestamp,
     },
 };
@@ -202,6 +203,14 @@ pub trait Bindings {
     /// # Errors
     /// What is missing, and what to do about it.
     fn operation(&self, connection: &str, operation: &str, pick: Pick<'_>) -> Result<OperationUse, Unserved>;
+
+    /// The version of a reference table that serves now, and its rows.
+    ///
+    /// # Errors
+    /// What is missing, and what to do about it.
+    fn table(&self, wanted: &TableRange) -> Result<(TableUse, Document), Unserved> {
+        Err(format!("there is no table `{}`", wanted.name).into())
+    }
 }
 
 /// Which of a line's versions is wanted.
@@ -213,6 +222,13 @@ pub enum Pick<'a> {
     Active,
     /// The one that made an effect, as long as it may be called; then as [`Pick::Active`].
     Same(&'a PluginUse),
+    /// Of an operation: as it is bound, of the system that the run has begun to work with under the name.
+    Begun {
+        /// An earlier call under the same name.
+        with: &'a PluginUse,
+        /// As [`Pick::Active`] rather than as [`Pick::Bound`].
+        active_only: bool,
+    },
 }
 
 /// Nothing serves what a step calls.
@@ -237,4 +253,6 @@ pub struct OperationUse {
     pub plugin: Arc<PluginUse>,
     /// How doubt about a lost answer is resolved.
     pub doubt: Doubt,
+    /// Whether it may be another system than the one that the pick named: what it was is not known any more.
+    pub elsewhere: bool,
 }

@@ -13,6 +13,7 @@ use crate::{
         decision::Verdict,
         entry::{ApprovalAsked, ApprovalDecided, Await, Handler, PluginUse},
         failure::Failure,
+        table::TableUse,
         timestamp::Timestamp,
     },
 };
@@ -80,6 +81,8 @@ pub(super) struct Instance {
     pub(super) plugin: Option<Arc<PluginUse>>,
     /// Whether the run that it started and waits for was told that it is needed no more; no fact tells.
     pub(super) withdrawn: bool,
+    /// The reference tables that it is given, from its first attempt on.
+    pub(super) tables: Arc<[TableUse]>,
     /// Whether a version on trial failed it, so that only the active one is called from then on.
     pub(super) active_only: bool,
     pub(super) output: Option<Document>,
@@ -192,6 +195,7 @@ impl Instance {
             started: Timestamp::default(),
             plugin: None,
             withdrawn: false,
+            tables: Arc::default(),
             active_only: false,
             output: None,
             verdict: None,

@@ -80,7 +80,7 @@ impl Run {
         let mut facts = entries.to_vec();
         facts.push(entry.clone());
         if problems.is_empty() {
-            match Self::replay(id, plan, Arc::clone(&self.hub), &facts) {
+            match Self::replay_with(id, plan, Arc::clone(&self.hub), &facts, self.tables.clone()) {
                 Ok(mut after) => {
                     after.grace = self.grace;
                     after.offered = self.offered;

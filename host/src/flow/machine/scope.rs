@@ -1,5 +1,5 @@
 //! What expressions of a run can name: `event`, `steps.<id>`, `verdict.<id>`, `vars`, `config`, `run`, `item`, `signal`,
-//! `error`.
+//! `error`, and in a step's own input `tables`.
 
 use serde_json::json;
 
@@ -13,7 +13,7 @@ use crate::{
         expression::Scope,
         plan::{Action, BlockId},
     },
-    model::{entry::Ending, json::Json},
+    model::{entry::Ending, json::Json, table::TableUse},
 };
 
 /// The documents that a step of a frame sees.
@@ -26,11 +26,17 @@ pub(super) struct RunScope<'a> {
     signal: Option<Document>,
     /// The step whose failure is dealt with.
     failed: Option<InstanceId>,
+    /// The reference tables of the step whose input this is.
+    tables: &'a [TableUse],
 }
 
 impl<'a> RunScope<'a> {
     pub(super) fn new(run: &'a Run, frame: FrameId) -> Self {
-        Self { run, frame, inner: None, signal: None, failed: None }
+        Self { run, frame, inner: None, signal: None, failed: None, tables: &[] }
+    }
+
+    pub(super) fn with_tables(run: &'a Run, frame: FrameId, tables: &'a [TableUse]) -> Self {
+        Self { tables, ..Self::new(run, frame) }
     }
 
     pub(super) fn with_inner(run: &'a Run, frame: FrameId, inner: BlockId) -> Self {
@@ -65,6 +71,10 @@ impl Scope for RunScope<'_> {
             ("item", rest) => Some((self.frames().find_map(|frame| run.frame(frame).item.clone())?, rest)),
             ("signal", rest) => Some((self.signal.clone().or_else(|| self.last_signal())?, rest)),
             ("error", rest) => Some((self.error()?, rest)),
+            ("tables", [alias, rest @ ..]) => {
+                let used = self.tables.iter().find(|used| used.alias == *alias)?;
+                Some((run.tables.get(&used.digest)?.clone(), rest))
+            }
             _ => None,
         }
     }

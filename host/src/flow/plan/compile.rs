@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use super::{
     Action, Approval, Block, BlockId, Confirm, Fallback, Node, NodeId, OnError, Operation, Outcomes, Over, Plan,
-    PluginRange, PureKind, Signal, Then, Trigger, Until,
+    PluginRange, PureKind, Signal, TableRange, Then, Trigger, Until,
 };
 use crate::{
     flow::{
@@ -208,6 +208,15 @@ impl Builder<'_> {
             retry,
             retry_declared: step.retry.is_some(),
             compensate,
+            tables: step
+                .tables
+                .iter()
+                .map(|(alias, table)| TableRange {
+                    alias: alias.clone(),
+                    name: table.name.clone(),
+                    range: table.range.clone(),
+                })
+                .collect(),
             fallback,
             on_error,
             point_of_no_return: step.point_of_no_return,

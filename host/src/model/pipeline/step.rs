@@ -1,9 +1,11 @@
 //! A step: what holds for every kind of it. What it does is its [`Action`].
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 
 use super::{
-    Place,
+    Place, TableRef,
     action::{Action, Approval, Fallback, Over},
     template::{Expression, Template},
 };
@@ -30,6 +32,9 @@ pub struct Step {
     /// Whether and when a failed attempt is followed by another.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub retry: Option<Retry>,
+    /// The reference tables that its input is made with, by the names that it gives them.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub tables: BTreeMap<String, TableRef>,
     /// How its effect is undone.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub compensate: Option<Compensation>,

@@ -130,6 +130,7 @@ fn scope(connection: Connection, capabilities: Vec<HttpCapability>) -> EgressSco
         capabilities,
         read_methods: Vec::new(),
         revision: 1,
+        secret_versions: Vec::new(),
         secrets: Arc::new(Vault),
         clock: Arc::new(Hands::default()),
     }
@@ -453,7 +454,7 @@ async fn outlets_of_a_revision_share_a_lane_and_another_revision_does_not() {
     assert!(!Arc::ptr_eq(&one, &next));
     drop((one, same));
     drop(gateway.lane(of(3)));
-    assert_eq!(gateway.lanes.lock().unwrap().keys().filter(|(_, revision)| *revision == 1).count(), 0);
+    assert_eq!(gateway.lanes.lock().unwrap().keys().filter(|(_, revision, _)| *revision == 1).count(), 0);
 }
 
 #[test]

@@ -33,12 +33,10 @@ impl IntoResponse for Problem {
         let body = serde_json::to_vec(&self.document()).unwrap_or_default();
         let mut response = (status, [(header::CONTENT_TYPE, MEDIA_TYPE)], body).into_response();
         let headers = response.headers_mut();
-        if status == StatusCode::SERVICE_UNAVAILABLE {
+        if matches!(status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT) {
             headers.insert(header::RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER_S));
         }
-        if let (StatusCode::TOO_MANY_REQUESTS, Some(seconds)) =
-            (status, self.more.get("retry_after_s").and_then(serde_json::Value::as_u64))
-        {
+        if let Some(seconds) = self.more.get("retry_after_s").and_then(serde_json::Value::as_u64) {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
         if status == StatusCode::UNAUTHORIZED {

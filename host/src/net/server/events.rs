@@ -20,6 +20,7 @@ use super::{
     cloudevents,
     gate::Caller,
     openapi::RunSummaryDoc,
+    schemas::announce,
 };
 use crate::{
     model::{
@@ -29,7 +30,10 @@ use crate::{
         run::RunSummary,
     },
     net::problem::{Code, Document, Problem},
-    ports::hub::{AcceptError, Acceptance},
+    ports::{
+        hub::{AcceptError, Acceptance},
+        schemas::Notice,
+    },
 };
 
 /// The extension that names who sent an event.
@@ -78,14 +82,14 @@ enum StartedRun {
         )
     ),
     responses(
-        (status = 202, description = "Accepted; the runs go on", body = Accepted),
+        (status = 202, description = "Accepted; the runs go on. `Deprecation`, `Sunset` and `Link` say that an event's type or schema is not to be used any more", body = Accepted),
         (status = 200, description = "Accepted and, as far as was waited for, settled; or all accepted before", body = Accepted),
         (status = 400, description = "`event.malformed`, `event.invalid`, `query.invalid`", body = Document, content_type = "application/problem+json"),
         (status = 403, description = "`access.denied`: the token may not send events of this source and type", body = Document, content_type = "application/problem+json"),
         (status = 409, description = "`event.contradiction`", body = Document, content_type = "application/problem+json"),
         (status = 413, description = "`body.too-large`, `event.batch-too-large`", body = Document, content_type = "application/problem+json"),
         (status = 415, description = "`event.content-type`, `event.data-type`", body = Document, content_type = "application/problem+json"),
-        (status = 422, description = "`event.unknown-type`, `event.data`", body = Document, content_type = "application/problem+json"),
+        (status = 422, description = "`event.unknown-type`, `event.data` (with `errors`: `pointer`, `found`, `change`), `event.schema-retired`", body = Document, content_type = "application/problem+json"),
         (status = 429, description = "`hub.busy`, with Retry-After", body = Document, content_type = "application/problem+json"),
         (status = 503, description = "`hub.unavailable`", body = Document, content_type = "application/problem+json"),
     )
@@ -116,8 +120,14 @@ pub(super) async fn accept(
         }
         send_as(&caller, event).map_err(|problem| problem.with("index", index))?;
     }
+    let notices: Vec<Notice> = match surface.hub.schemas() {
+        Some(schemas) => events.iter().filter_map(|event| schemas.notice(event)).collect(),
+        None => Vec::new(),
+    };
     let acceptances = surface.hub.accept(events).await?;
-    Ok(answer(&surface, acceptances, wait).await)
+    let mut response = answer(&surface, acceptances, wait).await;
+    announce(response.headers_mut(), &notices);
+    Ok(response)
 }
 
 /// Holds an event to who sends it: nobody decides later about what they sent, so that a person's event carries their
@@ -179,6 +189,12 @@ impl From<AcceptError> for Problem {
             }
             AcceptError::UnknownType { .. } => Self::new(Code::EventTypeUnknown, text),
             AcceptError::Data { .. } => Self::new(Code::EventDataInvalid, text),
+            AcceptError::Misfit { schema, misfits, .. } => Self::new(Code::EventDataInvalid, text)
+                .with("schema", schema)
+                .with("errors", serde_json::to_value(misfits).unwrap_or_default()),
+            AcceptError::SchemaRetired { successor, .. } => {
+                Self::new(Code::EventSchemaRetired, text).with("successor", successor)
+            }
             AcceptError::Contradiction { first, .. } => {
                 Self::new(Code::EventContradiction, text).with("first", first.to_string())
             }

@@ -7,7 +7,7 @@ use axum::{
     middleware::Next,
     response::{IntoResponse as _, Response},
 };
-use http::{StatusCode, header, uri::Authority};
+use http::{HeaderName, StatusCode, header, uri::Authority};
 use tokio::time::timeout;
 
 use super::Surface;
@@ -15,6 +15,10 @@ use crate::{
     net::problem::{Code, Problem},
     policy::token::redact,
 };
+
+/// What a problem keeps of the answer that it is made of: which methods there are, and that an API ends.
+const KEPT: [HeaderName; 4] =
+    [header::ALLOW, header::LINK, HeaderName::from_static("deprecation"), HeaderName::from_static("sunset")];
 
 /// Answers what no route takes.
 pub(super) async fn no_route() -> Problem {
@@ -82,7 +86,7 @@ fn as_problem(mut response: Response, path: String) -> Response {
     problem.detail = redact(&problem.detail).into_owned();
     let mut named = problem.into_response();
     for (name, value) in response.headers() {
-        if name == header::ALLOW {
+        if KEPT.contains(name) {
             named.headers_mut().insert(name.clone(), value.clone());
         }
     }

@@ -67,6 +67,8 @@ pub(super) struct ScopeDoc {
     types: Option<Vec<String>>,
     /// Namespaces that may be published in.
     namespaces: Option<Vec<String>>,
+    /// Contracts whose published reads may be asked; absent: those that the roles allow, which for a partner is none.
+    contracts: Option<Vec<String>>,
 }
 
 /// How often a token may be used.

@@ -76,6 +76,10 @@ pub(super) struct ConnectionViewDoc {
     version: String,
     /// Changes with each change of the connection.
     revision: u64,
+    /// Who has the say about it: `file` (hub.toml) or `api`, whose changes hub.toml does not override.
+    origin: String,
+    /// What hub.toml declares of it: the `same`, or something that `differs`; absent: nothing.
+    declared: Option<String>,
     /// The origins that it may reach.
     hosts: Vec<String>,
     /// The limits that hold: `concurrency`, `rate` (`calls`, `per_ms`, `burst`), `breaker` (`failures`, `window_ms`,

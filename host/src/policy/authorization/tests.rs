@@ -10,7 +10,11 @@ fn principal(role: Role) -> Principal {
         name: "ann".into(),
         kind: Kind::Person,
         roles: BTreeSet::from([role]),
-        scope: Scope { namespaces: BTreeSet::from(["acme".to_owned()]), ..Scope::unlimited() },
+        scope: Scope {
+            namespaces: BTreeSet::from(["acme".to_owned()]),
+            contracts: BTreeSet::from(["acme/orders@1".to_owned()]),
+            ..Scope::unlimited()
+        },
         token: Some(TokenId("0123".into())),
         development: false,
     }
@@ -20,15 +24,20 @@ fn concerned(action: Action) -> Resource<'static> {
     match action {
         Action::EventSend => Resource::Source { source: "/shop", event_type: "retail.order.placed.v1" },
         Action::RunControl | Action::PipelineChange => Resource::Pipeline("acme/orders"),
+        Action::TableChange => Resource::Table("acme/prices"),
         Action::ApprovalDecide => Resource::Group("leads"),
         Action::PluginPublish | Action::PluginPromote | Action::PluginRevoke => Resource::Namespace("acme"),
         Action::ActorAssume => Resource::Identity("bob"),
+        Action::SubscriptionRead | Action::SubscriptionControl | Action::SubscriptionChange => {
+            Resource::Subscription { name: "acme-orders", owner: "ann" }
+        }
+        Action::ApiRead | Action::ApiPublish => Resource::Contract("acme/orders@1"),
         _ => Resource::Hub,
     }
 }
 
 /// Which roles each action is allowed to, in the order of [`Role::ALL`]: partner, retailer, operator, auditor, admin.
-const TABLE: [(Action, [bool; 5]); 19] = [
+const TABLE: [(Action, [bool; 5]); 29] = [
     (Action::EventSend, [true, true, true, false, true]),
     (Action::RunRead, [false, true, true, true, true]),
     (Action::RunControl, [false, false, true, false, true]),
@@ -39,8 +48,18 @@ const TABLE: [(Action, [bool; 5]); 19] = [
     (Action::PluginPromote, [false, true, true, false, true]),
     (Action::PluginRevoke, [false, false, true, false, true]),
     (Action::PipelineChange, [false, true, false, false, true]),
+    (Action::TableRead, [false, true, true, true, true]),
+    (Action::TableChange, [false, true, false, false, true]),
+    (Action::ApiRead, [true, true, true, true, true]),
+    (Action::ApiPublish, [false, false, true, false, true]),
+    (Action::SubscriptionRead, [true, true, true, true, true]),
+    (Action::SubscriptionControl, [true, false, true, false, true]),
+    (Action::SubscriptionChange, [false, false, true, false, true]),
+    (Action::SchemaChange, [false, true, true, false, true]),
     (Action::ConnectionRead, [false, true, true, true, true]),
     (Action::ConnectionChange, [false, false, true, false, true]),
+    (Action::SecretRead, [false, false, true, true, true]),
+    (Action::SecretChange, [false, false, true, false, true]),
     (Action::AuditRead, [false, false, false, true, true]),
     (Action::HubBackup, [false, false, true, false, true]),
     (Action::TokenManage, [false, false, false, false, true]),
@@ -82,6 +101,32 @@ fn a_partner_publishes_in_its_own_namespace_only() {
         denied.to_string(),
         "`ann` (partner) may not plugin.publish on namespace `retail`: no policy permits it"
     );
+}
+
+#[test]
+fn a_partner_asks_only_the_contracts_that_its_token_names() {
+    let policies = Policies::new([]).unwrap();
+    let partner = principal(Role::Partner);
+    let read = |who: &Principal, contract| policies.decide(who, Action::ApiRead, Resource::Contract(contract));
+    assert!(read(&partner, "acme/orders@1").is_ok());
+    let denied = read(&partner, "acme/orders@2").unwrap_err().to_string();
+    assert!(denied.contains("its contracts are acme/orders@1"), "{denied}");
+    let unnamed = |role| Principal { scope: Scope::unlimited(), ..principal(role) };
+    let denied = read(&unnamed(Role::Partner), "acme/orders@1").unwrap_err().to_string();
+    assert!(denied.contains("no policy permits it"), "{denied}");
+    assert!(read(&unnamed(Role::Retailer), "acme/orders@1").is_ok());
+}
+
+#[test]
+fn a_partner_sees_and_holds_its_own_subscriptions_only() {
+    let policies = Policies::new([]).unwrap();
+    let partner = principal(Role::Partner);
+    for (owner, expected) in [("ann", true), ("bob", false), ("", false)] {
+        for action in [Action::SubscriptionRead, Action::SubscriptionControl] {
+            let decided = policies.decide(&partner, action, Resource::Subscription { name: "x", owner });
+            assert_eq!(decided.is_ok(), expected, "{owner} {action}: {decided:?}");
+        }
+    }
 }
 
 #[test]

@@ -132,12 +132,27 @@ pub fn still_holds(envelope: &Envelope, namespace: &str, keys: &[TrustedKey], mo
     standings(envelope, namespace, keys, moments).iter().any(|signed| signed.standing == Standing::Holds)
 }
 
+/// Why a package that was taken may not be used any more: trusted keys signed it, and no signature of theirs holds.
+/// `None`: one holds; or no key that is trusted now ever signed it, which says nothing against what was taken: whoever wants
+/// to stop it revokes the key.
+#[must_use]
+pub fn lost(envelope: &Envelope, namespace: &str, keys: &[TrustedKey], moments: Moments) -> Option<String> {
+    if still_holds(envelope, namespace, keys, moments) {
+        return None;
+    }
+    let told: Vec<String> = standings(envelope, namespace, keys, moments)
+        .iter()
+        .map(|signed| format!("{} signed it, and {}", signed.key, signed.standing))
+        .collect();
+    (!told.is_empty()).then(|| told.join("; "))
+}
+
 /// Holds a package against its signature: `actual` is computed from the package itself.
 #[must_use]
 pub fn check(actual: &Descriptor, envelope: Option<&Envelope>, trust: &Trust, moments: Moments) -> Vec<Finding> {
     let place = super::envelope::SIGNATURE_FILE;
     let namespace = actual.namespace();
-    let unproven = match trust.unsigned {
+    let unproven = match trust.unsigned() {
         Unsigned::Note => Severity::Note,
         Unsigned::Refuse => Severity::Refuse,
     };
@@ -153,7 +168,9 @@ pub fn check(actual: &Descriptor, envelope: Option<&Envelope>, trust: &Trust, mo
         .collect();
     let Some(envelope) = envelope else {
         let finding = Finding::new("signature.absent", unproven, place, "nobody has signed it");
-        found.push(finding.change("sign it: `crossdock plugin sign FOLDER --key FILE`"));
+        let change = "sign it: `crossdock plugin sign FOLDER --key FILE`; a hub for development takes it with `unsigned = \
+                      \"note\"` under `[trust]`";
+        found.push(finding.change(change));
         return found;
     };
     let signed = match envelope.descriptor() {

@@ -54,6 +54,9 @@ fn plugin(version: &str, kind: &str) -> Arc<Plugin> {
         limits: Limits::DEFAULT,
         input: None,
         output: None,
+        operations: std::collections::BTreeMap::new(),
+        produces: std::collections::BTreeMap::new(),
+        signed: None,
         golden: None,
         live: Live::default(),
     })
@@ -79,7 +82,7 @@ fn bind(
         trial: Trial::Canary { percent, thresholds: Thresholds::default() },
     });
     let earlier = earlier.iter().map(|text| version(text)).collect();
-    let line = LineInUse::new(Line { active: Some(version(active)), earlier, candidate }, None);
+    let line = LineInUse::new(Line { active: Some(version(active)), earlier, candidate, replay: None }, None);
     let lines = picture.lines.entry(line_id()).or_default();
     match pipeline {
         None => lines.everywhere = Some(line),
@@ -156,6 +159,7 @@ fn open(picture: &Installation, text: &str) -> Arc<OpenConnection> {
         pace: Pace::narrowest(&plugin.manifest.vendor, &connection.limits),
         connection,
         revision: 7,
+        secret_versions: Vec::new(),
         used: Plugin::used(&plugin.manifest, plugin.inspection.digest, 7),
         plugin,
         outlets: HashMap::new(),

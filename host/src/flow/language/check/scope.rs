@@ -67,6 +67,8 @@ struct Scope<'d> {
     item: bool,
     signal: bool,
     error: bool,
+    /// The step whose tables can be named, in its own input.
+    given: Option<&'d Step>,
     /// Before a run begins: only the event and constants.
     bare: bool,
 }
@@ -170,14 +172,10 @@ impl<'d> Checker<'d, '_> {
 
     fn action(&mut self, step: &'d Step, scope: &Scope<'d>, own: &Scope<'d>, chain: &str) {
         match &step.action {
-            Action::Transform { with, .. }
-            | Action::Score { with, .. }
-            | Action::Assess { with, .. }
-            | Action::Run { with, .. } => {
-                self.template(with, scope);
-            }
+            Action::Run { with, .. } | Action::Assess { with, .. } => self.template(with, scope),
+            Action::Transform { with, .. } | Action::Score { with, .. } => self.input(step, with, scope),
             Action::Rule { with, outcomes, .. } => {
-                self.template(with, scope);
+                self.input(step, with, scope);
                 for (name, consequence) in outcomes.consequences() {
                     self.consequence(step, name, consequence, own, chain);
                 }
@@ -188,7 +186,7 @@ impl<'d> Checker<'d, '_> {
                 outcomes.output.iter().for_each(|output| self.template(output, &inside));
             }
             Action::Call { with, confirm, .. } => {
-                self.template(with, scope);
+                self.input(step, with, scope);
                 if let Some(confirm) = confirm {
                     self.template(&confirm.with, own);
                     confirm.equals.iter().for_each(|(_, value)| self.template(value, own));
@@ -225,6 +223,11 @@ impl<'d> Checker<'d, '_> {
             Action::Set { values } => self.assignments(values, scope),
             Action::End { .. } => {}
         }
+    }
+
+    /// What a step's own call is given.
+    fn input(&mut self, step: &'d Step, with: &Template, scope: &Scope<'d>) {
+        self.template(with, &Scope { given: Some(step), ..scope.clone() });
     }
 
     /// What takes its time: `for`, `loop`, `wait`.

@@ -10,7 +10,7 @@ use crate::model::{
     contract::ContractOperation,
     manifest::{Effect, Kind},
     pipeline::{
-        Definition, Origin, Place, PluginRef, Spot,
+        Definition, Origin, Place, PluginRef, Spot, TableRef,
         action::{Action, Confirm, Fallback, Outcomes, Over},
         step::Step,
     },
@@ -87,6 +87,7 @@ impl<'a> World<'a> {
             Action::Run { pipeline, range, .. } => self.pipeline(pipeline, range),
             _ => {}
         }
+        step.tables.values().for_each(|table| self.table(table));
         match &step.fallback {
             Some(Fallback::Rule { plugin, .. }) => {
                 self.plugin(plugin, Kind::Rule);
@@ -101,6 +102,27 @@ impl<'a> World<'a> {
             && let Some(operation) = self.operation(connection, &compensation.operation, compensation.at)
         {
             self.touchpoint(connection, &compensation.operation, operation.effect, compensation.at);
+        }
+    }
+
+    fn table(&mut self, table: &TableRef) {
+        let Some(tables) = self.environment.tables else { return };
+        let TableRef { name, range, at } = table;
+        match tables.get(name) {
+            None => {
+                let instead = match near::nearest(name, tables.keys().map(String::as_str)) {
+                    Some(name) => format!("did you mean `{name}`?"),
+                    None => format!("draft it first: `crossdock table draft {name} FILE`"),
+                };
+                self.report(*at, "language.unknown-table", format!("no table is called `{name}`"), instead);
+            }
+            Some(versions) if !versions.iter().any(|version| range.matches(version)) => {
+                let there: Vec<String> = versions.iter().map(ToString::to_string).collect();
+                let there = if there.is_empty() { "none is approved".to_owned() } else { there.join(", ") };
+                let problem = format!("no version of table `{name}` is within `{range}`");
+                self.report(*at, "language.no-version", problem, format!("there is: {there}"));
+            }
+            Some(_) => {}
         }
     }
 

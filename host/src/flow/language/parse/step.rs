@@ -1,5 +1,7 @@
 //! Reading a step: its kind, its id and what every kind may have.
 
+use std::collections::BTreeMap;
+
 use super::{
     super::{
         near,
@@ -10,7 +12,9 @@ use super::{
 };
 use crate::model::{
     failure::FailureKind,
+    id::PluginId,
     pipeline::{
+        TableRef,
         action::{Action, Fallback},
         step::{Compensation, Consequence, Retry, Step, Then},
         template::Template,
@@ -18,7 +22,7 @@ use crate::model::{
 };
 
 /// The kinds of step, by the field that makes them.
-pub(super) const KINDS: [&str; 15] = [
+pub(in crate::flow::language) const KINDS: [&str; 15] = [
     "transform",
     "rule",
     "score",
@@ -75,6 +79,7 @@ fn step(reader: &mut Reader, node: &Node, prefix: &str, position: usize) -> Opti
         timeout_ms: None,
         within_ms: None,
         retry: None,
+        tables: BTreeMap::new(),
         compensate: None,
         fallback: None,
         on_error,
@@ -84,6 +89,7 @@ fn step(reader: &mut Reader, node: &Node, prefix: &str, position: usize) -> Opti
     };
     if matches!(kind, "transform" | "rule" | "score" | "call") {
         attempts(reader, &mut fields, &mut step);
+        step.tables = fields.take("tables").map(|node| tables(reader, node)).unwrap_or_default();
     }
     if kind == "for" && goes_over_pages(node) {
         step.timeout_ms = fields.take("timeout").and_then(|node| reader.duration(node));
@@ -106,6 +112,23 @@ fn step(reader: &mut Reader, node: &Node, prefix: &str, position: usize) -> Opti
     fields.finish(reader);
     step.action = action?;
     Some(step)
+}
+
+fn tables(reader: &mut Reader, node: &Node) -> BTreeMap<String, TableRef> {
+    let mut tables = BTreeMap::new();
+    let entries = reader.entries(node, "names and the reference tables that they stand for").unwrap_or_default();
+    for (key, node) in entries {
+        reader.identifier(&key.text, key.at, "a name in `tables`");
+        let Some((name, range)) = reader.name_range(node) else { continue };
+        if name.parse::<PluginId>().is_err() {
+            let problem = format!("`{name}` is not a table's name");
+            let instead = "`namespace/name`, of a-z, 0-9 and `-`, such as `retail/prices@^1`";
+            reader.report(node.at, "language.name", problem, instead);
+            continue;
+        }
+        tables.insert(key.text.clone(), TableRef { name, range, at: node.at });
+    }
+    tables
 }
 
 fn kind(reader: &mut Reader, fields: &Fields, node: &Node) -> Option<&'static str> {

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use semver::Version;
+
 use crate::{
     flow::language::{Environment, PipelineFacts, PluginFacts},
     model::{
@@ -16,6 +18,7 @@ pub(super) struct World {
     pub(super) contracts: BTreeMap<ContractId, OperationContract>,
     plugins: BTreeMap<PluginId, Vec<PluginFacts>>,
     pipelines: BTreeMap<String, PipelineFacts>,
+    tables: BTreeMap<String, Vec<Version>>,
 }
 
 /// Contract, reads, writes.
@@ -92,10 +95,16 @@ impl World {
                 pipeline("retail/ping", "1.0.0", &["retail/pong"]),
                 pipeline("retail/pong", "1.0.0", &["retail/orders"]),
             ]),
+            tables: BTreeMap::from([("retail/prices".to_owned(), vec![Version::new(1, 2, 0)])]),
         }
     }
 
     pub(super) fn environment(&self) -> Environment<'_> {
-        Environment { contracts: &self.contracts, plugins: &self.plugins, pipelines: &self.pipelines }
+        Environment {
+            contracts: &self.contracts,
+            plugins: &self.plugins,
+            pipelines: &self.pipelines,
+            tables: Some(&self.tables),
+        }
     }
 }

@@ -88,7 +88,7 @@ pub(super) fn verdict(outcome: Outcome, target: Option<&str>) -> Verdict {
     Verdict { outcome, target: target.map(str::to_owned), reasons: vec![reason], output: None }
 }
 
-fn used() -> PluginUse {
+pub(super) fn used() -> PluginUse {
     PluginUse {
         id: "test/x".parse().expect("id"),
         version: "1.0.0".into(),
@@ -110,8 +110,9 @@ impl Bindings for Installed {
         Ok(Arc::new(used()))
     }
 
-    fn operation(&self, _: &str, _: &str, _: Pick<'_>) -> Result<OperationUse, Unserved> {
+    fn operation(&self, _: &str, _: &str, pick: Pick<'_>) -> Result<OperationUse, Unserved> {
         let plugin = PluginUse { grant: self.grant, ..used() };
-        Ok(OperationUse { plugin: Arc::new(plugin), doubt: self.doubt.clone() })
+        let elsewhere = matches!(pick, Pick::Same(made) if made.grant != self.grant);
+        Ok(OperationUse { plugin: Arc::new(plugin), doubt: self.doubt.clone(), elsewhere })
     }
 }

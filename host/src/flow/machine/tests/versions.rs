@@ -54,7 +54,9 @@ impl Versions {
             return Ok(Arc::new(made.clone()));
         }
         match self.canary {
-            Some(canary) if matches!(pick, Pick::Bound) => Ok(used(canary, true)),
+            Some(canary) if matches!(pick, Pick::Bound | Pick::Begun { active_only: false, .. }) => {
+                Ok(used(canary, true))
+            }
             _ if self.revoked.contains(self.active) => {
                 Err(Unserved { code: "plugin.revoked", problem: format!("{} is revoked", self.active) })
             }
@@ -70,7 +72,7 @@ impl Bindings for Versions {
 
     fn operation(&self, _: &str, _: &str, pick: Pick<'_>) -> Result<OperationUse, Unserved> {
         let doubt = Doubt::NaturalKey { find: "find".into(), settle_ms: 100 };
-        Ok(OperationUse { plugin: self.pick(pick)?, doubt })
+        Ok(OperationUse { plugin: self.pick(pick)?, doubt, elsewhere: false })
     }
 }
 

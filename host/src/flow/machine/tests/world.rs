@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::{
     super::{
         Run,
-        effect::{Answer, Arrived, Effect, Input},
+        effect::{Answer, Arrived, Effect, Input, Invoke},
         instance::{Asked, Facet, InstanceId},
         wait::key_of,
     },
@@ -81,6 +81,9 @@ pub(super) struct World {
     pub(super) grace_ms: u64,
     /// The most calls that were out at once.
     pub(super) out_max: usize,
+    /// Every call of a pure plugin, and every version that the run executed.
+    pub(super) invoked: Vec<Invoke>,
+    pub(super) plans: Vec<Arc<Plan>>,
 }
 
 impl World {
@@ -90,6 +93,8 @@ impl World {
 
     pub(super) fn with(plan: Arc<Plan>, data: Value) -> Self {
         Self {
+            plans: vec![Arc::clone(&plan)],
+            invoked: Vec::new(),
             plan,
             data,
             bindings: Installed { doubt: Doubt::NaturalKey { find: "find".into(), settle_ms: 100 }, grant: 1 },
@@ -271,7 +276,10 @@ impl World {
 
     fn note(&mut self, effect: &Effect) {
         let asked = match effect {
-            Effect::Invoke(invoke) => format!("invoke {}", invoke.step),
+            Effect::Invoke(invoke) => {
+                self.invoked.push(invoke.clone());
+                format!("invoke {}", invoke.step)
+            }
             Effect::Call(call) => format!("{} {}", call.operation, call.step),
             Effect::Emit(emit) => format!("emit {}", emit.event.event_type),
             Effect::Start(start) => format!("start {}", start.step),
@@ -497,6 +505,7 @@ impl World {
         match self.run().check_move(id(), &self.journal, Arc::clone(&plan), moved) {
             Err(refusal) => refusal.problems,
             Ok((run, entry)) => {
+                self.plans.push(Arc::clone(&plan));
                 self.plan = plan;
                 self.journal.push(entry);
                 self.run = Some(run);
@@ -598,6 +607,7 @@ impl World {
         let replayed = self.replayed(&self.facts());
         let (live, back) = (render(self.run()), render(&replayed));
         assert!(live == back, "live:\n{}\nread back:\n{}", live.join("\n"), back.join("\n"));
+        self.check_given();
     }
 }
 

@@ -161,10 +161,12 @@ const ALL: To = Roles([true, true, true, true, true]);
 const STAFF: To = Roles([false, true, true, true, true]);
 const DECIDERS: To = Roles([false, true, true, false, true]);
 const OPERATORS: To = Roles([false, false, true, false, true]);
+/// Who writes pipelines and tables.
+const WRITERS: To = Roles([false, true, false, false, true]);
 const ADMINS: To = Roles([false, false, false, false, true]);
 
 /// Every endpoint and whom it answers. An endpoint without a row fails the test below.
-const TABLE: [(&str, &str, To); 44] = [
+const TABLE: [(&str, &str, To); 82] = [
     ("post", "/v1/events", Roles([true, true, true, false, true])),
     ("post", "/v1/webhooks/{source}", Proven),
     ("post", "/v1/webhooks/{source}/{rest}", Proven),
@@ -175,6 +177,12 @@ const TABLE: [(&str, &str, To); 44] = [
     ("get", "/v1/pipelines", ALL),
     ("get", "/v1/connections", STAFF),
     ("get", "/v1/connections/{name}", STAFF),
+    ("post", "/v1/connections/{name}", OPERATORS),
+    ("post", "/v1/connections/{name}/test", OPERATORS),
+    ("get", "/v1/secrets", Roles([false, false, true, true, true])),
+    ("post", "/v1/secrets/{name}", OPERATORS),
+    ("get", "/v1/pipelines/{namespace}/{name}/bindings", STAFF),
+    ("post", "/v1/pipelines/{namespace}/{name}/bindings", Roles([false, true, false, false, true])),
     ("get", "/v1/lanes", STAFF),
     ("get", "/v1/audit", Roles([false, false, false, true, true])),
     ("get", "/v1/audit/explain", Roles([false, false, false, true, true])),
@@ -205,10 +213,44 @@ const TABLE: [(&str, &str, To); 44] = [
     ("get", "/v1/plugins/{namespace}/{name}/explain", ALL),
     ("get", "/v1/plugins/{namespace}/{name}/impact", ALL),
     ("post", "/v1/plugins/{namespace}/{name}/control", OPERATORS),
+    ("post", "/v1/plugins/{namespace}/{name}/replay", DECIDERS),
     ("get", "/v1/bindings", ALL),
     ("post", "/v1/bindings/{namespace}/{name}", DECIDERS),
+    ("get", "/v1/pipelines/{namespace}/{name}", ALL),
+    ("post", "/v1/pipelines/{namespace}/{name}", WRITERS),
+    ("get", "/v1/pipelines/{namespace}/{name}/versions/{version}", ALL),
+    ("get", "/v1/pipelines/{namespace}/{name}/difference", ALL),
+    ("post", "/v1/pipelines/{namespace}/{name}/control", WRITERS),
+    ("get", "/v1/tables", STAFF),
+    ("get", "/v1/tables/{namespace}/{name}", STAFF),
+    ("post", "/v1/tables/{namespace}/{name}", WRITERS),
+    ("get", "/v1/tables/{namespace}/{name}/versions/{version}", STAFF),
+    ("get", "/v1/tables/{namespace}/{name}/difference", STAFF),
+    ("get", "/v1/tables/{namespace}/{name}/impact", STAFF),
+    ("post", "/v1/tables/{namespace}/{name}/control", WRITERS),
+    ("get", "/v1/apis", ALL),
+    // A partner's token names the contracts that it may ask; the table's names none.
+    ("get", "/v1/apis/{namespace}/{name}/{major}", STAFF),
+    ("post", "/v1/apis/{namespace}/{name}/{major}", OPERATORS),
+    ("get", "/v1/apis/{namespace}/{name}/{major}/openapi.json", STAFF),
+    ("get", "/v1/apis/{namespace}/{name}/{major}/{operation}", STAFF),
+    ("post", "/v1/apis/{namespace}/{name}/{major}/{operation}", STAFF),
+    // Each sees their own.
+    ("get", "/v1/subscriptions", ALL),
+    ("get", "/v1/subscriptions/{name}", STAFF),
+    ("post", "/v1/subscriptions/{name}", OPERATORS),
+    ("post", "/v1/subscriptions/{name}/control", OPERATORS),
+    ("get", "/v1/subscriptions/{name}/dead-letters", STAFF),
     ("get", "/v1/changes", ALL),
     ("post", "/v1/changes/{id}/decision", DECIDERS),
+    ("get", "/v1/schemas", ALL),
+    ("get", "/v1/schemas/{type}", ALL),
+    ("post", "/v1/schemas/{type}", DECIDERS),
+    ("get", "/v1/schemas/{type}/{version}", ALL),
+    ("post", "/v1/schemas/{type}/control", DECIDERS),
+    ("get", "/asyncapi.json", ALL),
+    ("get", "/v1/trust", ALL),
+    ("post", "/v1/trust/{key}/revoke", OPERATORS),
 ];
 
 fn described() -> BTreeSet<(String, String)> {
@@ -230,8 +272,19 @@ fn sent(path: &str) -> (&'static str, String) {
         "/v1/plugins" => return ("application/octet-stream", String::new()),
         "/v1/runs/{id}/move" => json!({"to": "2.0.0"}),
         "/v1/plugins/{namespace}/{name}/control" => json!({"do": "revoke", "version": "1.0.0"}),
+        "/v1/plugins/{namespace}/{name}/replay" => json!({"version": "1.0.0", "since": "7d"}),
         "/v1/bindings/{namespace}/{name}" => json!({"do": "promote", "version": "1.0.0"}),
+        "/v1/pipelines/{namespace}/{name}" => return ("application/yaml", "pipeline: x/x".to_owned()),
+        "/v1/tables/{namespace}/{name}/control" | "/v1/pipelines/{namespace}/{name}/control" => {
+            json!({"do": "approve", "version": "1.0.0"})
+        }
+        "/v1/apis/{namespace}/{name}/{major}" => json!({"do": "withdraw"}),
+        "/v1/subscriptions/{name}/control" => json!({"do": "pause"}),
+        "/v1/schemas/{type}" => json!({"schema": {}}),
+        "/v1/schemas/{type}/control" => json!({"do": "deprecate"}),
         "/v1/changes/{id}/decision" => json!({"approved": true}),
+        "/v1/connections/{name}" | "/v1/secrets/{name}" => json!({"do": "remove"}),
+        "/v1/pipelines/{namespace}/{name}/bindings" => json!({"do": "rollback"}),
         "/v1/runs/{id}/control" => json!({"do": "pause"}),
         "/v1/approvals/decisions" => json!({"decisions": []}),
         "/v1/approvals/{run}/{step}/decision" => json!({"approved": true, "revision": 1, "digest": digest}),
@@ -251,6 +304,12 @@ fn path_of(template: &str) -> String {
         ("{step}", "x"),
         ("{name}", "x"),
         ("{namespace}", "x"),
+        ("{version}", "1.0.0"),
+        ("{major}", "1"),
+        ("{operation}", "x"),
+        ("{key}", "x"),
+        ("{type}", "x"),
+        ("{version}", "1"),
     ];
     // Which namespace it is about stands in the query.
     let template = if template == "/v1/plugins" { "/v1/plugins?plugin=x/x" } else { template };

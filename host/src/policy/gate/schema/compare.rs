@@ -128,7 +128,12 @@ impl Gap {
     /// What to do so that it does not break anybody.
     #[must_use]
     pub fn advice(&self, side: Side) -> String {
-        let or = "or publish a new major version";
+        self.advice_or(side, "or publish a new major version")
+    }
+
+    /// The same, where something else can be done instead than to publish a new major version.
+    #[must_use]
+    pub fn advice_or(&self, side: Side, or: &str) -> String {
         match (&self.kind, side) {
             (GapKind::Missing { name }, Side::Lost) => format!("make `{name}` optional, {or}"),
             (GapKind::Missing { name }, Side::Gained) => format!("keep `{name}` in `required`, {or}"),

@@ -56,7 +56,7 @@ fn at(millis: i64) -> Timestamp {
 /// The rules that refuse a package of `acme/x` which key 1 has signed, under these keys.
 fn refusals(keys: Vec<TrustedKey>, moments: Moments) -> Vec<&'static str> {
     let package = descriptor("acme/x", "1.0.0");
-    let trust = Trust { unsigned: Unsigned::Refuse, keys };
+    let trust = Trust { unsigned: Some(Unsigned::Refuse), keys };
     let found = check(&package, Some(&signed(&package, &[1])), &trust, moments);
     found.iter().filter(|finding| finding.severity == Severity::Refuse).map(|finding| finding.rule).collect()
 }
@@ -104,7 +104,7 @@ fn keys_are_changed_by_signing_with_both() {
 
 #[test]
 fn a_signature_of_another_package_says_nothing() {
-    let trust = Trust { unsigned: Unsigned::Note, keys: vec![trusted(1, "acme")] };
+    let trust = Trust { unsigned: Some(Unsigned::Note), keys: vec![trusted(1, "acme")] };
     let package = descriptor("acme/x", "1.0.0");
     let mut changed = package.clone();
     changed.files.insert("component.wasm".to_owned(), Digest::of(b"other"));
@@ -151,7 +151,7 @@ fn a_document_of_another_type_or_a_hint_at_a_key_proves_nothing() {
 fn what_is_not_signed_is_noted_or_refused_as_the_operator_says() {
     let package = descriptor("acme/x", "1.0.0");
     for (unsigned, severity) in [(Unsigned::Note, Severity::Note), (Unsigned::Refuse, Severity::Refuse)] {
-        let found = check(&package, None, &Trust { unsigned, keys: vec![] }, Moments::at(at(0)));
+        let found = check(&package, None, &Trust { unsigned: Some(unsigned), keys: vec![] }, Moments::at(at(0)));
         assert_eq!((found[0].rule, found[0].severity), ("signature.absent", severity));
     }
     assert_eq!(package.kind, Kind::Rule);
@@ -173,7 +173,36 @@ fn trust_is_written_in_toml() {
         "unsigned = \"refuse\"\n[[keys]]\nnamespace = \"acme\"\nkey = \"{line}\"\nnot_after = \"2027-01-01T00:00:00.000Z\"\n"
     );
     let trust: Trust = toml::from_str(&text).expect("trust");
-    assert_eq!(trust.unsigned, Unsigned::Refuse);
+    assert_eq!(trust.unsigned(), Unsigned::Refuse);
     assert!(trust.keys[0].not_after.is_some() && trust.keys[0].revoked.is_none());
     assert!(toml::from_str::<Trust>("[[keys]]\nnamespace = \"a\"\nkey = \"b\"\nowner = \"c\"").is_err());
+}
+
+#[test]
+fn what_was_taken_is_lost_only_with_every_signature_that_counted() {
+    let package = descriptor("acme/x", "1.0.0");
+    let envelope = signed(&package, &[1, 2]);
+    let revoked = |seed| TrustedKey { revoked: Some(at(500)), ..trusted(seed, "acme") };
+    let moments = |now| Moments { taken: at(100), now: at(now) };
+    let why = |keys: Vec<TrustedKey>, now| lost(&envelope, "acme", &keys, moments(now));
+    assert_eq!(why(vec![trusted(1, "acme")], 1_000), None);
+    assert_eq!(why(vec![revoked(1)], 499), None, "it is revoked from then on");
+    let told = why(vec![revoked(1)], 500).expect("lost");
+    assert!(told.contains("the key was revoked at 1970-01-01T00:00:00.500Z"), "{told}");
+    assert_eq!(why(vec![revoked(1), trusted(2, "acme")], 1_000), None, "the other one holds");
+    assert!(why(vec![revoked(1), revoked(2)], 1_000).is_some_and(|told| told.contains("; ")));
+    // A key that ran out signed it in time; one that had run out before did not.
+    let until = |time| TrustedKey { not_after: Some(at(time)), ..trusted(1, "acme") };
+    assert_eq!(why(vec![until(200)], 1_000), None);
+    assert!(why(vec![until(50)], 1_000).is_some());
+    assert_eq!(why(vec![], 1_000), None, "a key that is gone says nothing");
+    assert_eq!(why(vec![trusted(3, "acme")], 1_000), None, "nor does one that signed something else");
+}
+
+#[test]
+fn whoever_trusts_a_key_asks_for_signatures_unless_they_say_otherwise() {
+    let read = |text: &str| toml::from_str::<Trust>(text).unwrap().unsigned();
+    assert_eq!(read(""), Unsigned::Note);
+    assert_eq!(read("[[keys]]\nnamespace = \"a\"\nkey = \"x\""), Unsigned::Refuse);
+    assert_eq!(read("unsigned = \"note\"\n[[keys]]\nnamespace = \"a\"\nkey = \"x\""), Unsigned::Note);
 }

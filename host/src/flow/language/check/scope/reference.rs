@@ -110,6 +110,7 @@ impl<'d> Checker<'d, '_> {
                 let problem = format!("`{root}` alone is everything that ever happened");
                 self.report(at, "language.unknown-step", problem, format!("name the step, as `{root}.order`"));
             }
+            ("tables", field) => self.table(field, at, scope),
             ("item", _) if !scope.item => self.absent(at, root, "only steps inside a `for` have an `item`"),
             ("signal", _) if !scope.signal => {
                 self.absent(at, root, "only a `match`, and steps after a `wait`, have a `signal`")
@@ -121,12 +122,31 @@ impl<'d> Checker<'d, '_> {
         }
     }
 
+    fn table(&mut self, name: Option<&str>, at: Place, scope: &Scope<'d>) {
+        let Some(step) = scope.given else {
+            let instead = "only the `with` of a step that names them in its `tables` has tables";
+            return self.absent(at, "tables", instead);
+        };
+        let names = step.tables.keys().map(String::as_str);
+        match name {
+            Some(name) if step.tables.contains_key(name) => {}
+            Some(name) => {
+                let instead = near::advice(name, names, "name it in the step's `tables`: `NAME: retail/prices@^1`");
+                self.report(at, "language.unknown-table", format!("this step has no table `{name}`"), instead);
+            }
+            None => {
+                let problem = "`tables` alone is every table of the step";
+                self.report(at, "language.unknown-table", problem, "name one, such as `tables.prices`");
+            }
+        }
+    }
+
     fn absent(&mut self, at: Place, root: &str, instead: &str) {
         self.report(at, "language.unknown-variable", format!("there is no `{root}` here"), instead);
     }
 
     fn unknown_root(&mut self, root: &str, at: Place, scope: &Scope<'d>) {
-        let roots = ["event", "steps", "verdict", "vars", "config", "run", "item", "signal", "error"];
+        let roots = ["event", "steps", "verdict", "vars", "config", "run", "item", "signal", "error", "tables"];
         let instead = if scope.steps.contains_key(root) {
             format!("did you mean `steps.{root}`?")
         } else {

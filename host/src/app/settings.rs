@@ -1,0 +1,352 @@
+//! What an operator sets while the hub runs: secrets, connections, bindings. As in the registry, one change at a time, each
+//! in the same order: checked, recorded in the audit log, recorded, then one new picture in the old one's place. What lets
+//! code reach more than before waits for a second person.
+//!
+//! | module | does |
+//! | --- | --- |
+//! | [`secrets`] | the secrets that the hub keeps |
+//! | [`connections`] | connections, and the rotation of their secrets |
+//! | [`bindings`] | which connection each name of a pipeline stands for |
+//! | [`probe`] | the test of a connection |
+//! | [`needs`] | what still needs a connection or a secret |
+
+mod bindings;
+mod connections;
+mod needs;
+mod probe;
+mod secrets;
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use arc_swap::ArcSwap;
+use futures::{FutureExt as _, future::BoxFuture};
+
+use super::{
+    gate::with_source,
+    install::{InstallError, Installer, read},
+    installation::Installation,
+    registry::Registry,
+    runner::Shared,
+    secrets::store::{SecretStore, StoreError},
+};
+use crate::{
+    model::{
+        audit::Cause,
+        connection::Connection,
+        id::hash32,
+        registry::ProposalState,
+        setting::{Probe, SettingChange, SettingProposal},
+    },
+    policy::review::is_same_person,
+    ports::{
+        registry::{RegistryError, Who},
+        settings::{
+            BindAct, BindingView, ConnectionAct, SecretAct, SecretView, SettingChanged, SettingError, Settings, Tested,
+        },
+        traffic::ConnectionView,
+    },
+};
+
+/// Longest a proposed change waits for a second person, milliseconds: a week.
+const PROPOSAL_MS_MAX: u64 = 7 * 24 * 60 * 60 * 1_000;
+/// Most proposed changes that nobody has decided about.
+const PROPOSALS_OPEN_MAX: usize = 100;
+/// Most proposed changes that are listed.
+const PROPOSALS_LISTED_MAX: usize = 200;
+/// What the names of these changes begin with.
+pub(super) const ID_PREFIX: &str = "set_";
+
+/// What hub.toml declares.
+#[derive(Default)]
+pub(super) struct Declared {
+    /// Connections by name.
+    pub(super) connections: BTreeMap<String, Connection>,
+    /// Bindings by pipeline.
+    pub(super) bindings: BTreeMap<String, BTreeMap<String, String>>,
+}
+
+/// The settings of a hub.
+pub(super) struct HubSettings {
+    shared: Arc<Shared>,
+    installer: Arc<Installer>,
+    registry: Arc<Registry>,
+    store: Arc<SecretStore>,
+    data: PathBuf,
+    declared: ArcSwap<Declared>,
+}
+
+/// A change that is ready to be made.
+struct Ready {
+    change: SettingChange,
+    /// Why a second person has to agree.
+    because: Vec<String>,
+    /// How the audit log calls it.
+    action: &'static str,
+    summary: String,
+    notes: Vec<String>,
+}
+
+impl HubSettings {
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        installer: Arc<Installer>,
+        registry: Arc<Registry>,
+        store: Arc<SecretStore>,
+        data: &Path,
+    ) -> Self {
+        Self { shared, installer, registry, store, data: data.to_owned(), declared: ArcSwap::default() }
+    }
+
+    /// Remembers what hub.toml declares.
+    pub(super) fn declare(&self, declared: Declared) {
+        self.declared.store(Arc::new(declared));
+    }
+
+    /// Connections, with who has the say about each.
+    pub(super) fn describe(&self, mut views: Vec<ConnectionView>) -> Vec<ConnectionView> {
+        let now = self.shared.installation.load();
+        let declared = self.declared.load();
+        for view in &mut views {
+            view.origin = now.settings.origin(&view.name).as_str();
+            view.declared = declared.connections.get(&view.name).map(|declared| {
+                let same = now.connections.get(&view.name).is_some_and(|open| open.connection == *declared);
+                if same { "same" } else { "differs" }
+            });
+        }
+        views
+    }
+
+    /// The secrets that the hub keeps.
+    pub(super) fn store(&self) -> &Arc<SecretStore> {
+        &self.store
+    }
+
+    /// Makes a change, or proposes it if one person is not enough. The registry's lock is held.
+    async fn settle(
+        &self,
+        now: &Installation,
+        who: &Who,
+        cause: &Cause,
+        ready: Ready,
+    ) -> Result<SettingChanged, SettingError> {
+        if ready.because.is_empty() {
+            return self.make(now, cause, ready).await;
+        }
+        let open = self.listed().await?.iter().filter(|other| other.state == ProposalState::Open).count();
+        if open >= PROPOSALS_OPEN_MAX {
+            let problem = format!("{open} changes wait for a second person already: decide about those first");
+            return Err(SettingError::Conflict { problem });
+        }
+        let time = self.shared.clock.now();
+        let subject = ready.change.subject();
+        let text = serde_json::to_string(&ready.change).unwrap_or_default();
+        let parts = [subject.as_bytes(), text.as_bytes(), &time.millis().to_be_bytes()];
+        let digits: String =
+            hash32("crossdock setting 1", &parts).iter().take(6).map(|byte| format!("{byte:02x}")).collect();
+        let proposal = SettingProposal {
+            id: format!("{ID_PREFIX}{digits}"),
+            time,
+            actor: who.actor.clone(),
+            reason: who.reason.clone(),
+            on: self.revision(&subject).await?,
+            act: ready.change,
+            because: ready.because,
+            state: ProposalState::Open,
+        };
+        self.put(cause, "setting.propose", &proposal).await?;
+        Ok(SettingChanged::Proposed(Box::new(proposal)))
+    }
+
+    async fn make(&self, now: &Installation, cause: &Cause, ready: Ready) -> Result<SettingChanged, SettingError> {
+        let Ready { change, action, summary, notes, .. } = ready;
+        let mut tested = None;
+        let next = match change {
+            SettingChange::Connection { name, connection, origin, probe } => {
+                if let Some(probe) = probe {
+                    tested = Some(self.prove(now, &name, &connection, &probe).await?);
+                }
+                self.installer.set_connection(now, cause, action, &name, *connection, origin).await
+            }
+            SettingChange::Bind { pipeline, names, origin } => {
+                let record = super::install::bindings::after(now.settings.bindings.get(&pipeline), names, origin);
+                self.installer.bind(now, cause, action, &pipeline, record).await
+            }
+        };
+        self.shared.installation.store(Arc::new(next.map_err(refused)?));
+        tracing::info!(summary, actor = cause.actor, "a setting has changed");
+        metrics::counter!("crossdock_settings_changes_total", "action" => action).increment(1);
+        Ok(SettingChanged::Done { summary, notes, tested })
+    }
+
+    /// A proposed change, looked at again: much may have changed since it was asked for.
+    async fn again(&self, now: &Installation, proposal: &SettingProposal) -> Result<Ready, SettingError> {
+        if self.revision(&proposal.act.subject()).await? != proposal.on {
+            let problem = "what it changes has changed since it was asked for; ask for it again".to_owned();
+            return Err(SettingError::Conflict { problem });
+        }
+        let ready = match &proposal.act {
+            SettingChange::Connection { name, connection, origin, probe } => {
+                self.plan_connection(now, name, Connection::clone(connection), *origin, probe.clone())?
+            }
+            SettingChange::Bind { pipeline, names, origin } => {
+                self.plan_binding(now, pipeline, names.clone(), *origin)?
+            }
+        };
+        if let Some(more) = ready.because.iter().find(|because| !proposal.because.contains(because)) {
+            let problem = format!("since it was asked for, this came up: {more}; ask for it again");
+            return Err(SettingError::Conflict { problem });
+        }
+        Ok(ready)
+    }
+
+    async fn decided(&self, id: &str, approved: bool, who: Who) -> Result<Option<SettingChanged>, SettingError> {
+        let own = cause(&who)?;
+        let _changing = self.registry.changing().await;
+        let key = format!("setting/{id}");
+        let unknown = || SettingError::UnknownChange { id: id.to_owned() };
+        let digits = id.strip_prefix(ID_PREFIX).filter(|digits| digits.bytes().all(|byte| byte.is_ascii_hexdigit()));
+        digits.ok_or_else(unknown)?;
+        let stored =
+            self.installer.records.get(&key).await.map_err(|error| unavailable(&error))?.ok_or_else(unknown)?;
+        let mut proposal: SettingProposal = read(&key, &stored).map_err(refused)?;
+        let time = self.shared.clock.now();
+        let before = match &proposal.state {
+            ProposalState::Open => None,
+            ProposalState::Approved { by, .. } => Some(format!("`{by}` agreed to this change before")),
+            ProposalState::Rejected { by, .. } => Some(format!("`{by}` declined this change before")),
+        };
+        if let Some(problem) = before {
+            return Err(SettingError::Conflict { problem });
+        }
+        if !approved {
+            proposal.state = ProposalState::Rejected { by: who.actor, at: time };
+            self.put(&own, "setting.reject", &proposal).await?;
+            return Ok(None);
+        }
+        if is_same_person(&proposal.actor, &who.actor) {
+            return Err(SettingError::SamePerson { actor: proposal.actor });
+        }
+        if time.since(proposal.time) > PROPOSAL_MS_MAX {
+            let problem = "the change was asked for more than a week ago; ask for it again".to_owned();
+            return Err(SettingError::Conflict { problem });
+        }
+        let now = self.shared.installation.load_full();
+        let ready = self.again(&now, &proposal).await?;
+        let reason = format!("{} (asked for by {}: {})", who.reason, proposal.actor, proposal.reason);
+        let cause = Cause { actor: who.actor.clone(), reason };
+        proposal.state = ProposalState::Approved { by: who.actor, at: time };
+        self.put(&own, "setting.approve", &proposal).await?;
+        self.make(&now, &cause, ready).await.map(Some)
+    }
+
+    async fn listed(&self) -> Result<Vec<SettingProposal>, SettingError> {
+        let mut proposals = Vec::new();
+        for (key, stored) in self.installer.all("setting/").await.map_err(refused)? {
+            proposals.push(read::<SettingProposal>(&key, &stored).map_err(refused)?);
+        }
+        proposals.sort_by_key(|proposal| std::cmp::Reverse(proposal.time));
+        proposals.truncate(PROPOSALS_LISTED_MAX);
+        Ok(proposals)
+    }
+
+    async fn revision(&self, subject: &str) -> Result<Option<u64>, SettingError> {
+        let stored = self.installer.records.get(subject).await.map_err(|error| unavailable(&error))?;
+        Ok(stored.map(|stored| stored.revision.0))
+    }
+
+    async fn put(&self, cause: &Cause, action: &str, proposal: &SettingProposal) -> Result<(), SettingError> {
+        self.installer.put_as(cause, action, &format!("setting/{}", proposal.id), proposal).await.map_err(refused)
+    }
+}
+
+impl Settings for HubSettings {
+    fn secrets(&self) -> Vec<SecretView> {
+        self.secret_views()
+    }
+
+    fn secret<'a>(
+        &'a self,
+        name: &'a str,
+        act: SecretAct,
+        who: Who,
+    ) -> BoxFuture<'a, Result<Option<SecretView>, SettingError>> {
+        self.change_secret(name, act, who).boxed()
+    }
+
+    fn connection<'a>(
+        &'a self,
+        name: &'a str,
+        act: ConnectionAct,
+        who: Who,
+    ) -> BoxFuture<'a, Result<SettingChanged, SettingError>> {
+        self.change_connection(name, act, who).boxed()
+    }
+
+    fn test<'a>(&'a self, name: &'a str, probe: Probe) -> BoxFuture<'a, Result<Tested, SettingError>> {
+        self.test_connection(name, probe).boxed()
+    }
+
+    fn binding(&self, pipeline: &str) -> Result<BindingView, SettingError> {
+        self.binding_view(pipeline)
+    }
+
+    fn bind<'a>(
+        &'a self,
+        pipeline: &'a str,
+        act: BindAct,
+        who: Who,
+    ) -> BoxFuture<'a, Result<SettingChanged, SettingError>> {
+        self.change_binding(pipeline, act, who).boxed()
+    }
+
+    fn proposals(&self) -> BoxFuture<'_, Result<Vec<SettingProposal>, SettingError>> {
+        self.listed().boxed()
+    }
+
+    fn decide<'a>(
+        &'a self,
+        id: &'a str,
+        approved: bool,
+        who: Who,
+    ) -> BoxFuture<'a, Result<Option<SettingChanged>, SettingError>> {
+        self.decided(id, approved, who).boxed()
+    }
+}
+
+/// Who changes something, and why, held to the registry's bounds.
+fn cause(who: &Who) -> Result<Cause, SettingError> {
+    super::registry::cause(who).map_err(|error| match error {
+        RegistryError::Invalid { problem } => SettingError::Invalid { problem },
+        other => SettingError::Unavailable { reason: other.to_string() },
+    })
+}
+
+fn unavailable(error: &dyn std::error::Error) -> SettingError {
+    SettingError::Unavailable { reason: with_source(error) }
+}
+
+fn refused(error: InstallError) -> SettingError {
+    let problem = with_source(&error);
+    match error {
+        InstallError::Record { .. } | InstallError::Audit { .. } | InstallError::Damaged { .. } => {
+            SettingError::Unavailable { reason: problem }
+        }
+        _ => SettingError::Refused { problem, tested: None },
+    }
+}
+
+impl From<StoreError> for SettingError {
+    fn from(error: StoreError) -> Self {
+        let text = with_source(&error);
+        match error {
+            StoreError::Unknown { name } => Self::UnknownSecret { name },
+            StoreError::Refused { problem, invalid: true } => Self::Invalid { problem },
+            StoreError::Refused { problem, invalid: false } => Self::Conflict { problem },
+            _ => Self::Unavailable { reason: text },
+        }
+    }
+}

@@ -1,0 +1,333 @@
+//! Connections, as people change them. A connection that was changed here is no longer what hub.toml says, until somebody
+//! takes that back (`declared`).
+
+use std::{path::Path, sync::Arc};
+
+use super::{HubSettings, Ready, cause, refused};
+use crate::{
+    app::{
+        install::copy,
+        installation::{Installation, OpenConnection},
+    },
+    model::{
+        audit::Cause,
+        connection::{Connection, SecretRef},
+        setting::{Origin, Probe, SettingChange},
+    },
+    policy::{address::AddressRules, egress::Origin as WebOrigin, reach::Reach},
+    ports::{
+        registry::Who,
+        secrets::{Secret, SecretError, Secrets},
+        settings::{ConnectionAct, NewSecret, SettingChanged, SettingError},
+    },
+};
+
+/// Longest name of a connection, bytes.
+const NAME_BYTES_MAX: usize = 64;
+/// Most connections.
+const CONNECTIONS_MAX: usize = 1_000;
+
+/// Another value for a secret that is in place.
+struct Rotation {
+    place: String,
+    value: Secret,
+    keep_ms: Option<u64>,
+    probe: Probe,
+}
+
+/// The hub's secrets, with another value in one place.
+pub(super) struct Instead {
+    pub(super) secrets: Arc<dyn Secrets>,
+    pub(super) reference: SecretRef,
+    pub(super) value: Secret,
+}
+
+impl Secrets for Instead {
+    fn resolve(&self, reference: &SecretRef) -> Result<Secret, SecretError> {
+        if *reference == self.reference { Ok(self.value.clone()) } else { self.secrets.resolve(reference) }
+    }
+
+    fn version(&self, reference: &SecretRef) -> u64 {
+        // It shares nothing with what uses the value that is in place.
+        if *reference == self.reference { u64::MAX } else { self.secrets.version(reference) }
+    }
+}
+
+impl HubSettings {
+    pub(super) async fn change_connection(
+        &self,
+        name: &str,
+        act: ConnectionAct,
+        who: Who,
+    ) -> Result<SettingChanged, SettingError> {
+        let cause = cause(&who)?;
+        let _changing = self.registry.changing().await;
+        let now = self.shared.installation.load_full();
+        let held = now.settings.connections.get(name).and_then(|held| held.connection.clone());
+        let unknown = || SettingError::UnknownConnection { name: name.to_owned() };
+        let ready = match act {
+            ConnectionAct::Add(_) if held.is_some() => {
+                let problem =
+                    format!("there is a connection `{name}`: `crossdock connection change {name}` changes it");
+                return Err(SettingError::Conflict { problem });
+            }
+            ConnectionAct::Add(connection) => {
+                check_name(name)?;
+                if now.settings.connections.len() >= CONNECTIONS_MAX {
+                    let problem = format!("there are {CONNECTIONS_MAX} connections already: remove one");
+                    return Err(SettingError::Conflict { problem });
+                }
+                self.plan_connection(&now, name, *connection, Origin::Api, None)?
+            }
+            ConnectionAct::Change(connection) => {
+                let held = held.ok_or_else(unknown)?;
+                if held == *connection && now.settings.origin(name) == Origin::Api {
+                    return Ok(unchanged(name));
+                }
+                self.plan_connection(&now, name, *connection, Origin::Api, None)?
+            }
+            ConnectionAct::Declared => {
+                let declared = self.declared.load().connections.get(name).cloned();
+                let none = || SettingError::Conflict { problem: format!("hub.toml declares no connection `{name}`") };
+                let declared = declared.ok_or_else(none)?;
+                if held.as_ref() == Some(&declared) && now.settings.origin(name) == Origin::File {
+                    return Ok(unchanged(name));
+                }
+                self.plan_connection(&now, name, declared, Origin::File, None)?
+            }
+            ConnectionAct::Remove => {
+                held.ok_or_else(unknown)?;
+                self.may_go(&now, name).await?;
+                let is_declared = self.declared.load().connections.contains_key(name);
+                let next = self.installer.remove_connection(&now, &cause, name, is_declared).await.map_err(refused)?;
+                self.shared.installation.store(Arc::new(next));
+                tracing::info!(connection = name, actor = cause.actor, "a connection was removed");
+                let mut notes = Vec::new();
+                if is_declared {
+                    notes.push(format!(
+                        "hub.toml still declares it, and is not followed; `crossdock connection change {name} --declared` \
+                         brings it back"
+                    ));
+                }
+                let summary = format!("connection `{name}` is removed");
+                return Ok(SettingChanged::Done { summary, notes, tested: None });
+            }
+            ConnectionAct::Rotate { place, to, probe } => {
+                let held = held.ok_or_else(unknown)?;
+                match to {
+                    NewSecret::Reference(reference) => {
+                        self.plan_rotation(&now, name, held, &place, reference, probe)?
+                    }
+                    NewSecret::Value { value, keep_ms } => {
+                        let rotation = Rotation { place, value, keep_ms, probe };
+                        return self.rotate_value(&now, name, &held, rotation, &cause).await;
+                    }
+                }
+            }
+        };
+        self.settle(&now, &who, &cause, ready).await
+    }
+
+    /// What setting a connection comes to.
+    pub(super) fn plan_connection(
+        &self,
+        now: &Installation,
+        name: &str,
+        connection: Connection,
+        origin: Origin,
+        probe: Option<Probe>,
+    ) -> Result<Ready, SettingError> {
+        let wrong = |problem: String| SettingError::Refused { problem, tested: None };
+        WebOrigin::parse(&connection.base_url).map_err(|error| wrong(format!("`base_url`: {error}")))?;
+        AddressRules::new(name, &connection.allow_addresses)
+            .map_err(|error| wrong(format!("`allow_addresses`: {error}")))?;
+        let candidate = self.installer.open(now, name, connection.clone(), 0).map_err(refused)?;
+        let capabilities = &candidate.plugin.manifest.capabilities.http;
+        let after = Reach::of(&connection, capabilities);
+        let before = now.connections.get(name);
+        let reached =
+            before.map(|open| Reach::of(&open.connection, &open.plugin.manifest.capabilities.http)).unwrap_or_default();
+        let mut because = reached.widened(&after);
+        if let Some(before) = before.filter(|before| before.connection.plugin != connection.plugin) {
+            because
+                .push(format!("the code of `{}` takes the place of `{}`", connection.plugin, before.connection.plugin));
+        }
+        let known: Vec<&SecretRef> =
+            before.into_iter().flat_map(|open| open.connection.references()).map(|(_, reference)| reference).collect();
+        for (place, reference) in connection.references() {
+            because.extend(self.check_reference(name, &place, reference, known.contains(&reference))?);
+        }
+        self.check_bindings(now, name, candidate)?;
+        let mut notes = Vec::new();
+        if self.declared.load().connections.get(name).is_some_and(|declared| *declared != connection) {
+            notes.push(format!(
+                "hub.toml declares it in another way and is not followed any more; `crossdock connection change {name} \
+                 --declared` takes that back"
+            ));
+        }
+        let action = match (before, &probe) {
+            (None, _) => "connection.add",
+            (Some(_), Some(_)) => "connection.rotate",
+            (Some(_), None) => "connection.change",
+        };
+        Ok(Ready {
+            summary: format!("connection `{name}` is set: `{}` at {}", connection.plugin, origin_of(&connection)),
+            change: SettingChange::Connection {
+                name: name.to_owned(),
+                connection: Box::new(connection),
+                origin,
+                probe,
+            },
+            because,
+            action,
+            notes,
+        })
+    }
+
+    /// Whether a reference may stand in a connection; why a second person has to agree to it.
+    fn check_reference(
+        &self,
+        connection: &str,
+        place: &str,
+        reference: &SecretRef,
+        is_known: bool,
+    ) -> Result<Option<String>, SettingError> {
+        let wrong = |problem: String| SettingError::Refused { problem: format!("`{place}`: {problem}"), tested: None };
+        match reference {
+            SecretRef::Store(secret) => {
+                if self.store.version(secret) == 0 {
+                    return Err(wrong(format!("secret `{secret}` is not set: `crossdock secret set {secret}`")));
+                }
+                let own = format!("connection `{connection}`");
+                let others: Vec<String> = self.users_of(secret).into_iter().filter(|user| *user != own).collect();
+                let shared = !is_known && !others.is_empty();
+                Ok(shared.then(|| format!("it is given `{reference}` ({place}), which {} uses", others.join(", "))))
+            }
+            SecretRef::File(path) => {
+                // The data folder holds the hub's own keys and tokens.
+                let real = |path: &Path| path.canonicalize().or_else(|_| std::path::absolute(path));
+                let (file, data, key) = (real(path.as_ref()), real(&self.data), real(self.store.key_path()));
+                let is_own = |file: &Path| {
+                    data.as_ref().is_ok_and(|data| file.starts_with(data)) || key.as_ref().is_ok_and(|key| file == key)
+                };
+                if file.map_or(true, |file| is_own(&file)) {
+                    return Err(wrong("a file in the hub's data folder is no secret of a connection".to_owned()));
+                }
+                Ok((!is_known).then(|| format!("it is given `{reference}` ({place})")))
+            }
+            SecretRef::Env(_) => Ok((!is_known).then(|| format!("it is given `{reference}` ({place})"))),
+        }
+    }
+
+    /// Whether every pipeline that a connection is bound in can work with it.
+    fn check_bindings(&self, now: &Installation, name: &str, candidate: OpenConnection) -> Result<(), SettingError> {
+        let mut next = copy(now);
+        next.connections.insert(name.to_owned(), Arc::new(candidate));
+        for (pipeline, names) in &now.bindings {
+            if names.values().any(|bound| bound == name) && now.pipelines.contains_key(pipeline) {
+                self.installer.check_binding(&next, pipeline, names).map_err(refused)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What putting another reference in place comes to.
+    fn plan_rotation(
+        &self,
+        now: &Installation,
+        name: &str,
+        mut connection: Connection,
+        place: &str,
+        reference: SecretRef,
+        probe: Probe,
+    ) -> Result<Ready, SettingError> {
+        let places = places(&connection);
+        let origin = now.settings.origin(name);
+        match connection.reference_mut(place) {
+            None => return Err(no_place(name, place, &places)),
+            Some(held) if *held == reference => {
+                let problem = format!("`{place}` of connection `{name}` refers to `{reference}` already");
+                return Err(SettingError::Conflict { problem });
+            }
+            Some(held) => *held = reference,
+        }
+        // What hub.toml declares would put the old reference back at the next start.
+        let origin = if self.declared.load().connections.contains_key(name) { Origin::Api } else { origin };
+        let planned = self.plan_connection(now, name, connection, origin, Some(probe))?;
+        let summary = format!("connection `{name}` has another secret in `{place}`");
+        Ok(Ready { summary, ..planned })
+    }
+
+    /// Gives the secret in place another value, once a test has shown that the remote takes it.
+    async fn rotate_value(
+        &self,
+        now: &Installation,
+        name: &str,
+        connection: &Connection,
+        rotation: Rotation,
+        cause: &Cause,
+    ) -> Result<SettingChanged, SettingError> {
+        let Rotation { place, value, keep_ms, probe } = rotation;
+        let found = connection.references().find(|(at, _)| *at == place).map(|(_, reference)| reference.clone());
+        let reference = found.ok_or_else(|| no_place(name, &place, &places(connection)))?;
+        let SecretRef::Store(secret) = &reference else {
+            let problem = format!(
+                "`{place}` of connection `{name}` refers to `{reference}`, which the hub does not keep: change it there (it \
+                 is read anew at each use), or give `--to store:NAME`"
+            );
+            return Err(SettingError::Conflict { problem });
+        };
+        let secrets: Arc<dyn Secrets> = Arc::new(Instead {
+            secrets: Arc::clone(&self.installer.secrets),
+            reference: reference.clone(),
+            value: value.clone(),
+        });
+        let tested = self.proven(now, name, connection, &probe, &place, &secrets).await?;
+        let record = self.store.set(cause, secret, &value, keep_ms).await?;
+        self.renew(secret);
+        tracing::info!(connection = name, secret, actor = cause.actor, "a connection's secret was rotated");
+        let mut notes = Vec::new();
+        if let Some(previous) = &record.previous {
+            notes.push(format!("`crossdock secret take-back {secret}` takes it back until {}", previous.until));
+        }
+        let own = format!("connection `{name}`");
+        let others: Vec<String> = self.users_of(secret).into_iter().filter(|user| *user != own).collect();
+        if !others.is_empty() {
+            notes.push(format!("{} use it too, and were not tested", others.join(", ")));
+        }
+        let version = record.current.version;
+        let summary = format!("connection `{name}` uses version {version} of `{reference}` in `{place}`");
+        Ok(SettingChanged::Done { summary, notes, tested: Some(tested) })
+    }
+}
+
+fn unchanged(name: &str) -> SettingChanged {
+    let summary = format!("connection `{name}` is like that already; nothing has changed");
+    SettingChanged::Done { summary, notes: Vec::new(), tested: None }
+}
+
+fn places(connection: &Connection) -> String {
+    let places: Vec<String> = connection.references().map(|(place, _)| place).collect();
+    if places.is_empty() { "none".to_owned() } else { places.join(", ") }
+}
+
+fn no_place(name: &str, place: &str, places: &str) -> SettingError {
+    let problem = format!("connection `{name}` has no secret in `{place}`; its places are: {places}");
+    SettingError::Refused { problem, tested: None }
+}
+
+/// Where a connection goes, without what a URL may say beside.
+pub(super) fn origin_of(connection: &Connection) -> String {
+    WebOrigin::parse(&connection.base_url).map_or_else(|_| "…".to_owned(), |origin| origin.to_string())
+}
+
+fn check_name(name: &str) -> Result<(), SettingError> {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+    let fits = !name.is_empty() && name.len() <= NAME_BYTES_MAX && name.bytes().all(plain);
+    if fits {
+        return Ok(());
+    }
+    let problem =
+        format!("`{name}` cannot name a connection: at most {NAME_BYTES_MAX} letters, digits, `-`, `_` and `.`");
+    Err(SettingError::Invalid { problem })
+}

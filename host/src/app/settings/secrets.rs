@@ -1,0 +1,83 @@
+//! The secrets that the hub keeps, as people set them.
+
+use std::sync::Arc;
+
+use super::{HubSettings, cause};
+use crate::{
+    app::install::copy,
+    model::{connection::SecretRef, setting::SecretRecord},
+    ports::{
+        registry::Who,
+        settings::{PreviousView, SecretAct, SecretView, SettingError},
+    },
+};
+
+impl HubSettings {
+    pub(super) fn secret_views(&self) -> Vec<SecretView> {
+        let kept = self.store.list();
+        kept.into_iter().map(|(name, record)| self.secret_view(name, record)).collect()
+    }
+
+    fn secret_view(&self, name: String, record: SecretRecord) -> SecretView {
+        let previous =
+            record.previous.map(|previous| PreviousView { version: previous.version.version, until: previous.until });
+        let used_by = self.users_of(&name);
+        let current = record.current;
+        SecretView { name, version: current.version, set: current.set, by: current.by, previous, used_by }
+    }
+
+    /// What refers to a secret that the hub keeps.
+    pub(super) fn users_of(&self, name: &str) -> Vec<String> {
+        let now = self.shared.installation.load();
+        let uses = |reference: &SecretRef| matches!(reference, SecretRef::Store(used) if used == name);
+        let mut users: Vec<String> =
+            now.secrets().filter(|(_, reference)| uses(reference)).map(|(whose, _)| whose).collect();
+        users.dedup();
+        users
+    }
+
+    pub(super) async fn change_secret(
+        &self,
+        name: &str,
+        act: SecretAct,
+        who: Who,
+    ) -> Result<Option<SecretView>, SettingError> {
+        let cause = cause(&who)?;
+        let _changing = self.registry.changing().await;
+        let is_set = self.store.version(name) > 0;
+        let record = match act {
+            SecretAct::Set { .. } if is_set => {
+                let problem =
+                    format!("secret `{name}` is set: `crossdock secret rotate {name}` gives it another value");
+                return Err(SettingError::Conflict { problem });
+            }
+            SecretAct::Set { value } => self.store.set(&cause, name, &value, None).await?,
+            SecretAct::Rotate { .. } if !is_set => {
+                return Err(SettingError::UnknownSecret { name: name.to_owned() });
+            }
+            SecretAct::Rotate { value, keep_ms } => self.store.set(&cause, name, &value, keep_ms).await?,
+            SecretAct::TakeBack => self.store.take_back(&cause, name).await?,
+            SecretAct::Confirm => self.store.confirm(&cause, name).await?,
+            SecretAct::Remove => {
+                let users = self.users_of(name);
+                if !users.is_empty() {
+                    let problem = format!("secret `{name}` is used by {}: change that first", users.join(", "));
+                    return Err(SettingError::Conflict { problem });
+                }
+                self.store.remove(&cause, name).await?;
+                tracing::info!(secret = name, actor = cause.actor, "a secret was removed");
+                return Ok(None);
+            }
+        };
+        self.renew(name);
+        tracing::info!(secret = name, version = record.current.version, actor = cause.actor, "a secret has changed");
+        Ok(Some(self.secret_view(name.to_owned(), record)))
+    }
+
+    /// What was made with the value of before, pools and tokens, is not used any more. The registry's lock is held.
+    pub(super) fn renew(&self, secret: &str) {
+        let mut next = copy(&self.shared.installation.load());
+        self.installer.renew(&mut next, secret);
+        self.shared.installation.store(Arc::new(next));
+    }
+}

@@ -1,0 +1,525 @@
+//! Events that are delivered to others' endpoints: what pipelines emit and, where that is declared, what was accepted.
+//!
+//! What is to be delivered follows from the journal alone: a subscription records how far it has looked, and what of that
+//! is not delivered yet. So nothing is lost when the hub dies; what was taken by the endpoint and not yet recorded is
+//! delivered again, under the same id. Each subscription is worked on in a task of its own, with bounds of its own.
+//!
+//! | module | does |
+//! | --- | --- |
+//! | `feed` | follows the journal, once for all subscriptions |
+//! | `window` | which delivery may begin, which waits, what an answer changes |
+//! | `worker` | works on one subscription; replays |
+//! | `endpoint` | makes one delivery |
+//! | `record` | what is recorded |
+
+mod endpoint;
+mod feed;
+mod record;
+mod window;
+mod worker;
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex as Lock, MutexGuard, PoisonError, RwLock, Weak},
+};
+
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use futures::{FutureExt as _, future::BoxFuture};
+use tokio::{
+    sync::{Mutex, Notify, mpsc, oneshot},
+    task::JoinHandle,
+};
+
+use self::{
+    feed::Feed,
+    record::{DECLARED, Declared, LETTERS_MAX, Progress, Replay},
+    worker::Command,
+};
+use super::{
+    audit::{Audit, AuditError},
+    runner::Shared,
+};
+use crate::{
+    model::{
+        audit::{Cause, Change},
+        failure::{Failure, FailureKind},
+        id::Digest,
+        subscription::{Subscription, fits},
+        timestamp::Timestamp,
+    },
+    net::egress::Gateway,
+    policy::delivery,
+    ports::{
+        egress::Egress,
+        journal::Position,
+        registry::Who,
+        subscriptions::{
+            Act, Failing, Letter, ReplayRequest, ReplayView, Selection, Standing, SubscriptionError, SubscriptionView,
+            Subscriptions as SubscriptionsPort,
+        },
+    },
+};
+
+/// Most subscriptions.
+pub const SUBSCRIPTIONS_MAX: usize = 200;
+/// Most replayed deliveries a second.
+pub const REPLAY_PER_SECOND_MAX: u32 = 100;
+
+/// A subscription, and how it stands.
+struct Slot {
+    name: String,
+    declared: ArcSwap<Declared>,
+    outlet: ArcSwap<Result<Arc<dyn Egress>, String>>,
+    live: Lock<Live>,
+    /// Told when it was changed.
+    changed: Notify,
+    commands: mpsc::Sender<Command>,
+    task: Mutex<Option<JoinHandle<()>>>,
+}
+
+/// How a subscription stands, for those who look.
+#[derive(Default)]
+struct Live {
+    delivered: u64,
+    waiting: usize,
+    caught_up: bool,
+    failing: Option<Failing>,
+    dead_letters: usize,
+    replay: Option<ReplayView>,
+    /// When the latest event that was looked at was accepted.
+    looked: Timestamp,
+    /// Why it cannot be worked on at all.
+    problem: Option<String>,
+}
+
+impl Slot {
+    fn declared(&self) -> Arc<Declared> {
+        self.declared.load_full()
+    }
+
+    fn is_removed(&self) -> bool {
+        self.declared.load().removed.is_some()
+    }
+
+    fn outlet(&self) -> Result<Arc<dyn Egress>, Failure> {
+        let outlet = self.outlet.load();
+        match &**outlet {
+            Ok(egress) => Ok(Arc::clone(egress)),
+            Err(problem) => Err(Failure::new(FailureKind::Retryable, "endpoint.url", problem.clone())),
+        }
+    }
+
+    fn live(&self) -> MutexGuard<'_, Live> {
+        // Nothing panics while it is held.
+        self.live.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn set_problem(&self, problem: Option<String>) {
+        self.live().problem = problem;
+    }
+
+    fn view(&self) -> SubscriptionView {
+        let declared = self.declared();
+        let live = self.live();
+        SubscriptionView {
+            name: self.name.clone(),
+            subscription: declared.subscription.clone(),
+            standing: declared.standing.clone(),
+            created: declared.created,
+            delivered: live.delivered,
+            waiting: live.waiting,
+            caught_up: live.caught_up,
+            failing: live.failing.clone(),
+            dead_letters: live.dead_letters,
+            replay: live.replay,
+        }
+    }
+}
+
+/// The subscriptions of a hub. Shared behind an `Arc`.
+pub struct Subscriptions {
+    this: Weak<Self>,
+    shared: Arc<Shared>,
+    audit: Arc<Audit>,
+    gateway: Arc<Gateway>,
+    feed: Arc<Feed>,
+    slots: RwLock<BTreeMap<String, Arc<Slot>>>,
+    /// What an operator's configuration declares, until the journal's end is known.
+    configured: Lock<BTreeMap<String, Subscription>>,
+    /// Held while one is declared or changed, so that two changes see each other.
+    changing: Mutex<()>,
+}
+
+impl From<AuditError> for SubscriptionError {
+    fn from(error: AuditError) -> Self {
+        Self::Unavailable { reason: error.to_string() }
+    }
+}
+
+impl Subscriptions {
+    /// Of a hub. Nothing is delivered before [`Subscriptions::begin`].
+    #[must_use]
+    pub fn new(shared: Arc<Shared>, audit: Arc<Audit>, gateway: Arc<Gateway>) -> Arc<Self> {
+        Arc::new_cyclic(|this| Self {
+            this: Weak::clone(this),
+            shared,
+            audit,
+            gateway,
+            feed: Arc::default(),
+            slots: RwLock::default(),
+            configured: Lock::default(),
+            changing: Mutex::default(),
+        })
+    }
+
+    /// Keeps what an operator's configuration declares for [`Subscriptions::begin`].
+    pub fn configure(&self, subscriptions: &BTreeMap<String, Subscription>) {
+        self.configured.lock().unwrap_or_else(PoisonError::into_inner).clone_from(subscriptions);
+    }
+
+    /// Takes up what is recorded, then what is configured, and begins to deliver. `end`: where the journal ends, as it was just read.
+    ///
+    /// # Errors
+    /// If what is recorded cannot be read.
+    pub async fn begin(&self, end: Position) -> Result<(), SubscriptionError> {
+        self.feed.begin(end);
+        let listed = record::list(&*self.shared.records, DECLARED, usize::MAX).await.map_err(unavailable)?;
+        for (key, value) in listed {
+            let name = key.trim_start_matches(DECLARED).to_owned();
+            let declared: Declared = serde_json::from_slice(&value)
+                .map_err(|error| unavailable(format!("record `{key}` is damaged: {error}")))?;
+            if declared.removed.is_some() {
+                // A crash may have come before it was cleaned up.
+                self.clean(&name).await;
+            } else {
+                self.open(&name, declared)?;
+            }
+        }
+        let (feed, shared) = (Arc::clone(&self.feed), Arc::clone(&self.shared));
+        self.shared.tasks.spawn(feed.follow(shared));
+        let configured = std::mem::take(&mut *self.configured.lock().unwrap_or_else(PoisonError::into_inner));
+        let cause = Cause::config("declared in the configuration that the hub was started with");
+        for (name, subscription) in configured {
+            self.declare(&cause, &name, subscription).await?;
+        }
+        Ok(())
+    }
+
+    /// Declares one, or changes it; what is as it was is left alone.
+    ///
+    /// # Errors
+    /// As [`SubscriptionError`] says; nothing was changed then.
+    pub async fn declare(&self, cause: &Cause, name: &str, wanted: Subscription) -> Result<(), SubscriptionError> {
+        delivery::check(name, &wanted).map_err(|problem| SubscriptionError::Refused { problem })?;
+        let _changing = self.changing.lock().await;
+        if let Ok(slot) = self.slot(name) {
+            let declared = slot.declared();
+            if declared.subscription != wanted {
+                // Whatever its endpoint said before, it may be another one now.
+                let standing = match &declared.standing {
+                    Standing::Disabled { .. } => Standing::Active,
+                    standing => standing.clone(),
+                };
+                let next = Declared { subscription: wanted, standing, ..(*declared).clone() };
+                self.keep(cause, "subscription.set", &slot, next).await?;
+            }
+            return Ok(());
+        }
+        if self.read().len() >= SUBSCRIPTIONS_MAX {
+            let problem = format!("there are {SUBSCRIPTIONS_MAX} subscriptions, which is the most");
+            return Err(SubscriptionError::Conflict { problem });
+        }
+        // It begins here, whenever it is taken up.
+        let end = self.feed.catch_up(&self.shared).await.map_err(unavailable)?;
+        let progress = Progress { read: end.0, ..Progress::default() };
+        let records = &*self.shared.records;
+        record::write(records, &record::progress_key(name), &progress).await.map_err(unavailable)?;
+        let declared = Declared {
+            subscription: wanted,
+            standing: Standing::Active,
+            created: self.shared.clock.now(),
+            removed: None,
+        };
+        self.put(cause, "subscription.set", name, &declared).await?;
+        self.open(name, declared)
+    }
+
+    /// Whether deliveries can be signed. What a configuration declares is not held to it: a hub starts without a secret.
+    fn secrets_are_there(&self, wanted: &Subscription) -> Result<(), SubscriptionError> {
+        for reference in &wanted.secrets {
+            let problem = match self.shared.secrets.resolve(reference) {
+                Ok(secret) if secret.expose().is_empty() => format!("secret `{reference}` is empty"),
+                Ok(_) => continue,
+                Err(error) => error.to_string(),
+            };
+            return Err(SubscriptionError::Refused { problem });
+        }
+        Ok(())
+    }
+
+    /// Opens one and begins to work on it.
+    fn open(&self, name: &str, declared: Declared) -> Result<(), SubscriptionError> {
+        let this = self.this.upgrade().ok_or_else(|| unavailable("the hub is stopping"))?;
+        let (commands, received) = mpsc::channel(1);
+        let outlet = endpoint::outlet(&self.gateway, &self.shared, name, &declared.subscription);
+        let slot = Arc::new(Slot {
+            name: name.to_owned(),
+            declared: ArcSwap::from_pointee(declared),
+            outlet: ArcSwap::from_pointee(outlet),
+            live: Lock::default(),
+            changed: Notify::new(),
+            commands,
+            task: Mutex::default(),
+        });
+        let task = self.shared.tasks.spawn(worker::run(this, Arc::clone(&slot), received));
+        if let Ok(mut held) = slot.task.try_lock() {
+            *held = Some(task);
+        }
+        let mut slots = self.slots.write().unwrap_or_else(PoisonError::into_inner);
+        slots.insert(name.to_owned(), slot);
+        self.feed.set_readers(slots.len());
+        Ok(())
+    }
+
+    async fn put(&self, cause: &Cause, action: &str, name: &str, declared: &Declared) -> Result<(), SubscriptionError> {
+        let value = serde_json::to_vec(declared).map_err(unavailable)?;
+        let key = format!("{DECLARED}{name}");
+        self.audit.put_as(&*self.shared.records, cause, action, &key, Bytes::from(value)).await?;
+        Ok(())
+    }
+
+    /// Records a change of one, and has it count.
+    async fn keep(&self, cause: &Cause, action: &str, slot: &Slot, next: Declared) -> Result<(), SubscriptionError> {
+        self.put(cause, action, &slot.name, &next).await?;
+        let outlet = endpoint::outlet(&self.gateway, &self.shared, &slot.name, &next.subscription);
+        slot.outlet.store(Arc::new(outlet));
+        slot.declared.store(Arc::new(next));
+        slot.changed.notify_waiters();
+        Ok(())
+    }
+
+    /// Stops one, by the hub's own decision.
+    async fn disable(&self, slot: &Slot, standing: Standing) {
+        let Standing::Disabled { cause, .. } = &standing else { return };
+        tracing::warn!(subscription = slot.name, cause, "a subscription is stopped");
+        let changed = slot.changed.notified();
+        if slot.is_removed() {
+            return;
+        }
+        // Whoever removes it holds the lock, and waits for its task, which may be this one.
+        let _changing = tokio::select! {
+            changing = self.changing.lock() => changing,
+            () = changed => return,
+        };
+        let declared = slot.declared();
+        if declared.removed.is_some() || matches!(declared.standing, Standing::Disabled { .. }) {
+            return;
+        }
+        let by = Cause::hub(cause.clone());
+        let next = Declared { standing: standing.clone(), ..(*declared).clone() };
+        if let Err(error) = self.keep(&by, "subscription.disable", slot, next.clone()).await {
+            tracing::error!(subscription = slot.name, %error, "that it is stopped cannot be recorded");
+            // It stands still all the same, until the next start.
+            slot.declared.store(Arc::new(next));
+        }
+    }
+
+    async fn act_on(&self, who: Who, name: &str, act: Act) -> Result<SubscriptionView, SubscriptionError> {
+        let _changing = self.changing.lock().await;
+        let slot = self.slot(name)?;
+        let declared = slot.declared();
+        let now = self.shared.clock.now();
+        let cause = Cause { actor: who.actor.clone(), reason: who.reason };
+        let standing = match act {
+            Act::Pause if declared.standing != Standing::Active => {
+                let problem = format!("`{name}` is not active; `crossdock subscription show` says why");
+                return Err(SubscriptionError::Conflict { problem });
+            }
+            Act::Pause => Standing::Paused { since: now, by: who.actor },
+            Act::Resume => Standing::Active,
+            Act::Remove => {
+                let next = Declared { removed: Some(now), ..(*declared).clone() };
+                self.keep(&cause, "subscription.remove", &slot, next).await?;
+                let task = slot.task.lock().await.take();
+                if let Some(task) = task {
+                    // It ends by itself, now that it is removed.
+                    let _ = task.await;
+                }
+                {
+                    let mut slots = self.slots.write().unwrap_or_else(PoisonError::into_inner);
+                    slots.remove(name);
+                    self.feed.set_readers(slots.len());
+                }
+                self.clean(name).await;
+                return Ok(slot.view());
+            }
+        };
+        if standing != declared.standing {
+            let action = if act == Act::Pause { "subscription.pause" } else { "subscription.resume" };
+            self.keep(&cause, action, &slot, Declared { standing, ..(*declared).clone() }).await?;
+        }
+        Ok(slot.view())
+    }
+
+    async fn ask_replay(&self, name: &str, request: ReplayRequest) -> Result<SubscriptionView, SubscriptionError> {
+        let ReplayRequest { who, selection, types, per_second } = request;
+        let slot = self.slot(name)?;
+        let refused = |problem: String| SubscriptionError::Refused { problem };
+        if !(1..=REPLAY_PER_SECOND_MAX).contains(&per_second) {
+            return Err(refused(format!("`per_second` is {per_second}; it must be 1 to {REPLAY_PER_SECOND_MAX}")));
+        }
+        if types.len() > delivery::TYPES_MAX {
+            return Err(refused(format!("`types` has {} entries; at most {}", types.len(), delivery::TYPES_MAX)));
+        }
+        let declared = slot.declared();
+        if declared.standing != Standing::Active {
+            let problem = format!("`{name}` is not active: resume it, and then have events replayed");
+            return Err(SubscriptionError::Conflict { problem });
+        }
+        if let Selection::Event(id) = selection {
+            let found = super::accept::first(&self.shared, id).await.map_err(unavailable)?;
+            let event_type = found.map(|accepted| accepted.event.event_type);
+            if !event_type.is_some_and(|event_type| fits(&declared.subscription.types, &event_type)) {
+                return Err(refused(format!("there is no event {id} of a type that `{name}` wants")));
+            }
+        }
+        let until = self.feed.catch_up(&self.shared).await.map_err(unavailable)?.0;
+        let what = serde_json::to_string(&selection).unwrap_or_default();
+        let replay = Replay { selection, types, per_second, after: None, at: 0, until, sent: 0, failed: 0 };
+        let (told, begun) = oneshot::channel();
+        let stopping = || unavailable("the subscription is not worked on now");
+        slot.commands.send((replay, told)).await.map_err(|_| stopping())?;
+        begun.await.map_err(|_| stopping())?.map_err(|problem| SubscriptionError::Conflict { problem })?;
+        // What was declared is as it was: the record says who had what delivered again.
+        let digest = Digest::of(&serde_json::to_vec(&*slot.declared()).map_err(unavailable)?);
+        let cause = Cause { actor: who.actor, reason: format!("{what} {}", who.reason).trim_end().to_owned() };
+        let change = Change {
+            action: "subscription.replay".to_owned(),
+            subject: format!("{DECLARED}{name}"),
+            before: Some(digest),
+            after: Some(digest),
+        };
+        self.audit.record(&cause, &change).await?;
+        Ok(slot.view())
+    }
+
+    /// Deletes what is recorded of one that was removed.
+    async fn clean(&self, name: &str) {
+        let records = &*self.shared.records;
+        let letters = record::list(records, &record::letters_prefix(name), usize::MAX).await.unwrap_or_default();
+        let keys = letters.into_iter().map(|(key, _)| key).chain([record::progress_key(name)]);
+        for key in keys {
+            if let Err(error) = record::delete(records, &key).await {
+                tracing::warn!(key, %error, "what a removed subscription left cannot be deleted; the next start tries again");
+            }
+        }
+    }
+
+    fn slot(&self, name: &str) -> Result<Arc<Slot>, SubscriptionError> {
+        self.read().get(name).cloned().ok_or_else(|| SubscriptionError::Unknown { name: name.to_owned() })
+    }
+
+    fn read(&self) -> std::sync::RwLockReadGuard<'_, BTreeMap<String, Arc<Slot>>> {
+        self.slots.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Subscriptions that do not deliver now and should, one sentence each.
+    pub(super) fn problems(&self) -> Vec<String> {
+        let slots: Vec<_> = self.read().values().cloned().collect();
+        let problem = |slot: &Arc<Slot>| {
+            let live = slot.live();
+            let failing = live.failing.as_ref().map(|failing| failing.cause.clone());
+            match &slot.declared().standing {
+                Standing::Disabled { cause, .. } => Some(cause.clone()),
+                Standing::Active => live.problem.clone().or(failing),
+                Standing::Paused { .. } => None,
+            }
+        };
+        slots.iter().filter_map(|slot| Some(format!("`{}`: {}", slot.name, problem(slot)?))).collect()
+    }
+
+    /// The time up to which every subscription has looked at everything, if one is behind: what is later is not to leave
+    /// the journal yet.
+    pub(super) fn behind_since(&self) -> Option<Timestamp> {
+        let slots: Vec<_> = self.read().values().cloned().collect();
+        let behind = slots.iter().filter_map(|slot| {
+            let live = slot.live();
+            (!live.caught_up).then_some(live.looked)
+        });
+        behind.min()
+    }
+
+    /// Sets the gauges.
+    #[expect(clippy::cast_precision_loss, reason = "a gauge works in floating point")]
+    pub(super) fn gauge(&self) {
+        let slots: Vec<_> = self.read().values().cloned().collect();
+        for slot in slots {
+            let live = slot.live();
+            let name = slot.name.clone();
+            metrics::gauge!("crossdock_subscription_waiting", "subscription" => name.clone()).set(live.waiting as f64);
+            metrics::gauge!("crossdock_subscription_dead_letters", "subscription" => name)
+                .set(live.dead_letters as f64);
+        }
+    }
+}
+
+fn unavailable(reason: impl ToString) -> SubscriptionError {
+    SubscriptionError::Unavailable { reason: reason.to_string() }
+}
+
+impl SubscriptionsPort for Subscriptions {
+    fn list(&self) -> Vec<SubscriptionView> {
+        let slots: Vec<_> = self.read().values().cloned().collect();
+        slots.iter().map(|slot| slot.view()).collect()
+    }
+
+    fn set<'a>(
+        &'a self,
+        who: Who,
+        name: &'a str,
+        subscription: Subscription,
+    ) -> BoxFuture<'a, Result<SubscriptionView, SubscriptionError>> {
+        async move {
+            self.secrets_are_there(&subscription)?;
+            self.declare(&Cause { actor: who.actor, reason: who.reason }, name, subscription).await?;
+            Ok(self.slot(name)?.view())
+        }
+        .boxed()
+    }
+
+    fn act<'a>(
+        &'a self,
+        who: Who,
+        name: &'a str,
+        act: Act,
+    ) -> BoxFuture<'a, Result<SubscriptionView, SubscriptionError>> {
+        self.act_on(who, name, act).boxed()
+    }
+
+    fn replay<'a>(
+        &'a self,
+        name: &'a str,
+        request: ReplayRequest,
+    ) -> BoxFuture<'a, Result<SubscriptionView, SubscriptionError>> {
+        self.ask_replay(name, request).boxed()
+    }
+
+    fn dead_letters<'a>(
+        &'a self,
+        name: &'a str,
+        limit: usize,
+    ) -> BoxFuture<'a, Result<Vec<Letter>, SubscriptionError>> {
+        async move {
+            self.slot(name)?;
+            let listed =
+                record::list(&*self.shared.records, &record::letters_prefix(name), limit.min(LETTERS_MAX)).await;
+            let read = |(key, value): (String, Bytes)| {
+                serde_json::from_slice(&value)
+                    .map_err(|error| unavailable(format!("record `{key}` is damaged: {error}")))
+            };
+            listed.map_err(unavailable)?.into_iter().map(read).collect()
+        }
+        .boxed()
+    }
+}

@@ -1,0 +1,121 @@
+//! What code reaches through a connection: origins, private addresses, secrets. A change that lets it reach more than
+//! before needs a second person.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::egress::Origin;
+use crate::model::{
+    connection::{Auth, Connection},
+    manifest::HttpCapability,
+};
+
+/// What stands for a connection's base URL in a manifest.
+const BASE_URL: &str = "${connection.base_url}";
+
+/// What code reaches.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Reach {
+    /// Each origin with its methods, such as `https://erp.example`: `GET`.
+    origins: BTreeMap<String, BTreeSet<String>>,
+    /// Private addresses, as CIDR blocks.
+    addresses: BTreeSet<String>,
+}
+
+impl Reach {
+    /// What a plugin with these capabilities reaches through a connection.
+    #[must_use]
+    pub fn of(connection: &Connection, capabilities: &[HttpCapability]) -> Self {
+        let mut reach = Self { addresses: connection.allow_addresses.iter().cloned().collect(), ..Self::default() };
+        for capability in capabilities {
+            let origin = canonical(&capability.origin.replace(BASE_URL, &connection.base_url));
+            reach.origins.entry(origin).or_default().extend(capability.methods.iter().cloned());
+        }
+        if let Auth::OAuth2ClientCredentials { token_url, .. } = &connection.auth {
+            reach.origins.entry(canonical(token_url)).or_default().insert("POST".to_owned());
+        }
+        reach
+    }
+
+    /// What both reach together.
+    #[must_use]
+    pub fn and(mut self, other: &Self) -> Self {
+        for (origin, methods) in &other.origins {
+            self.origins.entry(origin.clone()).or_default().extend(methods.iter().cloned());
+        }
+        self.addresses.extend(other.addresses.iter().cloned());
+        self
+    }
+
+    /// What another reaches beyond this, in words.
+    #[must_use]
+    pub fn widened(&self, after: &Self) -> Vec<String> {
+        let mut wider = Vec::new();
+        for (origin, methods) in &after.origins {
+            match self.origins.get(origin) {
+                None => wider.push(format!("it reaches `{origin}`")),
+                Some(before) => {
+                    let more: Vec<&str> = methods.difference(before).map(String::as_str).collect();
+                    if !more.is_empty() {
+                        wider.push(format!("it sends {} to `{origin}`", more.join(", ")));
+                    }
+                }
+            }
+        }
+        wider
+            .extend(after.addresses.difference(&self.addresses).map(|block| format!("it reaches addresses `{block}`")));
+        wider
+    }
+}
+
+/// One spelling for one origin; what is none, as it is written.
+fn canonical(text: &str) -> String {
+    Origin::parse(text).map_or_else(|_| text.to_owned(), |origin| origin.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn connection(text: &str) -> Connection {
+        let fields: serde_json::Value = serde_json::from_str(text).unwrap();
+        let mut all = serde_json::json!({ "plugin": "acme/erp" });
+        all.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+        serde_json::from_value(all).unwrap()
+    }
+
+    #[track_caller]
+    fn check(before: &str, after: &str, expected: &[&str]) {
+        let capability = |origin: &str, methods: &[&str]| HttpCapability {
+            origin: origin.to_owned(),
+            methods: methods.iter().map(|method| (*method).to_owned()).collect(),
+            reason: "test".to_owned(),
+            authenticate: true,
+        };
+        let capabilities = [capability(BASE_URL, &["GET", "POST"]), capability("https://cdn.example", &["GET"])];
+        let reach = |text: &str| Reach::of(&connection(text), &capabilities);
+        assert_eq!(reach(before).widened(&reach(after)), expected, "{before} {after}");
+    }
+
+    #[test]
+    fn another_host_another_port_and_cleartext_are_more() {
+        let before = r#"{"base_url":"https://erp.example/a"}"#;
+        check(before, r#"{"base_url":"https://ERP.example.:443/b"}"#, &[]);
+        check(before, r#"{"base_url":"https://cdn.example"}"#, &["it sends POST to `https://cdn.example`"]);
+        check(before, r#"{"base_url":"http://erp.example/a"}"#, &["it reaches `http://erp.example`"]);
+        check(before, r#"{"base_url":"https://erp.example:8443"}"#, &["it reaches `https://erp.example:8443`"]);
+    }
+
+    #[test]
+    fn addresses_and_token_endpoints_are_more_and_less_is_not() {
+        let narrow = r#"{"base_url":"https://erp.example"}"#;
+        let wide = r#"{"base_url":"https://erp.example","allow_addresses":["10.0.0.0/8"],"auth":
+            {"scheme":"oauth2-client-credentials","token_url":"https://id.example/t","client_id":"x","client_secret":"env:X"}}"#;
+        check(narrow, wide, &["it reaches `https://id.example`", "it reaches addresses `10.0.0.0/8`"]);
+        check(wide, narrow, &[]);
+    }
+
+    #[test]
+    fn nothing_reaches_nothing() {
+        assert_eq!(Reach::default().widened(&Reach::default()), Vec::<String>::new());
+    }
+}

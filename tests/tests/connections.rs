@@ -1,0 +1,561 @@
+//! Secrets, connections and bindings from the outside: set, tested, rotated, rebound, while a hub runs; and that no secret
+//! comes out anywhere.
+
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test says what went wrong by panicking"
+)]
+
+use std::{
+    fs,
+    io::Write as _,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
+
+use crossdock_tests::{gatekeeper::Gatekeeper, hub::Hub, packages};
+use http::StatusCode;
+use serde_json::{Value, json};
+
+const BINARY: &str = env!("CARGO_BIN_EXE_crossdock-tested");
+const JSON: [(&str, &str); 1] = [("content-type", "application/json")];
+
+/// A folder with a configuration: a pipeline that asks a warehouse, waits to be told, and asks again; connections as TOML.
+struct Setting {
+    folder: tempfile::TempDir,
+}
+
+impl Setting {
+    fn new(connections: &str) -> Self {
+        let this = Self { folder: tempfile::tempdir().unwrap() };
+        fs::write(
+            this.at("stock.yaml"),
+            "pipeline: test/stock\nversion: 1.0.0\nowner: tests\nsummary: Asks a warehouse twice.\n\
+             uses: { wms: retail/warehouse@1 }\ntrigger: [{ event: test.stock.v1 }]\nkey: event.subject\nsteps:\n  - id: \
+             ask\n    call: wms#availability\n    with: { lines: [{ sku: a, quantity: 1 }] }\n  - id: told\n    wait: { \
+             event: test.go.v1, match: signal.subject == event.subject, within: 1h, on_expiry: reject }\n  - id: again\n    \
+             call: wms#availability\n    with: { lines: [{ sku: b, quantity: 1 }] }\n",
+        )
+        .unwrap();
+        this.configure(connections);
+        this
+    }
+
+    fn configure(&self, connections: &str) {
+        let plugins = ["sandbox-warehouse", "shopify-order"].map(packages::package);
+        let text = format!("plugins = {plugins:?}\npipelines = [{:?}]\n{connections}", self.at("stock.yaml"));
+        fs::write(self.at("hub.toml"), text).unwrap();
+    }
+
+    fn at(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn hub(&self) -> Hub {
+        self.hub_with(&[])
+    }
+
+    fn hub_with(&self, more: &[&str]) -> Hub {
+        let config = self.at("hub.toml").display().to_string();
+        let data = self.at("data");
+        let first = !data.join("access/token").exists();
+        let mut all = vec!["--log", "trace", "--config", &config];
+        all.extend(more);
+        let hub = Hub::launch(BINARY, &data, &all);
+        if first {
+            let said = crossdock(&hub, &["enroll", "--name", "tests", "--data", &data.display().to_string()], None);
+            assert!(said.code == Some(0), "{}{}", said.out, said.err);
+        }
+        hub
+    }
+}
+
+/// A connection to a remote, as TOML.
+fn declared(name: &str, url: &str, token: &str) -> String {
+    format!(
+        "[connections.{name}]\nplugin = \"crossdock/sandbox-warehouse\"\nbase_url = \"{url}\"\nallow_addresses = \
+         [\"127.0.0.1/32\"]\nauth = {{ scheme = \"bearer\", token = \"{token}\" }}\n"
+    )
+}
+
+/// The same as the API takes it.
+fn connection(url: &str, token: &str) -> Value {
+    json!({
+        "plugin": "crossdock/sandbox-warehouse", "base_url": url, "allow_addresses": ["127.0.0.1/32"],
+        "auth": { "scheme": "bearer", "token": token },
+    })
+}
+
+struct Said {
+    code: Option<i32>,
+    out: String,
+    err: String,
+}
+
+/// Runs a command as the admin, with something on its standard input.
+fn crossdock(hub: &Hub, arguments: &[&str], input: Option<&str>) -> Said {
+    let mut command = Command::new(BINARY);
+    command.args(arguments).args(["--hub", &hub.url]).env("NO_COLOR", "1").env_remove("CROSSDOCK_TOKEN");
+    if arguments[0] != "enroll" {
+        command.args(["--token-file", &hub.token_file]);
+    }
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(input.unwrap_or_default().as_bytes()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    Said {
+        code: output.status.code(),
+        out: String::from_utf8_lossy(&output.stdout).into_owned(),
+        err: String::from_utf8_lossy(&output.stderr).into_owned(),
+    }
+}
+
+#[track_caller]
+fn done(said: &Said) -> &str {
+    assert_eq!(said.code, Some(0), "{}{}", said.out, said.err);
+    &said.out
+}
+
+async fn post(hub: &Hub, path: &str, body: Value) -> (StatusCode, Value) {
+    hub.post(path, &JSON, body.to_string()).await
+}
+
+/// Asks for a change, and has a second person agree to it.
+async fn agreed(hub: &Hub, path: &str, body: Value) -> Value {
+    let (status, proposed) = post(hub, path, body).await;
+    assert_eq!(status, StatusCode::ACCEPTED, "{proposed:#}");
+    let decision = format!("/v1/changes/{}/decision", proposed["id"].as_str().unwrap());
+    let approve = json!({ "approved": true, "reason": "agreed" });
+    let (status, refused) = post(hub, &decision, approve.clone()).await;
+    assert_eq!((status, &refused["code"]), (StatusCode::FORBIDDEN, &json!("change.same-person")), "{refused:#}");
+    let token = hub.token_as("ann", "admin");
+    let headers = [JSON[0], ("authorization", &*format!("Bearer {token}"))];
+    let (status, made) = hub.post(&decision, &headers, approve.to_string()).await;
+    assert_eq!(status, StatusCode::OK, "{made:#}");
+    proposed
+}
+
+async fn event(hub: &Hub, kind: &str, subject: &str) {
+    let event = json!({
+        "specversion": "1.0", "id": format!("{kind}-{subject}"), "source": "/tests", "type": kind, "subject": subject,
+        "data": {},
+    });
+    let headers = [("content-type", "application/cloudevents+json")];
+    let (status, answer) = hub.post("/v1/events", &headers, event.to_string()).await;
+    assert_eq!(status, StatusCode::ACCEPTED, "{answer:#}");
+}
+
+/// Starts a run and waits until it has asked its warehouse and waits, or has ended.
+async fn begun(hub: &Hub, subject: &str) -> Value {
+    event(hub, "test.stock.v1", subject).await;
+    let there = |runs: &[Value]| {
+        runs.len() == 1
+            && ["waiting", "parked", "completed"].contains(&runs[0]["state"].as_str().unwrap_or_default())
+            && runs[0]["step"] != "ask"
+            || runs.iter().any(|run| run["state"] == "parked")
+    };
+    hub.runs_until(subject, there).await[0].clone()
+}
+
+async fn completed(hub: &Hub, subject: &str) {
+    event(hub, "test.go.v1", subject).await;
+    hub.runs_until(subject, |runs| runs.len() == 1 && runs[0]["state"] == "completed").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_secret_is_set_rotated_taken_back_and_the_next_call_uses_it_without_a_restart() {
+    let remote = Gatekeeper::start("tok-one").await;
+    let setting = Setting::new("");
+    let hub = setting.hub();
+    assert!(
+        done(&crossdock(&hub, &["secret", "set", "wms", "--reason", "first"], Some("tok-one\n"))).contains("store:wms")
+    );
+    let add = json!({ "do": "add", "connection": connection(&remote.url, "store:wms"), "reason": "a warehouse" });
+    let proposed = agreed(&hub, "/v1/connections/wms", add).await;
+    assert!(proposed["because"].to_string().contains(&remote.url), "{proposed:#}");
+    agreed(
+        &hub,
+        "/v1/pipelines/test/stock/bindings",
+        json!({ "do": "bind", "names": { "wms": "wms" }, "reason": "x" }),
+    )
+    .await;
+    begun(&hub, "r1").await;
+    assert_eq!(remote.last(), "tok-one");
+
+    remote.take(&["tok-two"]);
+    done(&crossdock(&hub, &["secret", "rotate", "wms", "--reason", "quarterly"], Some("tok-two")));
+    begun(&hub, "r2").await;
+    assert_eq!(remote.last(), "tok-two");
+    done(&crossdock(&hub, &["secret", "take-back", "wms", "--reason", "it was the wrong one"], None));
+    remote.take(&["tok-one"]);
+    begun(&hub, "r3").await;
+    assert_eq!(remote.last(), "tok-one");
+    completed(&hub, "r3").await;
+
+    let listed = crossdock(&hub, &["secret", "list"], None);
+    assert!(done(&listed).contains("connection `wms`") && listed.out.contains("tests"), "{}", listed.out);
+    let refused = crossdock(&hub, &["secret", "remove", "wms", "--reason", "x"], None);
+    assert!(refused.code == Some(1) && refused.err.contains("is used by connection `wms`"), "{}", refused.err);
+    let (_, audit) = hub.get("/v1/audit?subject=secret/wms").await;
+    let actions: Vec<&str> =
+        audit["records"].as_array().unwrap().iter().filter_map(|one| one["action"].as_str()).collect();
+    assert_eq!(actions, ["secret.take-back", "secret.rotate", "secret.set"], "{audit:#}");
+    assert_eq!(audit["records"][1]["reason"], "quarterly");
+    assert_eq!(audit["records"][1]["actor"], "tests");
+
+    // And after a restart it is there.
+    assert!(hub.stop());
+    let hub = setting.hub();
+    begun(&hub, "r4").await;
+    assert_eq!(remote.last(), "tok-one");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn environment_and_files_are_read_anew_at_each_use() {
+    let remote = Gatekeeper::start("tok-one").await;
+    let setting = Setting::new("");
+    let file = setting.at("token");
+    fs::write(&file, "tok-one").unwrap();
+    let token = format!("file:{}", file.display());
+    setting.configure(&format!("{}[bindings.\"test/stock\"]\nwms = \"wms\"\n", declared("wms", &remote.url, &token)));
+    let hub = setting.hub();
+    begun(&hub, "r1").await;
+    remote.take(&["tok-two"]);
+    fs::write(&file, "tok-two").unwrap();
+    begun(&hub, "r2").await;
+    assert_eq!(remote.last(), "tok-two");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_is_tested_and_rotated_only_to_what_works() {
+    let remote = Gatekeeper::start("tok-one").await;
+    let setting = Setting::new("");
+    fs::write(setting.at("token"), "tok-one").unwrap();
+    let file = format!("file:{}", setting.at("token").display());
+    setting.configure(&format!("{}[bindings.\"test/stock\"]\nwms = \"wms\"\n", declared("wms", &remote.url, &file)));
+    let hub = setting.hub();
+    let said = crossdock(&hub, &["connection", "test", "wms"], None);
+    assert!(done(&said).contains("200") && said.out.contains("credentials"), "{}", said.out);
+    fs::write(setting.at("input.json"), r#"{"lines":[{"sku":"a","quantity":1}]}"#).unwrap();
+    let input = setting.at("input.json").display().to_string();
+    let by_operation = ["connection", "test", "wms", "--operation", "availability", "--input", &input];
+    assert!(done(&crossdock(&hub, &by_operation, None)).contains("`availability` was answered"));
+    let (status, refused) = post(&hub, "/v1/connections/wms/test", json!({ "operation": "create_pick" })).await;
+    assert_eq!(status, StatusCode::BAD_REQUEST);
+    assert!(refused["detail"].as_str().unwrap().contains("a test only looks"), "{refused:#}");
+
+    // What the remote does not take stays out.
+    done(&crossdock(&hub, &["secret", "set", "wms", "--reason", "x"], Some("tok-two")));
+    let rotate = ["connection", "rotate", "wms", "--to", "store:wms", "--reason", "into the hub's keeping"];
+    let refused = crossdock(&hub, &rotate, None);
+    assert_eq!(refused.code, Some(1), "{}", refused.out);
+    assert!(refused.err.contains("everything stays as it is"), "{}", refused.err);
+    begun(&hub, "r1").await;
+    assert_eq!(remote.last(), "tok-one");
+
+    // What it takes comes in, while what was in place still works.
+    remote.take(&["tok-one", "tok-two"]);
+    assert!(done(&crossdock(&hub, &rotate, None)).contains("another secret in `auth`"));
+    remote.take(&["tok-two"]);
+    begun(&hub, "r2").await;
+    assert_eq!(remote.last(), "tok-two");
+    // A run that began before goes on with the new credentials.
+    completed(&hub, "r1").await;
+
+    let value = ["connection", "rotate", "wms", "--reason", "yearly"];
+    let refused = crossdock(&hub, &value, Some("tok-three"));
+    assert_eq!(refused.code, Some(1), "{}", refused.out);
+    remote.take(&["tok-two", "tok-three"]);
+    assert!(done(&crossdock(&hub, &value, Some("tok-three"))).contains("version 2 of `store:wms`"));
+    begun(&hub, "r3").await;
+    assert_eq!(remote.last(), "tok-three");
+    let tested = remote.shown().iter().filter(|(path, _)| path.starts_with("/picks")).count();
+    assert_eq!(tested, 0, "a test never writes");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_reaches_further_waits_for_a_second_person_and_what_does_not_fit_changes_nothing() {
+    let (first, second) = (Gatekeeper::start("tok").await, Gatekeeper::start("tok").await);
+    let setting = Setting::new("");
+    fs::write(setting.at("token"), "tok").unwrap();
+    let file = format!("file:{}", setting.at("token").display());
+    setting.configure(&format!("{}[bindings.\"test/stock\"]\nwms = \"wms\"\n", declared("wms", &first.url, &file)));
+    let hub = setting.hub();
+    let change = |connection: Value| json!({ "do": "change", "connection": connection, "reason": "x" });
+
+    // Less, or the same, needs nobody else.
+    let mut slower = connection(&first.url, &file);
+    slower["timeout_ms"] = json!(5_000);
+    let (status, made) = post(&hub, "/v1/connections/wms", change(slower.clone())).await;
+    assert_eq!(status, StatusCode::OK, "{made:#}");
+    // Another host, another address block, another secret do.
+    for wider in [
+        json!({ "base_url": second.url }),
+        json!({ "allow_addresses": ["127.0.0.1/32", "10.0.0.0/8"] }),
+        json!({ "auth": { "scheme": "bearer", "token": "env:PATH" } }),
+    ] {
+        let mut connection = slower.clone();
+        connection.as_object_mut().unwrap().extend(wider.as_object().unwrap().clone());
+        let (status, proposed) = post(&hub, "/v1/connections/wms", change(connection)).await;
+        assert_eq!(status, StatusCode::ACCEPTED, "{proposed:#}");
+        let decision = format!("/v1/changes/{}/decision", proposed["id"].as_str().unwrap());
+        let (status, _) = post(&hub, &decision, json!({ "approved": false, "reason": "no" })).await;
+        assert_eq!(status, StatusCode::OK);
+    }
+    let refusals = [
+        (json!({ "config": { "nonsense": 1 } }), "config"),
+        (json!({ "plugin": "acme/none" }), "acme/none"),
+        (json!({ "allow_addresses": ["all"] }), "allow_addresses"),
+        (json!({ "base_url": "https://user:hush@erp.example" }), "base_url"),
+        (json!({ "auth": { "scheme": "bearer", "token": "store:none" } }), "crossdock secret set none"),
+        (
+            json!({ "auth": { "scheme": "bearer", "token": format!("file:{}", hub.data.join("audit/hub.key").display()) } }),
+            "data folder",
+        ),
+    ];
+    for (wrong, says) in refusals {
+        let mut connection = slower.clone();
+        connection.as_object_mut().unwrap().extend(wrong.as_object().unwrap().clone());
+        let (status, refused) = post(&hub, "/v1/connections/wms", change(connection)).await;
+        assert_eq!((status.as_u16(), &refused["code"]), (422, &json!("setting.refused")), "{refused:#}");
+        let detail = refused["detail"].as_str().unwrap();
+        assert!(detail.contains(says) && !detail.contains("hush"), "{detail}");
+    }
+    let (_, shown) = hub.get("/v1/connections/wms").await;
+    assert!(shown["hosts"].to_string().contains(&first.url), "{shown:#}");
+
+    // A proposal whose ground has moved is not made any more.
+    let mut elsewhere = slower.clone();
+    elsewhere["base_url"] = json!(second.url);
+    let (_, proposed) = post(&hub, "/v1/connections/wms", change(elsewhere)).await;
+    slower["timeout_ms"] = json!(4_000);
+    assert_eq!(post(&hub, "/v1/connections/wms", change(slower)).await.0, StatusCode::OK);
+    let headers = [JSON[0], ("authorization", &*format!("Bearer {}", hub.token_as("bob", "operator")))];
+    let decision = format!("/v1/changes/{}/decision", proposed["id"].as_str().unwrap());
+    let approve = json!({ "approved": true, "reason": "agreed" }).to_string();
+    let (status, late) = hub.post(&decision, &headers, approve).await;
+    assert_eq!((status.as_u16(), &late["code"]), (409, &json!("setting.conflict")), "{late:#}");
+    let listed = crossdock(&hub, &["plugin", "changes"], None);
+    assert!(done(&listed).contains("connection wms"), "{}", listed.out);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_binding_is_swapped_and_rolled_back_and_runs_end_with_what_they_began_with() {
+    let (old, new) = (Gatekeeper::start("tok").await, Gatekeeper::start("tok").await);
+    let setting = Setting::new("");
+    fs::write(setting.at("token"), "tok").unwrap();
+    let file = format!("file:{}", setting.at("token").display());
+    let bound = "[bindings.\"test/stock\"]\nwms = \"old\"\n";
+    let both = format!("{}{}{bound}", declared("old", &old.url, &file), declared("new", &new.url, &file));
+    setting.configure(&both);
+    let hub = setting.hub();
+    begun(&hub, "r1").await;
+    let refused = crossdock(&hub, &["pipeline", "bind", "test/stock", "erp=new", "--reason", "x"], None);
+    assert!(refused.code == Some(1) && refused.err.contains("uses nothing named `erp`"), "{}", refused.err);
+    let refused = crossdock(&hub, &["pipeline", "bind", "test/stock", "wms=none", "--reason", "x"], None);
+    assert!(refused.code == Some(1) && refused.err.contains("`none` is not configured"), "{}", refused.err);
+
+    let bind = json!({ "do": "bind", "names": { "wms": "new" }, "reason": "we move" });
+    agreed(&hub, "/v1/pipelines/test/stock/bindings", bind).await;
+    begun(&hub, "r2").await;
+    assert_eq!((old.shown().len(), new.shown().len()), (1, 1), "a new run works with what is bound now");
+    completed(&hub, "r1").await;
+    assert_eq!((old.shown().len(), new.shown().len()), (2, 1), "an older one ends with what it began with");
+
+    // Neither goes as long as it is needed.
+    let refused = crossdock(&hub, &["connection", "remove", "new", "--reason", "x"], None);
+    assert!(refused.err.contains("is bound in test/stock"), "{}", refused.err);
+    done(&crossdock(&hub, &["pipeline", "bind", "test/stock", "--rollback", "--reason", "too early"], None));
+    begun(&hub, "r3").await;
+    assert_eq!((old.shown().len(), new.shown().len()), (3, 1));
+    let refused = crossdock(&hub, &["connection", "remove", "new", "--reason", "x"], None);
+    assert!(refused.err.contains("1 runs that have not ended"), "{}", refused.err);
+
+    // What was bound over the API is not what hub.toml says at the next start either.
+    let (_, view) = hub.get("/v1/pipelines/test/stock/bindings").await;
+    assert_eq!((&view["names"]["wms"]["connection"], &view["origin"]), (&json!("old"), &json!("api")), "{view:#}");
+    assert!(hub.stop());
+    let hub = setting.hub();
+    completed(&hub, "r2").await;
+    assert_eq!((old.shown().len(), new.shown().len()), (3, 2), "after a restart as well");
+    done(&crossdock(&hub, &["connection", "remove", "new", "--reason", "nobody needs it"], None));
+    let (_, shown) = hub.get("/v1/connections/new").await;
+    assert_eq!(shown["code"], "connection.unknown");
+    let (_, audit) = hub.get("/v1/audit?subject=binding/test/stock").await;
+    let actions: Vec<&str> =
+        audit["records"].as_array().unwrap().iter().filter_map(|one| one["action"].as_str()).collect();
+    assert_eq!(actions, ["binding.rollback", "binding.change", "binding.set"], "{audit:#}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_ends_with_the_system_it_began_with_when_its_connection_moves() {
+    let (old, new) = (Gatekeeper::start("tok").await, Gatekeeper::start("tok").await);
+    let setting = Setting::new("");
+    fs::write(setting.at("token"), "tok").unwrap();
+    let file = format!("file:{}", setting.at("token").display());
+    setting.configure(&format!("{}[bindings.\"test/stock\"]\nwms = \"wms\"\n", declared("wms", &old.url, &file)));
+    let hub = setting.hub();
+    begun(&hub, "r1").await;
+    let change = json!({ "do": "change", "connection": connection(&new.url, &file), "reason": "we move" });
+    agreed(&hub, "/v1/connections/wms", change).await;
+    begun(&hub, "r2").await;
+    assert_eq!((old.shown().len(), new.shown().len()), (1, 1));
+    completed(&hub, "r1").await;
+    assert_eq!((old.shown().len(), new.shown().len()), (2, 1));
+
+    // hub.toml still says the old one, and does not take it back by itself.
+    assert!(hub.stop());
+    let hub = setting.hub();
+    let log = fs::read_to_string(hub.data.with_extension("log")).unwrap();
+    assert!(log.contains("hub.toml declares it in another way"), "{log}");
+    let shown = crossdock(&hub, &["connection", "show", "wms"], None);
+    assert!(done(&shown).contains("hub.toml declares something else"), "{}", shown.out);
+    completed(&hub, "r2").await;
+    assert_eq!((old.shown().len(), new.shown().len()), (2, 2));
+    agreed(&hub, "/v1/connections/wms", json!({ "do": "declared", "reason": "we stay" })).await;
+    begun(&hub, "r3").await;
+    assert_eq!((old.shown().len(), new.shown().len()), (3, 2));
+    let (_, shown) = hub.get("/v1/connections/wms").await;
+    assert_eq!((&shown["origin"], &shown["declared"]), (&json!("file"), &json!("same")), "{shown:#}");
+}
+
+/// Every file below a folder.
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() { found.extend(files(&path)) } else { found.push(path) }
+    }
+    found
+}
+
+#[track_caller]
+fn in_no_file(folder: &Path, canaries: &[&str]) {
+    let looked = files(folder);
+    assert!(looked.len() > 3, "{looked:?}");
+    for path in looked {
+        let bytes = fs::read(&path).unwrap();
+        for canary in canaries {
+            let there = bytes.windows(canary.len()).any(|window| window == canary.as_bytes());
+            assert!(!there, "`{canary}` is in {}", path.display());
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_secret_is_in_a_log_a_file_an_answer_an_export_or_a_backup_nor_in_the_echo_of_a_remote() {
+    // The second is never taken, so that failures are seen too; base64 and URLs show neither.
+    let (first, second, third) = ("c4n4ryONEaaaaaaaaaaaa", "c4n4ryTWObbbbbbbbbbbb", "c4n4ryTHREEcccccccccc");
+    let canaries = [first, second, third];
+    let remote = Gatekeeper::start(first).await;
+    let setting = Setting::new("");
+    let hub = setting.hub();
+    let (mut answers, mut printed) = (Vec::new(), String::new());
+    let mut say = |said: Said| {
+        printed.push_str(&said.out);
+        printed.push_str(&said.err);
+    };
+    say(crossdock(&hub, &["--log", "trace", "secret", "set", "wms", "--reason", "x"], Some(first)));
+    let add = json!({ "do": "add", "connection": connection(&remote.url, "store:wms"), "reason": "x" });
+    answers.push(agreed(&hub, "/v1/connections/wms", add).await);
+    let bind = json!({ "do": "bind", "names": { "wms": "wms" }, "reason": "x" });
+    answers.push(agreed(&hub, "/v1/pipelines/test/stock/bindings", bind).await);
+    // The remote repeats the token in headers and bodies, of what it takes and of what it refuses.
+    begun(&hub, "r1").await;
+    completed(&hub, "r1").await;
+    say(crossdock(&hub, &["--log", "trace", "connection", "test", "wms"], None));
+    say(crossdock(&hub, &["--log", "trace", "connection", "rotate", "wms", "--reason", "x"], Some(third)));
+    say(crossdock(&hub, &["--log", "trace", "secret", "rotate", "wms", "--reason", "x"], Some(second)));
+    let parked = begun(&hub, "r2").await;
+    assert_eq!(parked["state"], "parked", "{parked:#}");
+    assert_eq!(remote.last(), second, "it was sent");
+    // Values where none belong.
+    for body in [
+        json!({ "do": "set", "value": { "is": second }, "reason": "x" }),
+        json!({ "do": "set", "value": [second], "reason": "x" }),
+        json!({ "do": "rotate", "value": second, "keep_s": "long", "reason": "x" }),
+        json!({ "do": "nonsense", "value": second, "reason": "x" }),
+        json!({ "do": "remove", "value": second, "reason": "x" }),
+        json!(second),
+    ] {
+        let (status, refused) = post(&hub, "/v1/secrets/wms", body).await;
+        assert_eq!(status, StatusCode::BAD_REQUEST, "{refused:#}");
+        answers.push(refused);
+    }
+    let mut with_value = connection(&remote.url, second);
+    for (place, auth) in [("token", json!({ "scheme": "bearer", "token": second })), ("auth", json!(second))] {
+        with_value["auth"] = auth;
+        let body = json!({ "do": "change", "connection": with_value, "reason": "x" });
+        let (status, refused) = post(&hub, "/v1/connections/wms", body).await;
+        assert_eq!(status, StatusCode::BAD_REQUEST, "{place}: {refused:#}");
+        answers.push(refused);
+    }
+    let (_, refused) = post(&hub, "/v1/connections/wms", json!({ "do": "rotate", "reference": second })).await;
+    answers.push(refused);
+    let run = parked["id"].as_str().unwrap();
+    for path in [
+        "/v1/secrets",
+        "/v1/connections",
+        "/v1/connections/wms",
+        "/v1/changes",
+        "/v1/audit",
+        "/v1/audit/explain?key=r1",
+        "/v1/dead-letters",
+        "/health/ready",
+        "/metrics",
+        "/openapi.json",
+        "/v1/pipelines/test/stock/bindings",
+        &format!("/v1/runs/{run}"),
+        &format!("/v1/dead-letters/{run}"),
+    ] {
+        answers.push(hub.get(path).await.1);
+    }
+    let (_, first_run) = hub.get("/v1/runs?key=r1").await;
+    answers.push(hub.get(&format!("/v1/runs/{}", first_run["runs"][0]["id"].as_str().unwrap())).await.1);
+    assert!(
+        answers.iter().any(|answer| answer.to_string().contains("[redacted]")),
+        "the echo was there to be taken out"
+    );
+    let backup = setting.at("backup");
+    let (status, made) = post(&hub, "/v1/admin/backup", json!({ "directory": backup })).await;
+    assert_eq!(status, StatusCode::OK, "{made:#}");
+    let data = hub.data.clone();
+    assert!(hub.stop());
+
+    let log = fs::read_to_string(data.with_extension("log")).unwrap();
+    assert!(log.contains("a secret has changed"), "the log says much: {} bytes", log.len());
+    let export = setting.at("export").display().to_string();
+    let exported = Command::new(BINARY)
+        .args(["audit", "export", &export, "--data", &data.display().to_string()])
+        .output()
+        .unwrap();
+    assert!(exported.status.success(), "{}", String::from_utf8_lossy(&exported.stderr));
+    for canary in canaries {
+        assert!(!log.contains(canary), "`{canary}` is in the log");
+        assert!(!printed.contains(canary), "`{canary}` was printed: {printed}");
+        for answer in &answers {
+            assert!(!answer.to_string().contains(canary), "`{canary}` is in an answer: {answer:#}");
+        }
+    }
+    in_no_file(&data, &canaries);
+    in_no_file(&backup, &canaries);
+    in_no_file(Path::new(&export), &canaries);
+    assert!(!files(&backup).iter().any(|path| path.ends_with("secrets/master.key")), "no backup holds the key");
+    assert!(data.join("secrets/master.key").is_file());
+
+    // A restored hub asks for the key, says what to do, and works with it.
+    let restored = setting.at("restored");
+    let told = Command::new(BINARY)
+        .args(["backup", "restore", &backup.display().to_string(), "--data", &restored.display().to_string()])
+        .output()
+        .unwrap();
+    assert!(told.status.success(), "{}", String::from_utf8_lossy(&told.stderr));
+    let refused = Hub::try_start(crossdock_tests::hub::command(BINARY, &restored, None), BINARY, &restored);
+    let says = refused.err().expect("it does not start without the key");
+    assert!(says.contains("--secrets-key") && says.contains("--forget-secrets"), "{says}");
+    let key = data.join("secrets/master.key").display().to_string();
+    let hub = Hub::launch(BINARY, &restored, &["--secrets-key", &key]);
+    assert!(hub.stop());
+}
