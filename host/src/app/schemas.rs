@@ -3,7 +3,7 @@
 //!
 //! An event is held to the version that its `dataschema` names, else to the latest; what a plugin brings without naming
 //! one, to the version that the plugin's manifest brought. What is recorded of it, and who may change it, is the
-//! registry's ([`super::registry`]).
+//! registry's (`app::registry`).
 
 pub mod misfit;
 
