@@ -130,7 +130,7 @@ impl Serve {
 /// the store is checked at its opening.
 async fn ending(hub: &Hub, asked: Asked) {
     tokio::select! {
-        () = asked.to_stop() => {}
+        () = asked.heard() => {}
         reason = hub.failed() => tracing::error!(reason, "the hub cannot go on"),
     }
 }
@@ -149,16 +149,16 @@ impl Asked {
     }
 
     /// Resolves at either.
-    async fn to_stop(self) {
-        let heard = |signal: Option<Signal>| async move {
+    async fn heard(self) {
+        let one = |signal: Option<Signal>| async move {
             match signal {
                 Some(mut signal) => drop(signal.recv().await),
                 None => std::future::pending().await,
             }
         };
         tokio::select! {
-            () = heard(self.interrupt) => {}
-            () = heard(self.terminate) => {}
+            () = one(self.interrupt) => {}
+            () = one(self.terminate) => {}
         }
     }
 }
