@@ -83,7 +83,7 @@ pub(super) async fn draft(
     let name = name_of(&path);
     caller.may(Resource::Pipeline(&name))?;
     let [actor, reason] = parameters(query.as_deref(), ["actor", "reason"])?;
-    let who = signed(&caller, actor.unwrap_or_default(), reason.unwrap_or_default())?;
+    let who = caller.signed(actor.unwrap_or_default(), reason.unwrap_or_default())?;
     let (head, body) = request.into_parts();
     let content_type = head.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let essence = content_type.split(';').next().unwrap_or_default().trim();
@@ -216,13 +216,7 @@ pub(super) async fn read_act(
     let (actor, reason) = (text("actor")?, text("reason")?);
     let act = serde_json::from_value(Value::Object(body))
         .map_err(|error| invalid(format!("the body is not what is taken here: {error}")))?;
-    Ok((act, signed(caller, actor, reason)?))
-}
-
-/// Who does it: the caller, or whom they may act for.
-pub(super) fn signed(caller: &Caller, mut actor: String, mut reason: String) -> Result<Who, Problem> {
-    caller.sign(&mut actor, &mut reason)?;
-    Ok(Who { actor, reason })
+    Ok((act, caller.signed(actor, reason)?))
 }
 
 /// The two versions that a query names.

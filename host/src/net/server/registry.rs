@@ -28,7 +28,7 @@ use crate::{
     },
     net::problem::{Code, Document, Problem},
     ports::registry::{
-        ChangeRequest, Changed, Effective, Impact, LineView, PluginDetail, Published, Registry, RegistryError, Who,
+        ChangeRequest, Changed, Effective, Impact, LineView, PluginDetail, Published, Registry, RegistryError,
     },
 };
 
@@ -157,7 +157,7 @@ pub(super) async fn publish(
         return Err(Problem::new(Code::HubBusy, detail).with("retry_after_s", UPLOAD_RETRY_AFTER_S));
     };
     let upload = read_body(body, &head.headers, UPLOAD_BYTES_LIMIT, super::WAIT_MAX).await?;
-    let who = signed(&caller, actor.unwrap_or_default(), reason.unwrap_or_default())?;
+    let who = caller.signed(actor.unwrap_or_default(), reason.unwrap_or_default())?;
     let published: Published = registry(&surface)?.publish(plugin, upload, draft, who).await?;
     let status = if published.unchanged { StatusCode::OK } else { StatusCode::CREATED };
     Ok((status, Json(published)).into_response())
@@ -388,7 +388,7 @@ pub(super) async fn decide(
                     caller.may_do(Action::PipelineChange, Resource::Pipeline(pipeline))?;
                 }
             }
-            let who = signed(&caller, actor, reason)?;
+            let who = caller.signed(actor, reason)?;
             let made = settings.decide(&id, approved, who).await?;
             return Ok(Json(decided(made)));
         }
@@ -401,7 +401,7 @@ pub(super) async fn decide(
     if proposed.is_some_and(|proposal| matches!(proposal.act, Act::Promote { replay: Some(_), .. })) {
         caller.may_do(Action::RunRead, Resource::Hub)?;
     }
-    let who = signed(&caller, actor, reason)?;
+    let who = caller.signed(actor, reason)?;
     let made = registry(&surface)?.decide(&id, approved, who).await?;
     Ok(Json(decided(made)))
 }
@@ -433,7 +433,7 @@ async fn change(
         // What stands against it quotes runs.
         caller.may_do(Action::RunRead, Resource::Hub)?;
     }
-    let who = signed(caller, actor, reason)?;
+    let who = caller.signed(actor, reason)?;
     let registry = registry(surface)?;
     let plugin = id_of(path)?;
     if act.is_about_version() != about_version {
@@ -445,12 +445,6 @@ async fn change(
     let changed = registry.change(request).await?;
     let status = if matches!(changed, Changed::Done(_)) { StatusCode::OK } else { StatusCode::ACCEPTED };
     Ok((status, Json(changed)).into_response())
-}
-
-/// Who does it: the caller, or whom they may act for.
-pub(super) fn signed(caller: &Caller, mut actor: String, mut reason: String) -> Result<Who, Problem> {
-    caller.sign(&mut actor, &mut reason)?;
-    Ok(Who { actor, reason })
 }
 
 pub(super) fn registry(surface: &Surface) -> Result<&dyn Registry, Problem> {

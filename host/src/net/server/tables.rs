@@ -14,7 +14,7 @@ use super::{
     Surface,
     answer::read_json,
     gate::Caller,
-    pipelines::{ChangeDoc, from_to, name_of, parse_version, read_act, signed},
+    pipelines::{ChangeDoc, from_to, name_of, parse_version, read_act},
 };
 use crate::{
     model::{
@@ -100,7 +100,7 @@ pub(super) async fn draft(
         Some(Value::String(text)) => Ok(text),
         Some(_) => Err(invalid(format!("`{name}` must be text"))),
     };
-    let who = signed(&caller, text("actor")?, text("reason")?)?;
+    let who = caller.signed(text("actor")?, text("reason")?)?;
     let draft: TableDraft = serde_json::from_value(Value::Object(body))
         .map_err(|error| invalid(format!("the body is not what is taken here: {error}")))?;
     let drafted = tables(&surface)?.draft(name, draft, who).await?;
