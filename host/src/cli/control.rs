@@ -31,6 +31,16 @@ pub(super) struct Who {
     pub(super) address: HubAddress,
 }
 
+/// Why, and at which hub.
+#[derive(Args, Debug)]
+pub(super) struct Why {
+    /// Why; it is recorded.
+    #[arg(long, default_value = "", hide_default_value = true, value_name = "TEXT")]
+    pub(super) reason: String,
+    #[command(flatten)]
+    pub(super) address: HubAddress,
+}
+
 /// A run, and who does something with it.
 #[derive(Args, Debug)]
 pub(super) struct Act {

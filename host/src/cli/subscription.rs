@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
-use super::{Failed, HubAddress, out::Out};
+use super::{Failed, HubAddress, control::Why, out::Out};
 use crate::{
     model::{
         connection::SecretRef,
@@ -140,16 +140,6 @@ struct What {
     /// Everything that was accepted since a time, such as `2026-06-01T00:00:00Z`.
     #[arg(long, value_name = "TIME")]
     since: Option<Timestamp>,
-}
-
-/// Why, and at which hub.
-#[derive(Args, Debug)]
-struct Why {
-    /// Why; it is recorded.
-    #[arg(long, default_value = "", hide_default_value = true, value_name = "TEXT")]
-    reason: String,
-    #[command(flatten)]
-    address: HubAddress,
 }
 
 impl Subscription {
