@@ -11,11 +11,10 @@ use serde_json::{Map, Value, json};
 
 use super::{
     Failed, HubAddress,
+    answer::{list, text},
     control::Who,
     out::Out,
-    versions::{
-        Act, Deprecate, Line, Named, Pair, Rollback, Shown, drafted, field, list, path_of, same_line, table, text,
-    },
+    versions::{Act, Deprecate, Line, Named, Pair, Rollback, Shown, drafted, field, path_of, same_line, table},
 };
 use crate::{
     model::{difference::Fate, table::TableDifference},

@@ -6,7 +6,12 @@ use clap::Args;
 use semver::Version;
 use serde_json::{Map, Value, json};
 
-use super::{Failed, HubAddress, control::Who, out::Out};
+use super::{
+    Failed, HubAddress,
+    answer::{list, text},
+    control::Who,
+    out::Out,
+};
 use crate::{
     model::{difference::FieldChange, timestamp::Timestamp},
     net::client::encoded,
@@ -198,18 +203,6 @@ pub(super) fn path_of(name: &str) -> Result<String, Failed> {
     let wrong = || format!("`{name}` is no name such as `retail/orders`");
     let (namespace, below) = name.split_once('/').ok_or_else(wrong)?;
     Ok(format!("{}/{}", encoded(namespace), encoded(below)))
-}
-
-pub(super) fn text(value: &Value, path: &str) -> String {
-    match value.pointer(path) {
-        Some(Value::String(text)) => text.clone(),
-        Some(Value::Null) | None => String::new(),
-        Some(other) => other.to_string(),
-    }
-}
-
-pub(super) fn list<'a>(value: &'a Value, path: &str) -> impl Iterator<Item = &'a Value> {
-    value.pointer(path).and_then(Value::as_array).into_iter().flatten()
 }
 
 fn or_dash(text: String) -> String {

@@ -5,10 +5,10 @@ use std::{fs, path::PathBuf, process::ExitCode};
 use clap::{ArgGroup, Args};
 use serde_json::{Map, Value, json};
 
-use super::text;
 use crate::{
     cli::{
         Failed,
+        answer::text,
         control::Who,
         out::Out,
         plugin::said,

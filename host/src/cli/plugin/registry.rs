@@ -9,7 +9,12 @@ use serde_json::{Map, Value, json};
 use super::opened::Opened;
 use crate::{
     app::{package::read_manifest, parcel::Files},
-    cli::{Failed, HubAddress, control::Who, out::Out},
+    cli::{
+        Failed, HubAddress,
+        answer::{list, text, texts},
+        control::Who,
+        out::Out,
+    },
     model::{age::Since, id::PluginId, timestamp::Timestamp},
     net::client::encoded,
 };
@@ -237,22 +242,6 @@ impl Registry {
             Self::Decline(decide) => decide.send(out, false).await,
         }
     }
-}
-
-pub(super) fn text(value: &Value, path: &str) -> String {
-    match value.pointer(path) {
-        Some(Value::String(text)) => text.clone(),
-        Some(Value::Null) | None => String::new(),
-        Some(other) => other.to_string(),
-    }
-}
-
-pub(super) fn list<'a>(value: &'a Value, path: &str) -> impl Iterator<Item = &'a Value> {
-    value.pointer(path).and_then(Value::as_array).into_iter().flatten()
-}
-
-fn texts(value: &Value, path: &str) -> String {
-    list(value, path).filter_map(Value::as_str).collect::<Vec<_>>().join(", ")
 }
 
 /// Sends a change, and says what came of it.
