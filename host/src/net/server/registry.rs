@@ -15,8 +15,9 @@ use utoipa::ToSchema;
 
 use super::{
     Surface,
-    answer::{parameters, read_body, read_json},
+    answer::{flag, parameters, read_body, read_json},
     gate::Caller,
+    pipelines::parse_version,
 };
 use crate::{
     model::{
@@ -141,11 +142,7 @@ pub(super) async fn publish(
         Problem::new(Code::QueryInvalid, format!("`plugin={plugin}` must be the plugin's id, such as `acme/rules`"))
     })?;
     caller.may(Resource::Namespace(plugin.namespace()))?;
-    let draft = match draft.as_deref() {
-        None | Some("false") => false,
-        Some("true") => true,
-        Some(other) => return Err(Problem::new(Code::QueryInvalid, format!("`draft={other}` must be true or false"))),
-    };
+    let draft = flag("draft", draft.as_deref())?;
     let (head, body) = request.into_parts();
     let content_type = head.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     if content_type != "application/octet-stream" {
@@ -458,11 +455,7 @@ pub(super) fn id_of((namespace, name): &(String, String)) -> Result<PluginId, Pr
 
 fn version_of(query: Option<&str>) -> Result<Option<Version>, Problem> {
     let [version] = parameters(query, ["version"])?;
-    let parse = |text: &str| {
-        let wrong = |_| Problem::new(Code::QueryInvalid, format!("`version={text}` is no version such as `1.2.0`"));
-        text.parse::<Version>().map_err(wrong)
-    };
-    version.as_deref().map(parse).transpose()
+    version.map(|text| parse_version("version", &text)).transpose()
 }
 
 impl From<RegistryError> for Problem {

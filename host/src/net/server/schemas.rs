@@ -13,7 +13,7 @@ use utoipa::ToSchema;
 
 use super::{
     Surface,
-    answer::{parameters, read_json},
+    answer::{flag, parameters, read_json},
     gate::Caller,
 };
 use crate::{
@@ -173,13 +173,7 @@ pub(super) async fn add(
     request: Request,
 ) -> Result<Response, Problem> {
     let [dry_run] = parameters(query.as_deref(), ["dry_run"])?;
-    let dry_run = match dry_run.as_deref() {
-        None | Some("false") => false,
-        Some("true") => true,
-        Some(other) => {
-            return Err(Problem::new(Code::QueryInvalid, format!("`dry_run={other}` must be true or false")));
-        }
-    };
+    let dry_run = flag("dry_run", dry_run.as_deref())?;
     caller.may(Resource::Hub)?;
     let SchemaAddition { actor, reason, schema, compatibility } = read_json(&surface, request).await?;
     let addition = Addition { event_type, schema, compatibility };
