@@ -214,15 +214,6 @@ impl Given {
     }
 }
 
-fn sign(body: &mut Value, who: &Who) {
-    if let Some(fields) = body.as_object_mut() {
-        fields.insert("reason".to_owned(), Value::from(who.reason.as_str()));
-        if let Some(actor) = &who.actor {
-            fields.insert("actor".to_owned(), Value::from(actor.as_str()));
-        }
-    }
-}
-
 impl Check {
     async fn run(self, out: &Out) -> Result<ExitCode, Failed> {
         let body = serde_json::to_vec(&self.given.body()?)?;
@@ -245,11 +236,7 @@ impl Check {
 
 impl Add {
     async fn run(self, out: &Out) -> Result<ExitCode, Failed> {
-        let mut body = self.given.body()?;
-        sign(&mut body, &self.who);
-        let client = self.who.address.client()?;
-        let answer: Value =
-            client.post(&path(&self.given.event_type), "application/json", serde_json::to_vec(&body)?).await?;
+        let answer: Value = self.who.send(&path(&self.given.event_type), self.given.body()?).await?;
         if out.is_json() {
             out.value(&answer);
             return Ok(ExitCode::SUCCESS);
@@ -268,16 +255,13 @@ impl Add {
 impl Deprecate {
     async fn run(self, out: &Out) -> Result<ExitCode, Failed> {
         let mut body = json!({ "do": if self.undo { "restore" } else { "deprecate" }, "version": self.version });
-        sign(&mut body, &self.who);
         if let (false, Some(fields)) = (self.undo, body.as_object_mut()) {
             for (name, time) in [("since", self.since), ("sunset", self.sunset)] {
                 fields.extend(time.map(|time| (name.to_owned(), Value::from(time.to_string()))));
             }
             fields.extend(self.successor.map(|successor| ("successor".to_owned(), Value::from(successor))));
         }
-        let client = self.who.address.client()?;
-        let asked = format!("{}/control", path(&self.event_type));
-        let found: Value = client.post(&asked, "application/json", serde_json::to_vec(&body)?).await?;
+        let found: Value = self.who.send(&format!("{}/control", path(&self.event_type)), body).await?;
         if out.is_json() {
             out.value(&found);
         } else {

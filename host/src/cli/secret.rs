@@ -132,13 +132,9 @@ impl Secret {
     }
 }
 
-async fn send(out: &Out, name: &str, who: &Who, mut request: Value) -> Result<ExitCode, Failed> {
-    if let Some(fields) = request.as_object_mut() {
-        fields.insert("reason".to_owned(), who.reason.clone().into());
-        fields.extend(who.actor.clone().map(|actor| ("actor".to_owned(), actor.into())));
-    }
+async fn send(out: &Out, name: &str, who: &Who, request: Value) -> Result<ExitCode, Failed> {
     let path = format!("/v1/secrets/{}", encoded(name));
-    let answer: Value = who.address.client()?.post(&path, "application/json", serde_json::to_vec(&request)?).await?;
+    let answer: Value = who.send(&path, request).await?;
     if out.is_json() {
         out.value(&answer);
         return Ok(ExitCode::SUCCESS);

@@ -132,11 +132,9 @@ async fn control(
     mut request: Map<String, Value>,
 ) -> Result<ExitCode, Failed> {
     request.insert("do".to_owned(), verb.into());
-    request.insert("reason".to_owned(), who.reason.clone().into());
-    request.extend(who.actor.clone().map(|actor| ("actor".to_owned(), actor.into())));
     request.retain(|_, value| !value.is_null());
     let path = format!("/v1/{kind}/{}/control", path_of(name)?);
-    let answer: Value = who.address.client()?.post(&path, "application/json", serde_json::to_vec(&request)?).await?;
+    let answer: Value = who.send(&path, Value::Object(request)).await?;
     if out.is_json() {
         out.value(&answer);
     } else {

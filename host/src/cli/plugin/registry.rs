@@ -246,15 +246,11 @@ impl Registry {
 
 /// Sends a change, and says what came of it.
 async fn send(out: &Out, who: &Who, path: &str, verb: &str, more: Value) -> Result<ExitCode, Failed> {
-    let mut request = Map::new();
-    request.extend(who.actor.clone().map(|actor| ("actor".to_owned(), actor.into())));
-    request.insert("reason".to_owned(), who.reason.clone().into());
-    request.insert("do".to_owned(), verb.into());
+    let mut request = Map::from_iter([("do".to_owned(), verb.into())]);
     if let Value::Object(more) = more {
         request.extend(more.into_iter().filter(|(_, value)| !value.is_null()));
     }
-    let client = who.address.client()?;
-    let answer: Value = client.post(path, "application/json", serde_json::to_vec(&request)?).await?;
+    let answer: Value = who.send(path, Value::Object(request)).await?;
     said(out, &answer);
     Ok(ExitCode::SUCCESS)
 }
