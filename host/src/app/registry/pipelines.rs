@@ -7,7 +7,7 @@ use semver::Version;
 
 use super::{
     Registry,
-    review::{self, DRAFTS_MAX, refused, signed},
+    review::{self, refused, signed},
 };
 use crate::{
     app::{
@@ -33,7 +33,6 @@ use crate::{
         setting::Origin,
         timestamp::Timestamp,
     },
-    policy::{binding, lifecycle},
     ports::{
         pipelines::{PipelineDetail, PipelineText},
         registry::Who,
@@ -73,14 +72,10 @@ impl Registry {
                 digest: used.digest.to_string(),
                 reviewed: known.reviewed.clone(),
                 unchanged: true,
-                notes: vec!["exactly this version is there already; nothing has changed".to_owned()],
+                notes: vec![review::UNCHANGED.to_owned()],
             });
         }
-        let drafts = versions.into_iter().flatten().filter(|(_, kept)| kept.state() == VersionState::Draft).count();
-        if drafts >= DRAFTS_MAX {
-            let problem = format!("{drafts} drafts of `{name}` wait for a decision already: approve or retire those");
-            return Err(ReviewError::Conflict { problem });
-        }
+        review::require_room(name, versions.into_iter().flatten().map(|(_, kept)| kept.state()))?;
         let reviewed = Reviewed::draft(cause.actor.clone(), self.shared.clock.now(), cause.reason.clone());
         // Where it stands comes first: a text without that would count as declared.
         let taken = |error| refused(THING, error);
@@ -167,17 +162,14 @@ impl Registry {
                 let kept = find(&now, name, version)?;
                 review::require_bindable(&format!("{name}@{version}"), kept.state(), THING)?;
                 let serving = now.serving_pipelines.get(name).map(Serving::line).unwrap_or_default();
-                let line = binding::promote(&serving, version)
-                    .map_err(|error| ReviewError::Conflict { problem: error.to_string() })?;
+                let line = review::promoted(&serving, version)?;
                 self.serve(&now, name, Serving::Promoted(line), bindings, "pipeline.promote", &cause).await
             }
             ReviewAct::Rollback => {
                 let versions = now.pipeline_versions.get(name).ok_or_else(|| unknown(&now, name))?;
                 let serving = now.serving_pipelines.get(name).map(Serving::line).unwrap_or_default();
-                let suits =
-                    |version: &Version| versions.get(version).is_some_and(|kept| lifecycle::may_serve(kept.state()));
-                let line = binding::rollback(&serving, suits)
-                    .map_err(|error| ReviewError::Conflict { problem: error.to_string() })?;
+                let state = |version: &Version| versions.get(version).map(PipelineVersion::state);
+                let line = review::rolled_back(&serving, state)?;
                 self.serve(&now, name, Serving::Promoted(line), &BTreeMap::new(), "pipeline.rollback", &cause).await
             }
         }?;
@@ -222,10 +214,7 @@ impl Registry {
             }
             ReviewAct::Retire { .. } => {
                 let serving = now.serving_pipelines.get(name).and_then(Serving::active);
-                if serving == Some(version) {
-                    let problem = format!("{what} serves: promote another version, or roll back, first");
-                    return Err(ReviewError::Conflict { problem });
-                }
+                review::require_unused(&what, version, serving)?;
                 let open = self.runs_of(name).get(&version.to_string()).copied().unwrap_or_default();
                 if open > 0 {
                     let problem = format!("{open} runs of {what} have not ended: let them end, or move them");
@@ -354,15 +343,10 @@ impl Registry {
 }
 
 fn unknown(now: &Installation, name: &str) -> ReviewError {
-    let known: Vec<&str> = now.pipeline_versions.keys().map(String::as_str).collect();
-    ReviewError::Unknown { thing: THING, what: format!("pipeline `{name}`"), known: known.join(", ") }
+    review::unknown(THING, name, now.pipeline_versions.keys())
 }
 
 fn find<'a>(now: &'a Installation, name: &str, version: &Version) -> Result<&'a PipelineVersion, ReviewError> {
     let versions = now.pipeline_versions.get(name).ok_or_else(|| unknown(now, name))?;
-    versions.get(version).ok_or_else(|| ReviewError::Unknown {
-        thing: THING,
-        what: format!("version {version} of pipeline `{name}`"),
-        known: versions.keys().map(ToString::to_string).collect::<Vec<_>>().join(", "),
-    })
+    review::find(THING, name, versions, version)
 }

@@ -23,10 +23,7 @@ use crate::{
         timestamp::Timestamp,
     },
     net::problem::{Code, Document, Problem},
-    ports::{
-        apis::{ApiAnswer, ApiError, ApiView, Apis, Input, Origin},
-        registry::Who,
-    },
+    ports::apis::{ApiAnswer, ApiError, ApiView, Apis, Input, Origin},
 };
 
 /// `Deprecation` (RFC 9745).
@@ -175,9 +172,8 @@ pub(super) async fn control(
     request: Request,
 ) -> Result<Json<ApiView>, Problem> {
     let contract = permitted(&caller, &place)?;
-    let ControlBody { r#do: act, api, mut actor, mut reason } = read_json(&surface, request).await?;
-    caller.sign(&mut actor, &mut reason)?;
-    let who = Who { actor, reason };
+    let ControlBody { r#do: act, api, actor, reason } = read_json(&surface, request).await?;
+    let who = caller.signed(actor, reason)?;
     let apis = apis(&surface)?;
     Ok(Json(match (act, api) {
         (Act::Publish, Some(api)) => apis.publish(who, contract, api).await?,

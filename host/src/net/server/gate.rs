@@ -24,6 +24,7 @@ use crate::{
     ports::{
         access::{AuthError, TokenError},
         hub::Hub,
+        registry::Who,
     },
 };
 
@@ -98,6 +99,12 @@ impl Caller {
         }
         *actor = name;
         Ok(())
+    }
+
+    /// Who does it, and why: the caller, or whom they may act for.
+    pub(super) fn signed(&self, mut actor: String, mut reason: String) -> Result<Who, Problem> {
+        self.sign(&mut actor, &mut reason)?;
+        Ok(Who { actor, reason })
     }
 }
 

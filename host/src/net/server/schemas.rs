@@ -13,16 +13,13 @@ use utoipa::ToSchema;
 
 use super::{
     Surface,
-    answer::{parameters, read_json},
+    answer::{flag, parameters, read_json},
     gate::Caller,
 };
 use crate::{
     model::{event_schema::Compatibility, principal::Resource, timestamp::Timestamp},
     net::problem::{Code, Document, Problem},
-    ports::{
-        registry::Who,
-        schemas::{Addition, EventTypeView, Notice, Retirement, SchemaError, SchemaView, Schemas},
-    },
+    ports::schemas::{Addition, EventTypeView, Notice, Retirement, SchemaError, SchemaView, Schemas},
 };
 
 /// Media type of a schema.
@@ -176,13 +173,7 @@ pub(super) async fn add(
     request: Request,
 ) -> Result<Response, Problem> {
     let [dry_run] = parameters(query.as_deref(), ["dry_run"])?;
-    let dry_run = match dry_run.as_deref() {
-        None | Some("false") => false,
-        Some("true") => true,
-        Some(other) => {
-            return Err(Problem::new(Code::QueryInvalid, format!("`dry_run={other}` must be true or false")));
-        }
-    };
+    let dry_run = flag("dry_run", dry_run.as_deref())?;
     caller.may(Resource::Hub)?;
     let SchemaAddition { actor, reason, schema, compatibility } = read_json(&surface, request).await?;
     let addition = Addition { event_type, schema, compatibility };
@@ -190,7 +181,7 @@ pub(super) async fn add(
     if dry_run {
         return Ok(Json(schemas.check(&addition)?).into_response());
     }
-    let added = schemas.add(addition, signed(&caller, actor, reason)?).await?;
+    let added = schemas.add(addition, caller.signed(actor, reason)?).await?;
     let status = if added.unchanged { StatusCode::OK } else { StatusCode::CREATED };
     Ok((status, Json(added)).into_response())
 }
@@ -227,7 +218,7 @@ pub(super) async fn control(
             return Err(Problem::new(Code::RequestInvalid, detail));
         }
     };
-    let who = signed(&caller, asked.actor, asked.reason)?;
+    let who = caller.signed(asked.actor, asked.reason)?;
     let SchemaRetirement { version, since, sunset, successor, .. } = asked;
     let retirement = Retirement { event_type, version, since, sunset, successor, withdrawn };
     Ok(Json(schemas(&surface)?.retire(retirement, who).await?))
@@ -240,11 +231,6 @@ pub(super) fn schemas(surface: &Surface) -> Result<&dyn Schemas, Problem> {
 fn find(surface: &Surface, event_type: &str) -> Result<EventTypeView, Problem> {
     let found = schemas(surface)?.event_types().into_iter().find(|view| view.name == event_type);
     found.ok_or_else(|| Problem::new(Code::SchemaUnknown, format!("nobody knows event type `{event_type}`")))
-}
-
-fn signed(caller: &Caller, mut actor: String, mut reason: String) -> Result<Who, Problem> {
-    caller.sign(&mut actor, &mut reason)?;
-    Ok(Who { actor, reason })
 }
 
 /// Says in a response's headers that something is not to be used any more: `Deprecation` (RFC 9745), `Sunset` (RFC 8594),

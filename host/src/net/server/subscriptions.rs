@@ -21,10 +21,7 @@ use crate::{
         subscription::Subscription,
     },
     net::problem::{Code, Document, Problem},
-    ports::{
-        registry::Who,
-        subscriptions::{Act, Letter, ReplayRequest, Selection, SubscriptionError, SubscriptionView, Subscriptions},
-    },
+    ports::subscriptions::{Act, Letter, ReplayRequest, Selection, SubscriptionError, SubscriptionView, Subscriptions},
 };
 
 /// Replayed deliveries a second unless told.
@@ -259,10 +256,10 @@ pub(super) async fn set(
 ) -> Result<Json<SubscriptionView>, Problem> {
     // Before anything is read, and again once it is known whose it is to be.
     caller.may(Resource::Subscription { name: &name, owner: "" })?;
-    let SetBody { subscription, mut actor, mut reason } = read_json(&surface, request).await?;
+    let SetBody { subscription, actor, reason } = read_json(&surface, request).await?;
     caller.may(Resource::Subscription { name: &name, owner: &subscription.owner })?;
-    caller.sign(&mut actor, &mut reason)?;
-    Ok(Json(subscriptions(&surface)?.set(Who { actor, reason }, &name, subscription).await?))
+    let who = caller.signed(actor, reason)?;
+    Ok(Json(subscriptions(&surface)?.set(who, &name, subscription).await?))
 }
 
 /// Pauses, resumes or removes a subscription, or has its events delivered again; recorded when it answers.
@@ -290,12 +287,11 @@ pub(super) async fn control(
     request: Request,
 ) -> Result<Json<SubscriptionView>, Problem> {
     permitted(&surface, &caller, Action::SubscriptionControl, &name)?;
-    let ControlBody { r#do, replay, mut actor, mut reason } = read_json(&surface, request).await?;
+    let ControlBody { r#do, replay, actor, reason } = read_json(&surface, request).await?;
     if let Do::Remove = r#do {
         permitted(&surface, &caller, Action::SubscriptionChange, &name)?;
     }
-    caller.sign(&mut actor, &mut reason)?;
-    let who = Who { actor, reason };
+    let who = caller.signed(actor, reason)?;
     let port = subscriptions(&surface)?;
     let act = match (r#do, replay) {
         (Do::Replay, Some(ReplayBody { selection, types, per_second })) => {
