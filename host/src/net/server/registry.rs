@@ -17,6 +17,7 @@ use super::{
     Surface,
     answer::{parameters, read_body, read_json},
     gate::Caller,
+    settings::may_bind,
 };
 use crate::{
     model::{
@@ -384,9 +385,7 @@ pub(super) async fn decide(
         if let Some(proposal) = of_setting {
             match &proposal.act {
                 SettingChange::Connection { .. } => caller.may_do(Action::ConnectionChange, Resource::Hub)?,
-                SettingChange::Bind { pipeline, .. } => {
-                    caller.may_do(Action::PipelineChange, Resource::Pipeline(pipeline))?;
-                }
+                SettingChange::Bind { pipeline, .. } => may_bind(&caller, pipeline)?,
             }
             let who = signed(&caller, actor, reason)?;
             let made = settings.decide(&id, approved, who).await?;
