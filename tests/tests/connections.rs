@@ -421,6 +421,54 @@ async fn a_run_ends_with_the_system_it_began_with_when_its_connection_moves() {
     assert_eq!((&shown["origin"], &shown["declared"]), (&json!("file"), &json!("same")), "{shown:#}");
 }
 
+/// Asks as somebody else.
+async fn as_whom(hub: &Hub, token: &str, method: &str, path: &str, body: Value) -> (StatusCode, Value) {
+    let request = http::Request::builder()
+        .method(method)
+        .uri(format!("{}{path}", hub.url))
+        .header("content-type", "application/json")
+        .header("authorization", format!("Bearer {token}"));
+    let response = hub.send(request.body(body.to_string().into()).unwrap()).await.unwrap();
+    (response.status(), serde_json::from_slice(response.body()).unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_may_change_pipelines_only_binds_none_agrees_to_no_binding_and_partners_see_none() {
+    let (old, new) = (Gatekeeper::start("tok").await, Gatekeeper::start("tok").await);
+    let setting = Setting::new("");
+    fs::write(setting.at("token"), "tok").unwrap();
+    let file = format!("file:{}", setting.at("token").display());
+    let bound = "[bindings.\"test/stock\"]\nwms = \"old\"\n";
+    setting.configure(&format!("{}{}{bound}", declared("old", &old.url, &file), declared("new", &new.url, &file)));
+    let hub = setting.hub();
+    let path = "/v1/pipelines/test/stock/bindings";
+    let bind = json!({ "do": "bind", "names": { "wms": "new" }, "reason": "we move" });
+    let retailer = hub.token_as("rita", "retailer");
+    let (status, refused) = as_whom(&hub, &retailer, "POST", path, bind.clone()).await;
+    assert_eq!((status, &refused["code"]), (StatusCode::FORBIDDEN, &json!("access.denied")), "{refused:#}");
+    let (status, proposed) = post(&hub, path, bind).await;
+    assert_eq!(status, StatusCode::ACCEPTED, "{proposed:#}");
+    let decision = format!("/v1/changes/{}/decision", proposed["id"].as_str().unwrap());
+    let approve = json!({ "approved": true, "reason": "agreed" });
+    // What a connection may do is an operator's to say, what a pipeline does a retailer's: neither is enough alone.
+    for token in [&retailer, &hub.token_as("olga", "operator")] {
+        let (status, refused) = as_whom(&hub, token, "POST", &decision, approve.clone()).await;
+        assert_eq!((status, &refused["code"]), (StatusCode::FORBIDDEN, &json!("access.denied")), "{refused:#}");
+    }
+    let (_, view) = hub.get(path).await;
+    assert_eq!(view["names"]["wms"]["connection"], "old", "{view:#}");
+    // Nor are connections a partner's business.
+    for (token, sees) in [(&retailer, true), (&hub.token_as("paul", "partner"), false)] {
+        let (status, changes) = as_whom(&hub, token, "GET", "/v1/changes", Value::Null).await;
+        assert_eq!((status, changes["changes"].as_array().unwrap().len()), (StatusCode::OK, usize::from(sees)));
+        let (status, shown) = as_whom(&hub, token, "GET", "/v1/pipelines/test/stock", Value::Null).await;
+        let expected = if sees { json!({ "wms": "old" }) } else { Value::Null };
+        assert_eq!((status, &shown["bindings"], &shown["active"]), (StatusCode::OK, &expected, &json!("1.0.0")));
+    }
+    let (status, made) = as_whom(&hub, &hub.token_as("ann", "admin"), "POST", &decision, approve).await;
+    assert_eq!(status, StatusCode::OK, "{made:#}");
+}
+
 /// Every file below a folder.
 fn files(folder: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();

@@ -123,7 +123,7 @@ impl Registry {
             decided_by: if matches!(serving, Some(Serving::Declared(_))) { "configuration" } else { "promotion" },
             earlier: line.earlier,
             versions: shown.collect(),
-            bindings: now.bindings.get(name).cloned().unwrap_or_default(),
+            bindings: Some(now.bindings.get(name).cloned().unwrap_or_default()),
         })
     }
 
