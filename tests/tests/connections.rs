@@ -469,6 +469,85 @@ async fn who_may_change_pipelines_only_binds_none_agrees_to_no_binding_and_partn
     assert_eq!(status, StatusCode::OK, "{made:#}");
 }
 
+/// Drafts a version of a pipeline that uses these names, and has a second person approve it.
+async fn approved(hub: &Hub, pipeline: &str, version: &str, names: &[&str]) {
+    let uses: Vec<String> = names.iter().map(|name| format!("{name}: retail/warehouse@1")).collect();
+    let steps: String = names
+        .iter()
+        .map(|name| {
+            format!(
+                "  - id: {name}\n    call: {name}#availability\n    with: {{ lines: [{{ sku: a, quantity: 1 }}] }}\n"
+            )
+        })
+        .collect();
+    let text = format!(
+        "pipeline: {pipeline}\nversion: {version}\nowner: tests\nsummary: Asks warehouses.\nuses: {{ {} }}\ntrigger: [{{ \
+         event: test.stock.v1 }}]\nkey: event.subject\nsteps:\n{steps}",
+        uses.join(", ")
+    );
+    let path = format!("/v1/pipelines/{pipeline}");
+    let (status, drafted) =
+        hub.post(&format!("{path}?reason=more"), &[("content-type", "application/yaml")], text).await;
+    assert_eq!(status, StatusCode::CREATED, "{drafted:#}");
+    let approve = json!({ "do": "approve", "version": version, "reason": "read" });
+    let ann = hub.token_as("ann", "admin");
+    let (status, made) = as_whom(hub, &ann, "POST", &format!("{path}/control"), approve).await;
+    assert_eq!(status, StatusCode::OK, "{made:#}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_promotion_binds_only_what_is_unbound_and_reaches_no_further() {
+    let (old, new) = (Gatekeeper::start("tok").await, Gatekeeper::start("tok").await);
+    let setting = Setting::new("");
+    fs::write(setting.at("token"), "tok").unwrap();
+    let file = format!("file:{}", setting.at("token").display());
+    let bound = "[bindings.\"test/stock\"]\nwms = \"old\"\n";
+    setting.configure(&format!("{}{}{bound}", declared("old", &old.url, &file), declared("new", &new.url, &file)));
+    let hub = setting.hub();
+    let promote = |what: &str, bind: &[&str]| {
+        let mut arguments = vec!["pipeline", "promote", what, "--reason", "x"];
+        arguments.extend(bind.iter().flat_map(|bind| ["--bind", *bind]));
+        crossdock(&hub, &arguments, None)
+    };
+    let shown = async || {
+        let (_, shown) = hub.get("/v1/pipelines/test/stock").await;
+        (shown["active"].clone(), shown["bindings"].clone())
+    };
+    approved(&hub, "test/stock", "1.1.0", &["wms", "spare"]).await;
+    let refused = promote("test/stock@1.1.0", &["wms=new", "spare=old"]);
+    assert!(refused.code == Some(1) && refused.err.contains("a promotion rebinds nothing"), "{}", refused.err);
+    assert!(refused.err.contains("crossdock pipeline bind test/stock wms=new"), "{}", refused.err);
+    let refused = promote("test/stock@1.1.0", &["spare=new"]);
+    assert!(refused.code == Some(1) && refused.err.contains("a second person has to agree"), "{}", refused.err);
+    assert!(refused.err.contains("crossdock pipeline bind test/stock spare=new"), "{}", refused.err);
+    assert_eq!(shown().await, (json!("1.0.0"), json!({ "wms": "old" })), "nothing has changed");
+
+    // What it says to do leads there, before any version that uses the name serves.
+    let bind = |names: Value| json!({ "do": "bind", "names": names, "reason": "x" });
+    agreed(&hub, "/v1/pipelines/test/stock/bindings", bind(json!({ "spare": "new" }))).await;
+    done(&promote("test/stock@1.1.0", &[]));
+    assert_eq!(shown().await, (json!("1.1.0"), json!({ "wms": "old", "spare": "new" })));
+    // What reaches no further needs nobody else, and a rollback leaves a name that nobody uses.
+    approved(&hub, "test/stock", "1.2.0", &["wms", "spare", "third"]).await;
+    done(&promote("test/stock@1.2.0", &["third=old"]));
+    assert_eq!(shown().await, (json!("1.2.0"), json!({ "wms": "old", "spare": "new", "third": "old" })));
+    done(&crossdock(&hub, &["pipeline", "rollback", "test/stock", "--reason", "x"], None));
+    assert_eq!(shown().await.0, "1.1.0");
+
+    // So does a pipeline of which no version has served.
+    approved(&hub, "test/fresh", "1.0.0", &["wms"]).await;
+    let refused = promote("test/fresh@1.0.0", &["wms=new"]);
+    assert!(refused.code == Some(1) && refused.err.contains("a second person has to agree"), "{}", refused.err);
+    let (status, wrong) = post(&hub, "/v1/pipelines/test/fresh/bindings", bind(json!({ "erp": "new" }))).await;
+    assert_eq!((status.as_u16(), &wrong["code"]), (422, &json!("setting.refused")), "{wrong:#}");
+    let (status, wrong) = post(&hub, "/v1/pipelines/test/fresh/bindings", bind(json!({ "wms": "none" }))).await;
+    assert_eq!((status.as_u16(), &wrong["code"]), (422, &json!("setting.refused")), "{wrong:#}");
+    agreed(&hub, "/v1/pipelines/test/fresh/bindings", bind(json!({ "wms": "new" }))).await;
+    let (_, view) = hub.get("/v1/pipelines/test/fresh/bindings").await;
+    assert_eq!(view["names"]["wms"]["connection"], "new", "{view:#}");
+    done(&promote("test/fresh@1.0.0", &[]));
+}
+
 /// Every file below a folder.
 fn files(folder: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();

@@ -10,7 +10,7 @@
 //! | [`probe`] | the test of a connection |
 //! | [`needs`] | what still needs a connection or a secret |
 
-mod bindings;
+pub(super) mod bindings;
 mod connections;
 mod needs;
 mod probe;
