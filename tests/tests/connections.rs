@@ -548,6 +548,58 @@ async fn a_promotion_binds_only_what_is_unbound_and_reaches_no_further() {
     done(&promote("test/fresh@1.0.0", &[]));
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_second_person_agreed_to_can_be_agreed_to_again_when_the_remote_did_not_take_it() {
+    let remote = Gatekeeper::start("tok-one").await;
+    let setting = Setting::new("");
+    for (name, token) in [("one", "tok-one"), ("two", "tok-two")] {
+        fs::write(setting.at(name), token).unwrap();
+    }
+    let file = |name: &str| format!("file:{}", setting.at(name).display());
+    setting.configure(&declared("wms", &remote.url, &file("one")));
+    let hub = setting.hub();
+    let rotate = json!({ "do": "rotate", "reference": file("two"), "reason": "yearly" });
+    let (status, proposed) = post(&hub, "/v1/connections/wms", rotate).await;
+    assert_eq!(status, StatusCode::ACCEPTED, "{proposed:#}");
+    let decision = format!("/v1/changes/{}/decision", proposed["id"].as_str().unwrap());
+    let approve = json!({ "approved": true, "reason": "agreed" });
+    let ann = hub.token_as("ann", "admin");
+    let (status, refused) = as_whom(&hub, &ann, "POST", &decision, approve.clone()).await;
+    assert_eq!((status.as_u16(), &refused["code"]), (422, &json!("setting.refused")), "{refused:#}");
+    assert_eq!(remote.last(), "tok-two", "it was tested");
+    remote.take(&["tok-one", "tok-two"]);
+    let (status, made) = as_whom(&hub, &ann, "POST", &decision, approve).await;
+    assert_eq!((status, &made["outcome"]), (StatusCode::OK, &json!("done")), "{made:#}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_waits_for_the_test_of_a_rotation_and_what_moved_meanwhile_is_not_rotated() {
+    let remote = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", remote.local_addr().unwrap());
+    let setting = Setting::new("");
+    let hub = setting.hub();
+    done(&crossdock(&hub, &["secret", "set", "wms", "--reason", "first"], Some("tok-one")));
+    let add = json!({ "do": "add", "connection": connection(&url, "store:wms"), "reason": "a warehouse" });
+    agreed(&hub, "/v1/connections/wms", add).await;
+    let rotate = json!({ "do": "rotate", "value": "tok-two", "reason": "yearly" });
+    let mut slower = connection(&url, "store:wms");
+    slower["timeout_ms"] = json!(5_000);
+    let change = json!({ "do": "change", "connection": slower, "reason": "it is slow" });
+    let (rotated, changed) = tokio::join!(post(&hub, "/v1/connections/wms", rotate), async {
+        // The test is under way as long as the remote does not answer.
+        let (mut stream, _) = remote.accept().await.unwrap();
+        let changed = post(&hub, "/v1/connections/wms", change).await;
+        let answer = b"HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 2\r\n\r\n{}";
+        tokio::io::AsyncWriteExt::write_all(&mut stream, answer).await.unwrap();
+        changed
+    });
+    assert_eq!(changed.0, StatusCode::OK, "{:#}", changed.1);
+    assert_eq!((rotated.0.as_u16(), &rotated.1["code"]), (409, &json!("setting.conflict")), "{:#}", rotated.1);
+    assert!(rotated.1["detail"].as_str().unwrap().contains("while it was tested"), "{:#}", rotated.1);
+    let (_, secrets) = hub.get("/v1/secrets").await;
+    assert_eq!(secrets["secrets"][0]["version"], 1, "{secrets:#}");
+}
+
 /// Every file below a folder.
 fn files(folder: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();

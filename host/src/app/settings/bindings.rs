@@ -98,6 +98,7 @@ impl HubSettings {
             action: "binding.change",
             summary: format!("`{pipeline}` is bound: {}", shown.join(", ")),
             notes: vec!["runs that have begun to work with a connection end with it".to_owned()],
+            tested: None,
         })
     }
 
