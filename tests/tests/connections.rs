@@ -600,6 +600,25 @@ async fn nothing_waits_for_the_test_of_a_rotation_and_what_moved_meanwhile_is_no
     assert_eq!(secrets["secrets"][0]["version"], 1, "{secrets:#}");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn no_test_leaves_while_effects_are_paused_after_a_restore() {
+    let remote = Gatekeeper::start("tok").await;
+    let setting = Setting::new("");
+    fs::write(setting.at("token"), "tok").unwrap();
+    let file = format!("file:{}", setting.at("token").display());
+    setting.configure(&declared("wms", &remote.url, &file));
+    fs::create_dir_all(setting.at("data")).unwrap();
+    fs::write(setting.at("data/effects-paused"), "restored").unwrap();
+    let hub = setting.hub();
+    let input = json!({ "lines": [{ "sku": "a", "quantity": 1 }] });
+    for probe in [json!({}), json!({ "operation": "availability", "input": input })] {
+        let (status, refused) = post(&hub, "/v1/connections/wms/test", probe).await;
+        assert_eq!((status.as_u16(), &refused["code"]), (409, &json!("setting.conflict")), "{refused:#}");
+        assert!(refused["detail"].as_str().unwrap().contains("crossdock backup reconciled"), "{refused:#}");
+    }
+    assert!(remote.shown().is_empty(), "{:?}", remote.shown());
+}
+
 /// Every file below a folder.
 fn files(folder: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
