@@ -14,7 +14,7 @@ use crate::{
 };
 
 impl Installer {
-    /// Binds a pipeline's names to connections, as hub.toml declares it. What was bound over the API stays.
+    /// Binds a pipeline's names to connections, as hub.toml declares it; nothing, once people have bound any over the API.
     ///
     /// # Errors
     /// If a connection is missing or does not implement what the pipeline uses; nothing has changed then.
@@ -41,8 +41,8 @@ impl Installer {
         }
         let mut names = names;
         if matches!(now.serving_pipelines.get(pipeline), Some(Serving::Promoted(_))) {
-            // The version that people promoted may use other names than the one that the configuration knows, and runs
-            // of earlier versions use theirs.
+            // What hub.toml bound before and binds no more stays: the version that people promoted, and runs of earlier
+            // versions, may use it.
             for (name, connection) in now.bindings.get(pipeline).into_iter().flatten() {
                 names.entry(name.clone()).or_insert_with(|| connection.clone());
             }
