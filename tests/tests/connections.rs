@@ -421,6 +421,204 @@ async fn a_run_ends_with_the_system_it_began_with_when_its_connection_moves() {
     assert_eq!((&shown["origin"], &shown["declared"]), (&json!("file"), &json!("same")), "{shown:#}");
 }
 
+/// Asks as somebody else.
+async fn as_whom(hub: &Hub, token: &str, method: &str, path: &str, body: Value) -> (StatusCode, Value) {
+    let request = http::Request::builder()
+        .method(method)
+        .uri(format!("{}{path}", hub.url))
+        .header("content-type", "application/json")
+        .header("authorization", format!("Bearer {token}"));
+    let response = hub.send(request.body(body.to_string().into()).unwrap()).await.unwrap();
+    (response.status(), serde_json::from_slice(response.body()).unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_may_change_pipelines_only_binds_none_agrees_to_no_binding_and_partners_see_none() {
+    let (old, new) = (Gatekeeper::start("tok").await, Gatekeeper::start("tok").await);
+    let setting = Setting::new("");
+    fs::write(setting.at("token"), "tok").unwrap();
+    let file = format!("file:{}", setting.at("token").display());
+    let bound = "[bindings.\"test/stock\"]\nwms = \"old\"\n";
+    setting.configure(&format!("{}{}{bound}", declared("old", &old.url, &file), declared("new", &new.url, &file)));
+    let hub = setting.hub();
+    let path = "/v1/pipelines/test/stock/bindings";
+    let bind = json!({ "do": "bind", "names": { "wms": "new" }, "reason": "we move" });
+    let retailer = hub.token_as("rita", "retailer");
+    let (status, refused) = as_whom(&hub, &retailer, "POST", path, bind.clone()).await;
+    assert_eq!((status, &refused["code"]), (StatusCode::FORBIDDEN, &json!("access.denied")), "{refused:#}");
+    let (status, proposed) = post(&hub, path, bind).await;
+    assert_eq!(status, StatusCode::ACCEPTED, "{proposed:#}");
+    let decision = format!("/v1/changes/{}/decision", proposed["id"].as_str().unwrap());
+    let approve = json!({ "approved": true, "reason": "agreed" });
+    // What a connection may do is an operator's to say, what a pipeline does a retailer's: neither is enough alone.
+    for token in [&retailer, &hub.token_as("olga", "operator")] {
+        let (status, refused) = as_whom(&hub, token, "POST", &decision, approve.clone()).await;
+        assert_eq!((status, &refused["code"]), (StatusCode::FORBIDDEN, &json!("access.denied")), "{refused:#}");
+    }
+    let (_, view) = hub.get(path).await;
+    assert_eq!(view["names"]["wms"]["connection"], "old", "{view:#}");
+    // Nor are connections a partner's business.
+    for (token, sees) in [(&retailer, true), (&hub.token_as("paul", "partner"), false)] {
+        let (status, changes) = as_whom(&hub, token, "GET", "/v1/changes", Value::Null).await;
+        assert_eq!((status, changes["changes"].as_array().unwrap().len()), (StatusCode::OK, usize::from(sees)));
+        let (status, shown) = as_whom(&hub, token, "GET", "/v1/pipelines/test/stock", Value::Null).await;
+        let expected = if sees { json!({ "wms": "old" }) } else { Value::Null };
+        assert_eq!((status, &shown["bindings"], &shown["active"]), (StatusCode::OK, &expected, &json!("1.0.0")));
+    }
+    let (status, made) = as_whom(&hub, &hub.token_as("ann", "admin"), "POST", &decision, approve).await;
+    assert_eq!(status, StatusCode::OK, "{made:#}");
+}
+
+/// Drafts a version of a pipeline that uses these names, and has a second person approve it.
+async fn approved(hub: &Hub, pipeline: &str, version: &str, names: &[&str]) {
+    let uses: Vec<String> = names.iter().map(|name| format!("{name}: retail/warehouse@1")).collect();
+    let steps: String = names
+        .iter()
+        .map(|name| {
+            format!(
+                "  - id: {name}\n    call: {name}#availability\n    with: {{ lines: [{{ sku: a, quantity: 1 }}] }}\n"
+            )
+        })
+        .collect();
+    let text = format!(
+        "pipeline: {pipeline}\nversion: {version}\nowner: tests\nsummary: Asks warehouses.\nuses: {{ {} }}\ntrigger: [{{ \
+         event: test.stock.v1 }}]\nkey: event.subject\nsteps:\n{steps}",
+        uses.join(", ")
+    );
+    let path = format!("/v1/pipelines/{pipeline}");
+    let (status, drafted) =
+        hub.post(&format!("{path}?reason=more"), &[("content-type", "application/yaml")], text).await;
+    assert_eq!(status, StatusCode::CREATED, "{drafted:#}");
+    let approve = json!({ "do": "approve", "version": version, "reason": "read" });
+    let ann = hub.token_as("ann", "admin");
+    let (status, made) = as_whom(hub, &ann, "POST", &format!("{path}/control"), approve).await;
+    assert_eq!(status, StatusCode::OK, "{made:#}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_promotion_binds_only_what_is_unbound_and_reaches_no_further() {
+    let (old, new) = (Gatekeeper::start("tok").await, Gatekeeper::start("tok").await);
+    let setting = Setting::new("");
+    fs::write(setting.at("token"), "tok").unwrap();
+    let file = format!("file:{}", setting.at("token").display());
+    let bound = "[bindings.\"test/stock\"]\nwms = \"old\"\n";
+    setting.configure(&format!("{}{}{bound}", declared("old", &old.url, &file), declared("new", &new.url, &file)));
+    let hub = setting.hub();
+    let promote = |what: &str, bind: &[&str]| {
+        let mut arguments = vec!["pipeline", "promote", what, "--reason", "x"];
+        arguments.extend(bind.iter().flat_map(|bind| ["--bind", *bind]));
+        crossdock(&hub, &arguments, None)
+    };
+    let shown = async || {
+        let (_, shown) = hub.get("/v1/pipelines/test/stock").await;
+        (shown["active"].clone(), shown["bindings"].clone())
+    };
+    approved(&hub, "test/stock", "1.1.0", &["wms", "spare"]).await;
+    let refused = promote("test/stock@1.1.0", &["wms=new", "spare=old"]);
+    assert!(refused.code == Some(1) && refused.err.contains("a promotion rebinds nothing"), "{}", refused.err);
+    assert!(refused.err.contains("crossdock pipeline bind test/stock wms=new"), "{}", refused.err);
+    let refused = promote("test/stock@1.1.0", &["spare=new"]);
+    assert!(refused.code == Some(1) && refused.err.contains("a second person has to agree"), "{}", refused.err);
+    assert!(refused.err.contains("crossdock pipeline bind test/stock spare=new"), "{}", refused.err);
+    assert_eq!(shown().await, (json!("1.0.0"), json!({ "wms": "old" })), "nothing has changed");
+
+    // What it says to do leads there, before any version that uses the name serves.
+    let bind = |names: Value| json!({ "do": "bind", "names": names, "reason": "x" });
+    agreed(&hub, "/v1/pipelines/test/stock/bindings", bind(json!({ "spare": "new" }))).await;
+    done(&promote("test/stock@1.1.0", &[]));
+    assert_eq!(shown().await, (json!("1.1.0"), json!({ "wms": "old", "spare": "new" })));
+    // What reaches no further needs nobody else, and a rollback leaves a name that nobody uses.
+    approved(&hub, "test/stock", "1.2.0", &["wms", "spare", "third"]).await;
+    done(&promote("test/stock@1.2.0", &["third=old"]));
+    assert_eq!(shown().await, (json!("1.2.0"), json!({ "wms": "old", "spare": "new", "third": "old" })));
+    done(&crossdock(&hub, &["pipeline", "rollback", "test/stock", "--reason", "x"], None));
+    assert_eq!(shown().await.0, "1.1.0");
+
+    // So does a pipeline of which no version has served.
+    approved(&hub, "test/fresh", "1.0.0", &["wms"]).await;
+    let refused = promote("test/fresh@1.0.0", &["wms=new"]);
+    assert!(refused.code == Some(1) && refused.err.contains("a second person has to agree"), "{}", refused.err);
+    let (status, wrong) = post(&hub, "/v1/pipelines/test/fresh/bindings", bind(json!({ "erp": "new" }))).await;
+    assert_eq!((status.as_u16(), &wrong["code"]), (422, &json!("setting.refused")), "{wrong:#}");
+    let (status, wrong) = post(&hub, "/v1/pipelines/test/fresh/bindings", bind(json!({ "wms": "none" }))).await;
+    assert_eq!((status.as_u16(), &wrong["code"]), (422, &json!("setting.refused")), "{wrong:#}");
+    agreed(&hub, "/v1/pipelines/test/fresh/bindings", bind(json!({ "wms": "new" }))).await;
+    let (_, view) = hub.get("/v1/pipelines/test/fresh/bindings").await;
+    assert_eq!(view["names"]["wms"]["connection"], "new", "{view:#}");
+    done(&promote("test/fresh@1.0.0", &[]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_second_person_agreed_to_can_be_agreed_to_again_when_the_remote_did_not_take_it() {
+    let remote = Gatekeeper::start("tok-one").await;
+    let setting = Setting::new("");
+    for (name, token) in [("one", "tok-one"), ("two", "tok-two")] {
+        fs::write(setting.at(name), token).unwrap();
+    }
+    let file = |name: &str| format!("file:{}", setting.at(name).display());
+    setting.configure(&declared("wms", &remote.url, &file("one")));
+    let hub = setting.hub();
+    let rotate = json!({ "do": "rotate", "reference": file("two"), "reason": "yearly" });
+    let (status, proposed) = post(&hub, "/v1/connections/wms", rotate).await;
+    assert_eq!(status, StatusCode::ACCEPTED, "{proposed:#}");
+    let decision = format!("/v1/changes/{}/decision", proposed["id"].as_str().unwrap());
+    let approve = json!({ "approved": true, "reason": "agreed" });
+    let ann = hub.token_as("ann", "admin");
+    let (status, refused) = as_whom(&hub, &ann, "POST", &decision, approve.clone()).await;
+    assert_eq!((status.as_u16(), &refused["code"]), (422, &json!("setting.refused")), "{refused:#}");
+    assert_eq!(remote.last(), "tok-two", "it was tested");
+    remote.take(&["tok-one", "tok-two"]);
+    let (status, made) = as_whom(&hub, &ann, "POST", &decision, approve).await;
+    assert_eq!((status, &made["outcome"]), (StatusCode::OK, &json!("done")), "{made:#}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_waits_for_the_test_of_a_rotation_and_what_moved_meanwhile_is_not_rotated() {
+    let remote = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", remote.local_addr().unwrap());
+    let setting = Setting::new("");
+    let hub = setting.hub();
+    done(&crossdock(&hub, &["secret", "set", "wms", "--reason", "first"], Some("tok-one")));
+    let add = json!({ "do": "add", "connection": connection(&url, "store:wms"), "reason": "a warehouse" });
+    agreed(&hub, "/v1/connections/wms", add).await;
+    let rotate = json!({ "do": "rotate", "value": "tok-two", "reason": "yearly" });
+    let mut slower = connection(&url, "store:wms");
+    slower["timeout_ms"] = json!(5_000);
+    let change = json!({ "do": "change", "connection": slower, "reason": "it is slow" });
+    let (rotated, changed) = tokio::join!(post(&hub, "/v1/connections/wms", rotate), async {
+        // The test is under way as long as the remote does not answer.
+        let (mut stream, _) = remote.accept().await.unwrap();
+        let changed = post(&hub, "/v1/connections/wms", change).await;
+        let answer = b"HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 2\r\n\r\n{}";
+        tokio::io::AsyncWriteExt::write_all(&mut stream, answer).await.unwrap();
+        changed
+    });
+    assert_eq!(changed.0, StatusCode::OK, "{:#}", changed.1);
+    assert_eq!((rotated.0.as_u16(), &rotated.1["code"]), (409, &json!("setting.conflict")), "{:#}", rotated.1);
+    assert!(rotated.1["detail"].as_str().unwrap().contains("while it was tested"), "{:#}", rotated.1);
+    let (_, secrets) = hub.get("/v1/secrets").await;
+    assert_eq!(secrets["secrets"][0]["version"], 1, "{secrets:#}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_test_leaves_while_effects_are_paused_after_a_restore() {
+    let remote = Gatekeeper::start("tok").await;
+    let setting = Setting::new("");
+    fs::write(setting.at("token"), "tok").unwrap();
+    let file = format!("file:{}", setting.at("token").display());
+    setting.configure(&declared("wms", &remote.url, &file));
+    fs::create_dir_all(setting.at("data")).unwrap();
+    fs::write(setting.at("data/effects-paused"), "restored").unwrap();
+    let hub = setting.hub();
+    let input = json!({ "lines": [{ "sku": "a", "quantity": 1 }] });
+    for probe in [json!({}), json!({ "operation": "availability", "input": input })] {
+        let (status, refused) = post(&hub, "/v1/connections/wms/test", probe).await;
+        assert_eq!((status.as_u16(), &refused["code"]), (409, &json!("setting.conflict")), "{refused:#}");
+        assert!(refused["detail"].as_str().unwrap().contains("crossdock backup reconciled"), "{refused:#}");
+    }
+    assert!(remote.shown().is_empty(), "{:?}", remote.shown());
+}
+
 /// Every file below a folder.
 fn files(folder: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();

@@ -18,6 +18,7 @@ use crate::{
             pipelines::{PipelineRecord, active_key, check_bindings, state_key, text_key},
         },
         installation::{Installation, Pipeline, PipelineVersion},
+        settings::bindings::reached_beyond,
     },
     flow::{
         language,
@@ -118,7 +119,7 @@ impl Registry {
             decided_by: if matches!(serving, Some(Serving::Declared(_))) { "configuration" } else { "promotion" },
             earlier: line.earlier,
             versions: shown.collect(),
-            bindings: now.bindings.get(name).cloned().unwrap_or_default(),
+            bindings: Some(now.bindings.get(name).cloned().unwrap_or_default()),
         })
     }
 
@@ -254,9 +255,28 @@ impl Registry {
             let problem = format!("{name}@{version} uses nothing named `{unused}`");
             return Err(ReviewError::Invalid { problem });
         }
-        // What earlier versions are bound to stays: their runs go on, and a rollback finds it.
-        names.extend(bindings.clone());
+        // What is bound stays: runs go on with it, and a rollback finds it. So what is bound before a crash keeps the version
+        // from serving is bound to a name that nobody uses.
+        for (alias, connection) in bindings {
+            let held = names.entry(alias.clone()).or_insert_with(|| connection.clone());
+            if held != connection {
+                let problem = format!(
+                    "`{alias}` is bound to `{held}`, and a promotion rebinds nothing: `crossdock pipeline bind {name} \
+                     {alias}={connection}` first"
+                );
+                return Err(ReviewError::Conflict { problem });
+            }
+        }
         self.unfit(now, &pipeline, &names)?;
+        if let Some(wider) = reached_beyond(now, name, &names).first() {
+            let added: Vec<String> = bindings.iter().map(|(alias, to)| format!("{alias}={to}")).collect();
+            let problem = format!(
+                "{wider}, so a second person has to agree: `crossdock pipeline bind {name} {}` asks for that; promote it once \
+                 they have agreed (`crossdock plugin approve`)",
+                added.join(" ")
+            );
+            return Err(ReviewError::Conflict { problem });
+        }
         let taken = |error| refused(THING, error);
         let mut bound = None;
         if !names.is_empty() && now.bindings.get(name) != Some(&names) {
@@ -304,7 +324,7 @@ impl Registry {
         let conflict = |problem: String| Err(ReviewError::Conflict { problem });
         let name = &pipeline.plan.pipeline.name;
         if let Err(problem) = check_bindings(now, pipeline, names) {
-            return conflict(format!("{problem}; bind it with `--bind NAME=CONNECTION`"));
+            return conflict(format!("{problem}; bind it with `crossdock pipeline bind {name} NAME=CONNECTION`"));
         }
         let bound = now.bound(name, "");
         for (step, range) in pipeline.plan.plugins() {

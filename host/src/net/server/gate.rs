@@ -73,6 +73,11 @@ impl Caller {
         })
     }
 
+    /// Whether they may do something on the hub, for what is shown only to those who may; nothing is refused if not.
+    pub(super) fn sees(&self, action: Action) -> bool {
+        self.hub.access().decide(&self.principal, action, Resource::Hub).is_ok()
+    }
+
     /// The name that they act under: their own, or the one they name if they may.
     pub(super) fn acting_as(&self, named: Option<&str>) -> Result<String, Problem> {
         match named {

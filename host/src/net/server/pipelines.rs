@@ -102,15 +102,18 @@ pub(super) async fn draft(
     tag = "registry",
     params(("namespace" = String, Path), ("name" = String, Path)),
     responses(
-        (status = 200, description = "`versions`, the latest first, `active`, `earlier`, `bindings`", body = Object),
+        (status = 200, description = "`versions`, the latest first, `active`, `earlier`; `bindings` for who has `connection.read`", body = Object),
         (status = 404, description = "`pipeline.unknown`", body = Document, content_type = "application/problem+json"),
     )
 )]
 pub(super) async fn show(
     State(surface): State<Surface>,
+    caller: Caller,
     Path(path): Path<(String, String)>,
 ) -> Result<Json<PipelineDetail>, Problem> {
-    Ok(Json(pipelines(&surface)?.pipeline(&name_of(&path))?))
+    let mut detail = pipelines(&surface)?.pipeline(&name_of(&path))?;
+    detail.bindings = detail.bindings.filter(|_| caller.sees(Action::ConnectionRead));
+    Ok(Json(detail))
 }
 
 /// Shows one version with its text.

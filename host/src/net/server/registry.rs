@@ -18,6 +18,7 @@ use super::{
     answer::{flag, parameters, read_body, read_json},
     gate::Caller,
     pipelines::parse_version,
+    settings::may_bind,
 };
 use crate::{
     model::{
@@ -308,7 +309,7 @@ pub(super) async fn bind(
 #[derive(Serialize, ToSchema)]
 pub(super) struct Changes {
     /// The latest first: `id`, `time`, `actor`, `reason`, `act`, `because`, `state`; of a plugin (`chg_…`) `plugin`,
-    /// `pipeline` and `force` as well.
+    /// `pipeline` and `force` as well. Changes of connections and bindings (`set_…`) only for who has `connection.read`.
     #[schema(value_type = Vec<Object>)]
     changes: Vec<Value>,
 }
@@ -323,11 +324,12 @@ pub(super) struct Changes {
         (status = 503, description = "`hub.unavailable`", body = Document, content_type = "application/problem+json"),
     )
 )]
-pub(super) async fn changes(State(surface): State<Surface>) -> Result<Json<Changes>, Problem> {
+pub(super) async fn changes(State(surface): State<Surface>, caller: Caller) -> Result<Json<Changes>, Problem> {
     let proposed = registry(&surface)?.proposals().await?;
     let mut changes: Vec<(Timestamp, Value)> =
         proposed.iter().map(|change| (change.time, serde_json::to_value(change).unwrap_or_default())).collect();
-    if let Some(settings) = surface.hub.settings() {
+    // They hold whole connections.
+    if let Some(settings) = surface.hub.settings().filter(|_| caller.sees(Action::ConnectionRead)) {
         let proposed = settings.proposals().await?;
         changes.extend(proposed.iter().map(|change| (change.time, serde_json::to_value(change).unwrap_or_default())));
     }
@@ -381,9 +383,7 @@ pub(super) async fn decide(
         if let Some(proposal) = of_setting {
             match &proposal.act {
                 SettingChange::Connection { .. } => caller.may_do(Action::ConnectionChange, Resource::Hub)?,
-                SettingChange::Bind { pipeline, .. } => {
-                    caller.may_do(Action::PipelineChange, Resource::Pipeline(pipeline))?;
-                }
+                SettingChange::Bind { pipeline, .. } => may_bind(&caller, pipeline)?,
             }
             let who = caller.signed(actor, reason)?;
             let made = settings.decide(&id, approved, who).await?;

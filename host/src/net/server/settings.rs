@@ -22,7 +22,11 @@ use super::{
     gate::Caller,
 };
 use crate::{
-    model::{connection::Connection, principal::Resource, setting::Probe},
+    model::{
+        connection::Connection,
+        principal::{Action, Resource},
+        setting::Probe,
+    },
     net::problem::{Code, Document, Problem},
     ports::{
         secrets::Secret,
@@ -346,7 +350,8 @@ struct BindBody {
     act: BindDo,
 }
 
-/// Binds names of a pipeline to connections, or proposes to where the pipeline would reach more than before.
+/// Binds names of a pipeline to connections, or proposes to where the pipeline would reach more than before. Needs
+/// `connection.change` beside `pipeline.change`.
 #[utoipa::path(
     post,
     path = "/v1/pipelines/{namespace}/{name}/bindings",
@@ -373,7 +378,7 @@ pub(super) async fn bind(
 ) -> Result<Response, Problem> {
     let pipeline = format!("{namespace}/{name}");
     let BindBody { actor, reason, act } = read_json(&surface, request).await?;
-    caller.may(Resource::Pipeline(&pipeline))?;
+    may_bind(&caller, &pipeline)?;
     let who = caller.signed(actor, reason)?;
     let act = match act {
         BindDo::Bind { names } => BindAct::Bind(names),
@@ -381,6 +386,12 @@ pub(super) async fn bind(
         BindDo::Declared => BindAct::Declared,
     };
     Ok(answered(settings(&surface)?.bind(&pipeline, act, who).await?))
+}
+
+/// Whether somebody may bind a pipeline's names: what a connection may do, the pipeline may have it do from then on.
+pub(super) fn may_bind(caller: &Caller, pipeline: &str) -> Result<(), Problem> {
+    caller.may_do(Action::PipelineChange, Resource::Pipeline(pipeline))?;
+    caller.may_do(Action::ConnectionChange, Resource::Hub)
 }
 
 fn answered(changed: SettingChanged) -> Response {
