@@ -15,6 +15,8 @@
 mod endpoint;
 mod feed;
 mod record;
+#[cfg(test)]
+mod tests;
 mod window;
 mod worker;
 
@@ -34,7 +36,7 @@ use tokio::{
 use self::{
     feed::Feed,
     record::{DECLARED, Declared, LETTERS_MAX, Progress, Replay},
-    worker::Command,
+    worker::{Command, is_wanted},
 };
 use super::{
     audit::{Audit, AuditError},
@@ -43,9 +45,10 @@ use super::{
 use crate::{
     model::{
         audit::{Cause, Change},
+        entry::Accepted,
         failure::{Failure, FailureKind},
         id::Digest,
-        subscription::{Subscription, fits},
+        subscription::Subscription,
         timestamp::Timestamp,
     },
     net::egress::Gateway,
@@ -363,7 +366,7 @@ impl Subscriptions {
     }
 
     async fn ask_replay(&self, name: &str, request: ReplayRequest) -> Result<SubscriptionView, SubscriptionError> {
-        let ReplayRequest { who, selection, types, per_second } = request;
+        let ReplayRequest { who, selection, types, per_second, may_change } = request;
         let slot = self.slot(name)?;
         let refused = |problem: String| SubscriptionError::Refused { problem };
         if !(1..=REPLAY_PER_SECOND_MAX).contains(&per_second) {
@@ -377,12 +380,21 @@ impl Subscriptions {
             let problem = format!("`{name}` is not active: resume it, and then have events replayed");
             return Err(SubscriptionError::Conflict { problem });
         }
-        if let Selection::Event(id) = selection {
-            let found = super::accept::first(&self.shared, id).await.map_err(unavailable)?;
-            let event_type = found.map(|accepted| accepted.event.event_type);
-            if !event_type.is_some_and(|event_type| fits(&declared.subscription.types, &event_type)) {
-                return Err(refused(format!("there is no event {id} of a type that `{name}` wants")));
+        // What was accepted before it was there was for others: who declares it may say otherwise.
+        let reaches = |time: Timestamp| may_change || time >= declared.created;
+        match selection {
+            Selection::Event(id) => {
+                let found = super::accept::first(&self.shared, id).await.map_err(unavailable)?;
+                let is_its = |event: &Accepted| is_wanted(&declared.subscription, event) && reaches(event.time);
+                if !found.is_some_and(|event| is_its(&event)) {
+                    return Err(refused(format!("there is no event {id} that `{name}` wants")));
+                }
             }
+            Selection::Since(since) if !reaches(since) => {
+                let created = declared.created;
+                return Err(refused(format!("`{name}` is there since {created}; `since` cannot be earlier for you")));
+            }
+            Selection::Since(_) | Selection::DeadLetters => {}
         }
         let until = self.feed.catch_up(&self.shared).await.map_err(unavailable)?.0;
         let what = serde_json::to_string(&selection).unwrap_or_default();

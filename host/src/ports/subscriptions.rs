@@ -123,6 +123,8 @@ pub struct ReplayRequest {
     pub types: Vec<String>,
     /// At most so many a second, 1 to 100.
     pub per_second: u32,
+    /// Whether whoever asks may change the subscription, and so have delivered what was accepted before it was there.
+    pub may_change: bool,
 }
 
 /// Why something is not done with a subscription. Nothing was changed.

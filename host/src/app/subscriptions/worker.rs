@@ -359,7 +359,8 @@ impl Worker {
             let Some(replay) = self.replay.clone() else { return Ok(()) };
             let is_done = match replay.selection {
                 Selection::Event(id) => match self.event(id).await? {
-                    Some(event) if replay.at == 0 => {
+                    // It may want something else since it was asked for.
+                    Some(event) if replay.at == 0 && is_wanted(&self.slot.declared().subscription, &event) => {
                         self.try_again(event, Replay { at: 1, ..replay.clone() }, None);
                         false
                     }
@@ -396,6 +397,8 @@ impl Worker {
             return Ok(false);
         }
         match self.event(letter.event).await? {
+            // What it does not want any more stays a dead letter.
+            Some(event) if !is_wanted(&self.slot.declared().subscription, &event) => self.replay = Some(then),
             Some(event) => self.try_again(event, then, Some((key, letter))),
             None => self.replay = Some(Replay { failed: then.failed + 1, ..then }),
         }
@@ -498,7 +501,7 @@ impl Worker {
 }
 
 /// Whether an event is delivered: what a pipeline emits, and the rest if that is declared.
-fn is_wanted(subscription: &crate::model::subscription::Subscription, accepted: &Accepted) -> bool {
+pub(super) fn is_wanted(subscription: &crate::model::subscription::Subscription, accepted: &Accepted) -> bool {
     let event = &accepted.event;
     (subscription.accepted || event.source.starts_with("/pipelines/")) && subscription.wants(&event.event_type)
 }

@@ -289,7 +289,9 @@ pub(super) async fn control(
     Path(name): Path<String>,
     request: Request,
 ) -> Result<Json<SubscriptionView>, Problem> {
-    permitted(&surface, &caller, Action::SubscriptionControl, &name)?;
+    let view = permitted(&surface, &caller, Action::SubscriptionControl, &name)?;
+    let may_change =
+        surface.hub.access().decide(caller.principal(), Action::SubscriptionChange, resource(&view)).is_ok();
     let ControlBody { r#do, replay, mut actor, mut reason } = read_json(&surface, request).await?;
     if let Do::Remove = r#do {
         permitted(&surface, &caller, Action::SubscriptionChange, &name)?;
@@ -300,7 +302,7 @@ pub(super) async fn control(
     let act = match (r#do, replay) {
         (Do::Replay, Some(ReplayBody { selection, types, per_second })) => {
             let per_second = per_second.unwrap_or(PER_SECOND_DEFAULT);
-            let request = ReplayRequest { who, selection, types, per_second };
+            let request = ReplayRequest { who, selection, types, per_second, may_change };
             return Ok(Json(port.replay(&name, request).await?));
         }
         (Do::Replay, None) => {
