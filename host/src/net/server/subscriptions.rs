@@ -77,6 +77,8 @@ pub(super) struct SubscriptionViewDoc {
     waiting: u64,
     /// Whether everything that was accepted was looked at.
     caught_up: bool,
+    /// Until when what it has not read is kept from the archive, if it is paused or disabled.
+    kept_until: Option<String>,
     /// The delivery that fails: `event`, `attempts`, `due`, `cause`.
     #[schema(value_type = Option<Object>)]
     failing: Option<Value>,
@@ -286,7 +288,9 @@ pub(super) async fn control(
     Path(name): Path<String>,
     request: Request,
 ) -> Result<Json<SubscriptionView>, Problem> {
-    permitted(&surface, &caller, Action::SubscriptionControl, &name)?;
+    let view = permitted(&surface, &caller, Action::SubscriptionControl, &name)?;
+    let may_change =
+        surface.hub.access().decide(caller.principal(), Action::SubscriptionChange, resource(&view)).is_ok();
     let ControlBody { r#do, replay, actor, reason } = read_json(&surface, request).await?;
     if let Do::Remove = r#do {
         permitted(&surface, &caller, Action::SubscriptionChange, &name)?;
@@ -296,7 +300,7 @@ pub(super) async fn control(
     let act = match (r#do, replay) {
         (Do::Replay, Some(ReplayBody { selection, types, per_second })) => {
             let per_second = per_second.unwrap_or(PER_SECOND_DEFAULT);
-            let request = ReplayRequest { who, selection, types, per_second };
+            let request = ReplayRequest { who, selection, types, per_second, may_change };
             return Ok(Json(port.replay(&name, request).await?));
         }
         (Do::Replay, None) => {
