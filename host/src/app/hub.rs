@@ -159,7 +159,7 @@ impl Hub {
         let access = Arc::new(Access::open(Arc::clone(&audit), store.records(), Arc::clone(&clock)).await?);
         let kept = SecretStore::open(store.records(), Arc::clone(&audit), Arc::clone(&clock), key).await?;
         let kept = Arc::new(kept);
-        let secrets: Arc<dyn Secrets> = Arc::new(AllSecrets { store: Arc::clone(&kept) });
+        let secrets: Arc<dyn Secrets> = Arc::new(AllSecrets::new(Arc::clone(&kept), data));
         let installer = Installer {
             audit: Arc::clone(&audit),
             records: store.records(),

@@ -257,8 +257,15 @@ impl Subscriptions {
 
     /// Whether deliveries can be signed. What a configuration declares is not held to it: a hub starts without a secret.
     fn secrets_are_there(&self, wanted: &Subscription) -> Result<(), SubscriptionError> {
+        let installation = self.shared.installation.load();
         for reference in &wanted.secrets {
+            let user = installation.secrets().find(|(_, used)| *used == reference).map(|(user, _)| user);
             let problem = match self.shared.secrets.resolve(reference) {
+                // Else the hub would sign what a partner chooses with what proves somebody else.
+                Ok(_) if user.is_some() => {
+                    let user = user.unwrap_or_default();
+                    format!("secret `{reference}` is {user}'s: give the subscription one of its own")
+                }
                 Ok(secret) if secret.expose().is_empty() => format!("secret `{reference}` is empty"),
                 Ok(_) => continue,
                 Err(error) => error.to_string(),

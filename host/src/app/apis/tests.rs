@@ -315,6 +315,23 @@ async fn publications_are_audited_survive_a_start_and_end() {
     assert!(matches!(state(&api.apis), Err(ApiError::Gone { problem }) if problem.contains("its sunset was")));
 }
 
+#[tokio::test]
+async fn a_publication_whose_connection_went_keeps_nobody_from_starting() {
+    let api = Published::new("").await;
+    let again = Published::open(&api.ground).await;
+    let mut installation = Installation {
+        contracts: Arc::clone(&again.shared.installation.load().contracts),
+        documents: Arc::clone(&again.shared.installation.load().documents),
+        ..Installation::default()
+    };
+    installation.connections.insert("tryton".to_owned(), Arc::new(connection("tryton", "retail/erp-orders@1")));
+    again.shared.installation.store(Arc::new(installation));
+    again.set(&Cause::hub("declared"), contract(), again.list_one()).await.expect("it is as it was");
+    assert!(again.problems()[0].contains("cannot answer"), "{:?}", again.problems());
+    let another = again.set(&Cause::hub("declared"), contract(), publication("wms", "")).await;
+    assert!(matches!(another, Err(ApiError::Refused { .. })), "what is changed has to hold");
+}
+
 impl Apis {
     fn list_one(&self) -> Publication {
         self.published.load()[&contract()].publication.clone()
