@@ -18,7 +18,7 @@ impl Hub {
         let installation = self.shared.installation.load();
         let mut unbound = Vec::new();
         for (name, pipeline) in &installation.pipelines {
-            for used in pipeline.uses.keys() {
+            for used in pipeline.plan.uses.keys() {
                 unbound.extend(installation.connection(name, used).err());
             }
         }

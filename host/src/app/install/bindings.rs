@@ -79,7 +79,7 @@ impl Installer {
                 && held.and_then(|held| held.get(name)) == Some(connection)
         };
         for (name, connection) in names {
-            if installed.is_none_or(|installed| !installed.uses.contains_key(name)) && !stays(name, connection) {
+            if installed.is_none_or(|installed| !installed.plan.uses.contains_key(name)) && !stays(name, connection) {
                 self.check_coming(now, pipeline, name, connection).map_err(wrong)?;
             }
         }
@@ -89,7 +89,7 @@ impl Installer {
     /// Whether a name that the version that serves does not use is used by another, which can work with the connection:
     /// it is bound before that one is promoted.
     fn check_coming(&self, now: &Installation, pipeline: &str, name: &str, connection: &str) -> Result<(), String> {
-        let uses = || self.versions(now, pipeline).filter_map(move |version| version.uses.get(name).cloned());
+        let uses = || self.versions(now, pipeline).filter_map(move |version| version.plan.uses.get(name).cloned());
         let Some(contract) = uses().next() else { return Err(format!("the pipeline uses nothing named `{name}`")) };
         let open =
             now.connections.get(connection).ok_or_else(|| format!("connection `{connection}` is not configured"))?;

@@ -251,7 +251,7 @@ impl Registry {
         let kept = find(now, name, &version)?;
         let pipeline = self.installer.plan(now, name, &kept.text).map_err(|error| refused(THING, error))?;
         let mut names = now.bindings.get(name).cloned().unwrap_or_default();
-        if let Some(unused) = bindings.keys().find(|bound| !pipeline.uses.contains_key(*bound)) {
+        if let Some(unused) = bindings.keys().find(|bound| !pipeline.plan.uses.contains_key(*bound)) {
             let problem = format!("{name}@{version} uses nothing named `{unused}`");
             return Err(ReviewError::Invalid { problem });
         }
@@ -298,8 +298,8 @@ impl Registry {
                 "from now on people decide which version serves, and the configuration no longer does".to_owned(),
             );
         }
-        if !pipeline.uses.is_empty() {
-            notes.push(format!("{} connections are bound and can do what it asks of them", pipeline.uses.len()));
+        if !pipeline.plan.uses.is_empty() {
+            notes.push(format!("{} connections are bound and can do what it asks of them", pipeline.plan.uses.len()));
         }
         next.plans.insert(pipeline.plan.pipeline.digest, Arc::clone(&pipeline.plan));
         if let Some(record) = bound {

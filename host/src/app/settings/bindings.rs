@@ -25,9 +25,14 @@ impl HubSettings {
         }
         let bound = now.bindings.get(pipeline);
         let uses = match now.pipelines.get(pipeline) {
-            Some(installed) => installed.uses.clone(),
+            Some(installed) => installed.plan.uses.clone(),
             // No version of it has served yet.
-            None => self.installer.versions(&now, pipeline).next().map(|latest| latest.uses).unwrap_or_default(),
+            None => self
+                .installer
+                .versions(&now, pipeline)
+                .next()
+                .map(|latest| latest.plan.uses.clone())
+                .unwrap_or_default(),
         };
         let names = uses.iter().map(|(name, contract)| {
             let connection = bound.and_then(|bound| bound.get(name).cloned());
