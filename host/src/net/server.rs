@@ -44,6 +44,7 @@ mod catalog;
 mod cloudevents;
 mod control;
 mod dead_letters;
+mod ending;
 mod events;
 mod gate;
 mod guard;
