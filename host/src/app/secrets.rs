@@ -27,8 +27,9 @@ const SECRET_BYTES_LIMIT: u64 = 64 << 10;
 #[derive(Clone, Copy, Debug, Default)]
 pub struct LocalSecrets;
 
-/// Folders below the data folder in which the hub keeps keys, tokens and what it has recorded: nobody's secret lies there.
-const OWN_FOLDERS: [&str; 4] = ["access", "audit", "secrets", "store"];
+/// Folders below the data folder in which the hub keeps tokens, keys and what it has recorded: nobody's secret lies there.
+/// `secrets` is not among them, since a retailer in a box keeps those of its systems beside the key.
+const OWN_FOLDERS: [&str; 3] = ["access", "audit", "store"];
 
 /// Resolves every reference, but to the hub's own files: whoever may name a secret could have them signed with, or sent.
 pub struct AllSecrets {
