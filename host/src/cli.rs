@@ -1,5 +1,6 @@
 //! The command line: one definition, from which help, completions and behaviour come.
 
+mod answer;
 mod api;
 mod approval;
 mod archive;

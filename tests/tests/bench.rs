@@ -68,3 +68,15 @@ fn at_a_rate_the_events_are_those_that_were_due() {
     assert_eq!((&report["finished"], &report["failed"]), (&20.into(), &0.into()), "{report:#}");
     assert_eq!(report["rate"], 20);
 }
+
+#[test]
+fn runs_that_wait_outlive_a_stop_and_a_kill_and_are_woken() {
+    let report =
+        bench(&["parked", "--runs", "300", "--signals", "40", "--payload-bytes", "200", "--timers-after", "15s"]);
+    for positive in ["/parked_per_second", "/resident_mib/parked", "/ready_s/after_stop", "/ready_s/after_kill"] {
+        assert!(number(&report, positive) > 0.0, "{positive} in {report:#}");
+    }
+    // It would not have come to an end otherwise: each signalled run is completed, and each timer came.
+    assert_eq!((&report["runs"], &report["signals"], &report["timers"]), (&300.into(), &40.into(), &1000.into()));
+    assert!(report["timers_late_ms"]["p50"].is_number(), "{report:#}");
+}

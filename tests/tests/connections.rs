@@ -20,6 +20,9 @@ use crossdock_tests::{gatekeeper::Gatekeeper, hub::Hub, packages};
 use http::StatusCode;
 use serde_json::{Value, json};
 
+#[path = "connections/bindings.rs"]
+mod bindings;
+
 const BINARY: &str = env!("CARGO_BIN_EXE_crossdock-tested");
 const JSON: [(&str, &str); 1] = [("content-type", "application/json")];
 
@@ -162,6 +165,17 @@ async fn begun(hub: &Hub, subject: &str) -> Value {
 async fn completed(hub: &Hub, subject: &str) {
     event(hub, "test.go.v1", subject).await;
     hub.runs_until(subject, |runs| runs.len() == 1 && runs[0]["state"] == "completed").await;
+}
+
+/// Asks as somebody else.
+async fn as_whom(hub: &Hub, token: &str, method: &str, path: &str, body: Value) -> (StatusCode, Value) {
+    let request = http::Request::builder()
+        .method(method)
+        .uri(format!("{}{path}", hub.url))
+        .header("content-type", "application/json")
+        .header("authorization", format!("Bearer {token}"));
+    let response = hub.send(request.body(body.to_string().into()).unwrap()).await.unwrap();
+    (response.status(), serde_json::from_slice(response.body()).unwrap())
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -342,83 +356,74 @@ async fn what_reaches_further_waits_for_a_second_person_and_what_does_not_fit_ch
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_binding_is_swapped_and_rolled_back_and_runs_end_with_what_they_began_with() {
-    let (old, new) = (Gatekeeper::start("tok").await, Gatekeeper::start("tok").await);
+async fn what_a_second_person_agreed_to_can_be_agreed_to_again_when_the_remote_did_not_take_it() {
+    let remote = Gatekeeper::start("tok-one").await;
     let setting = Setting::new("");
-    fs::write(setting.at("token"), "tok").unwrap();
-    let file = format!("file:{}", setting.at("token").display());
-    let bound = "[bindings.\"test/stock\"]\nwms = \"old\"\n";
-    let both = format!("{}{}{bound}", declared("old", &old.url, &file), declared("new", &new.url, &file));
-    setting.configure(&both);
+    for (name, token) in [("one", "tok-one"), ("two", "tok-two")] {
+        fs::write(setting.at(name), token).unwrap();
+    }
+    let file = |name: &str| format!("file:{}", setting.at(name).display());
+    setting.configure(&declared("wms", &remote.url, &file("one")));
     let hub = setting.hub();
-    begun(&hub, "r1").await;
-    let refused = crossdock(&hub, &["pipeline", "bind", "test/stock", "erp=new", "--reason", "x"], None);
-    assert!(refused.code == Some(1) && refused.err.contains("uses nothing named `erp`"), "{}", refused.err);
-    let refused = crossdock(&hub, &["pipeline", "bind", "test/stock", "wms=none", "--reason", "x"], None);
-    assert!(refused.code == Some(1) && refused.err.contains("`none` is not configured"), "{}", refused.err);
-
-    let bind = json!({ "do": "bind", "names": { "wms": "new" }, "reason": "we move" });
-    agreed(&hub, "/v1/pipelines/test/stock/bindings", bind).await;
-    begun(&hub, "r2").await;
-    assert_eq!((old.shown().len(), new.shown().len()), (1, 1), "a new run works with what is bound now");
-    completed(&hub, "r1").await;
-    assert_eq!((old.shown().len(), new.shown().len()), (2, 1), "an older one ends with what it began with");
-
-    // Neither goes as long as it is needed.
-    let refused = crossdock(&hub, &["connection", "remove", "new", "--reason", "x"], None);
-    assert!(refused.err.contains("is bound in test/stock"), "{}", refused.err);
-    done(&crossdock(&hub, &["pipeline", "bind", "test/stock", "--rollback", "--reason", "too early"], None));
-    begun(&hub, "r3").await;
-    assert_eq!((old.shown().len(), new.shown().len()), (3, 1));
-    let refused = crossdock(&hub, &["connection", "remove", "new", "--reason", "x"], None);
-    assert!(refused.err.contains("1 runs that have not ended"), "{}", refused.err);
-
-    // What was bound over the API is not what hub.toml says at the next start either.
-    let (_, view) = hub.get("/v1/pipelines/test/stock/bindings").await;
-    assert_eq!((&view["names"]["wms"]["connection"], &view["origin"]), (&json!("old"), &json!("api")), "{view:#}");
-    assert!(hub.stop());
-    let hub = setting.hub();
-    completed(&hub, "r2").await;
-    assert_eq!((old.shown().len(), new.shown().len()), (3, 2), "after a restart as well");
-    done(&crossdock(&hub, &["connection", "remove", "new", "--reason", "nobody needs it"], None));
-    let (_, shown) = hub.get("/v1/connections/new").await;
-    assert_eq!(shown["code"], "connection.unknown");
-    let (_, audit) = hub.get("/v1/audit?subject=binding/test/stock").await;
-    let actions: Vec<&str> =
-        audit["records"].as_array().unwrap().iter().filter_map(|one| one["action"].as_str()).collect();
-    assert_eq!(actions, ["binding.rollback", "binding.change", "binding.set"], "{audit:#}");
+    let rotate = json!({ "do": "rotate", "reference": file("two"), "reason": "yearly" });
+    let (status, proposed) = post(&hub, "/v1/connections/wms", rotate).await;
+    assert_eq!(status, StatusCode::ACCEPTED, "{proposed:#}");
+    let decision = format!("/v1/changes/{}/decision", proposed["id"].as_str().unwrap());
+    let approve = json!({ "approved": true, "reason": "agreed" });
+    let ann = hub.token_as("ann", "admin");
+    let (status, refused) = as_whom(&hub, &ann, "POST", &decision, approve.clone()).await;
+    assert_eq!((status.as_u16(), &refused["code"]), (422, &json!("setting.refused")), "{refused:#}");
+    assert_eq!(remote.last(), "tok-two", "it was tested");
+    remote.take(&["tok-one", "tok-two"]);
+    let (status, made) = as_whom(&hub, &ann, "POST", &decision, approve).await;
+    assert_eq!((status, &made["outcome"]), (StatusCode::OK, &json!("done")), "{made:#}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_run_ends_with_the_system_it_began_with_when_its_connection_moves() {
-    let (old, new) = (Gatekeeper::start("tok").await, Gatekeeper::start("tok").await);
+async fn nothing_waits_for_the_test_of_a_rotation_and_what_moved_meanwhile_is_not_rotated() {
+    let remote = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", remote.local_addr().unwrap());
+    let setting = Setting::new("");
+    let hub = setting.hub();
+    done(&crossdock(&hub, &["secret", "set", "wms", "--reason", "first"], Some("tok-one")));
+    let add = json!({ "do": "add", "connection": connection(&url, "store:wms"), "reason": "a warehouse" });
+    agreed(&hub, "/v1/connections/wms", add).await;
+    let rotate = json!({ "do": "rotate", "value": "tok-two", "reason": "yearly" });
+    let mut slower = connection(&url, "store:wms");
+    slower["timeout_ms"] = json!(5_000);
+    let change = json!({ "do": "change", "connection": slower, "reason": "it is slow" });
+    let (rotated, changed) = tokio::join!(post(&hub, "/v1/connections/wms", rotate), async {
+        // The test is under way as long as the remote does not answer.
+        let (mut stream, _) = remote.accept().await.unwrap();
+        let changed = post(&hub, "/v1/connections/wms", change).await;
+        let answer = b"HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 2\r\n\r\n{}";
+        tokio::io::AsyncWriteExt::write_all(&mut stream, answer).await.unwrap();
+        changed
+    });
+    assert_eq!(changed.0, StatusCode::OK, "{:#}", changed.1);
+    assert_eq!((rotated.0.as_u16(), &rotated.1["code"]), (409, &json!("setting.conflict")), "{:#}", rotated.1);
+    assert!(rotated.1["detail"].as_str().unwrap().contains("while it was tested"), "{:#}", rotated.1);
+    let (_, secrets) = hub.get("/v1/secrets").await;
+    assert_eq!(secrets["secrets"][0]["version"], 1, "{secrets:#}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_test_leaves_while_effects_are_paused_after_a_restore() {
+    let remote = Gatekeeper::start("tok").await;
     let setting = Setting::new("");
     fs::write(setting.at("token"), "tok").unwrap();
     let file = format!("file:{}", setting.at("token").display());
-    setting.configure(&format!("{}[bindings.\"test/stock\"]\nwms = \"wms\"\n", declared("wms", &old.url, &file)));
+    setting.configure(&declared("wms", &remote.url, &file));
+    fs::create_dir_all(setting.at("data")).unwrap();
+    fs::write(setting.at("data/effects-paused"), "restored").unwrap();
     let hub = setting.hub();
-    begun(&hub, "r1").await;
-    let change = json!({ "do": "change", "connection": connection(&new.url, &file), "reason": "we move" });
-    agreed(&hub, "/v1/connections/wms", change).await;
-    begun(&hub, "r2").await;
-    assert_eq!((old.shown().len(), new.shown().len()), (1, 1));
-    completed(&hub, "r1").await;
-    assert_eq!((old.shown().len(), new.shown().len()), (2, 1));
-
-    // hub.toml still says the old one, and does not take it back by itself.
-    assert!(hub.stop());
-    let hub = setting.hub();
-    let log = fs::read_to_string(hub.data.with_extension("log")).unwrap();
-    assert!(log.contains("hub.toml declares it in another way"), "{log}");
-    let shown = crossdock(&hub, &["connection", "show", "wms"], None);
-    assert!(done(&shown).contains("hub.toml declares something else"), "{}", shown.out);
-    completed(&hub, "r2").await;
-    assert_eq!((old.shown().len(), new.shown().len()), (2, 2));
-    agreed(&hub, "/v1/connections/wms", json!({ "do": "declared", "reason": "we stay" })).await;
-    begun(&hub, "r3").await;
-    assert_eq!((old.shown().len(), new.shown().len()), (3, 2));
-    let (_, shown) = hub.get("/v1/connections/wms").await;
-    assert_eq!((&shown["origin"], &shown["declared"]), (&json!("file"), &json!("same")), "{shown:#}");
+    let input = json!({ "lines": [{ "sku": "a", "quantity": 1 }] });
+    for probe in [json!({}), json!({ "operation": "availability", "input": input })] {
+        let (status, refused) = post(&hub, "/v1/connections/wms/test", probe).await;
+        assert_eq!((status.as_u16(), &refused["code"]), (409, &json!("setting.conflict")), "{refused:#}");
+        assert!(refused["detail"].as_str().unwrap().contains("crossdock backup reconciled"), "{refused:#}");
+    }
+    assert!(remote.shown().is_empty(), "{:?}", remote.shown());
 }
 
 /// Every file below a folder.

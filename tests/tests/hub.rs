@@ -229,3 +229,11 @@ async fn bad_input_is_told_what_to_change_and_changes_nothing() {
     let (status, ready) = hub.get("/health/ready").await;
     assert_eq!(status, StatusCode::OK, "{ready:#}");
 }
+
+#[test]
+fn a_hub_that_says_that_it_listens_ends_well_however_soon_it_is_asked_to() {
+    let data = tempfile::tempdir().unwrap();
+    for _ in 0..12 {
+        assert!(Hub::launch(BINARY, data.path(), &[]).stop());
+    }
+}

@@ -284,6 +284,9 @@ async fn who_sends_what_is_deprecated_is_told_and_refused_once_it_is_over() {
     let (status, _, body) = send(&hub, "d-4", &first, &data).await;
     assert_eq!((status.as_u16(), body["code"].as_str()), (422, Some("event.schema-retired")), "{body}");
     assert_eq!(body["successor"], successor.as_str());
+    let (status, _, body) = send(&hub, "d-2", &first, &data).await;
+    let known = &body["events"][0]["duplicate"];
+    assert_eq!((status.as_u16(), known), (200, &json!(true)), "what was accepted in time is a duplicate: {body}");
     assert_eq!(hub.get("/v1/runs?key=d-4").await.1["runs"], json!([]));
     done(&hub, &["schema", "deprecate", ORDER, "1", "--undo", "--reason", "it is not"]);
     assert_eq!(send(&hub, "d-4", &first, &data).await.0, 202);

@@ -424,6 +424,15 @@ async fn what_may_not_be_reached_or_signed_is_refused() {
     refused("http://acme.example/in", &secret, &[], "must be `https`");
     refused("http://127.0.0.1:1/in", &secret, &[], "must be `https`");
     refused("https://acme.example/in", "file:/nowhere/secret", &[], "cannot be read");
+    // The hub would sign what somebody chooses with a key of its own.
+    for own in ["access/token", "audit"] {
+        let files = hub.data.join(own);
+        let file = match std::fs::read_dir(&files) {
+            Ok(mut entries) => entries.next().unwrap().unwrap().path(),
+            Err(_) => files,
+        };
+        refused("https://acme.example/in", &format!("file:{}", file.display()), &[], "the hub's own");
+    }
     let operator =
         json!({"subscription": {"owner": "acme", "types": ["a"], "url": "https://acme.example", "secrets": ["plain"]}});
     let (status, said) = hub.post("/v1/subscriptions/x", &JSON, operator.to_string()).await;

@@ -42,15 +42,22 @@ pub async fn external(shared: &Arc<Shared>, events: Vec<Event>) -> Result<Vec<Ac
     for (index, event) in events.into_iter().enumerate() {
         event.check().map_err(|source| AcceptError::Invalid { index, source })?;
         known(&installation, &event)?;
-        installation.events.still_taken(&event, shared.clock.now())?;
-        let accepted = prepare(shared, &installation, event)?;
+        let taken = installation.events.still_taken(&event, shared.clock.now());
+        let schema = match taken.and_then(|()| installation.events.hold(&event)) {
+            Ok(schema) => schema,
+            Err(error) => {
+                prepared.push(Prepared::Again(again(shared, &event).await?.ok_or(error)?));
+                continue;
+            }
+        };
+        let accepted = prepare(shared, &installation, event, schema)?;
         shared.intake.check(intake::lane(&accepted), shared.actors.count())?;
-        prepared.push(accepted);
+        prepared.push(Prepared::New(accepted));
     }
     if prepared.len() > 1 {
         // A contradiction must refuse the batch before anything of it is stored.
         let mut digests = HashMap::new();
-        for accepted in &prepared {
+        for accepted in prepared.iter().map(Prepared::accepted) {
             let id = accepted.event.acceptance();
             if *digests.entry(id).or_insert(accepted.digest) != accepted.digest {
                 return Err(contradiction(&accepted.event, id));
@@ -59,9 +66,14 @@ pub async fn external(shared: &Arc<Shared>, events: Vec<Event>) -> Result<Vec<Ac
         }
     }
     // In tasks of their own: a sender that goes away must not keep what is stored from being started.
-    let stored = prepared.into_iter().map(|accepted| {
+    let stored = prepared.into_iter().map(|prepared| {
         let shared = Arc::clone(shared);
-        shared.tasks.clone().spawn(async move { store(&shared, accepted).await })
+        shared.tasks.clone().spawn(async move {
+            match prepared {
+                Prepared::New(accepted) => store(&shared, accepted).await,
+                Prepared::Again(accepted) => found(&shared, &accepted).await,
+            }
+        })
     });
     let outcomes = future::join_all(stored).await;
     outcomes
@@ -79,7 +91,11 @@ pub async fn external(shared: &Arc<Shared>, events: Vec<Event>) -> Result<Vec<Ac
 /// As [`AcceptError`] says; nothing was accepted then.
 pub async fn internal(shared: &Arc<Shared>, event: Event) -> Result<Acceptance, AcceptError> {
     let installation = shared.installation.load_full();
-    let accepted = prepare(shared, &installation, event)?;
+    let schema = match installation.events.hold(&event) {
+        Ok(schema) => schema,
+        Err(error) => return found(shared, &again(shared, &event).await?.ok_or(error)?).await,
+    };
+    let accepted = prepare(shared, &installation, event, schema)?;
     store(shared, accepted).await
 }
 
@@ -94,14 +110,38 @@ fn known(installation: &Installation, event: &Event) -> Result<(), AcceptError> 
     Ok(())
 }
 
-/// Holds an event to the schema of its type, and decides what becomes of it. Decided before it is stored, and stored with
-/// it.
-fn prepare(shared: &Shared, installation: &Installation, mut event: Event) -> Result<Accepted, AcceptError> {
+/// What is to be done with an event.
+enum Prepared {
+    /// It is stored, with what is to become of it.
+    New(Accepted),
+    /// It was accepted when its schema still took it, and whoever sends it again never heard so.
+    Again(Accepted),
+}
+
+impl Prepared {
+    fn accepted(&self) -> &Accepted {
+        match self {
+            Self::New(accepted) | Self::Again(accepted) => accepted,
+        }
+    }
+}
+
+/// The acceptance of an event that came before, exactly as it is now.
+async fn again(shared: &Shared, event: &Event) -> Result<Option<Accepted>, AcceptError> {
+    Ok(first(shared, event.acceptance()).await?.filter(|first| first.digest == event.digest()))
+}
+
+/// Decides what becomes of an event, which is kept with the schema that it fits. Decided before it is stored, and stored
+/// with it.
+fn prepare(
+    shared: &Shared,
+    installation: &Installation,
+    mut event: Event,
+    schema: Option<String>,
+) -> Result<Accepted, AcceptError> {
     let acceptance = event.acceptance();
     let digest = event.digest();
-    if let Some(schema) = installation.events.hold(&event)? {
-        event.data_schema = Some(schema);
-    }
+    event.data_schema = schema.or(event.data_schema);
     let scope = EventScope::new(&event);
     let wrong = |problem: String| AcceptError::Data { id: event.id.clone(), problem };
     let mut starts = Vec::new();
@@ -148,13 +188,7 @@ async fn store(shared: &Arc<Shared>, mut accepted: Accepted) -> Result<Acceptanc
             signal(shared, id, &accepted);
             Ok(Acceptance { id, duplicate: false, runs })
         }
-        Err(AppendError::Conflict) => {
-            let again = find(shared, &accepted).await?.ok_or_else(|| AcceptError::Unavailable {
-                reason: "the journal says that the event is there, and does not find it; try again".to_owned(),
-            })?;
-            start_missing(shared, id).await?;
-            Ok(again)
-        }
+        Err(AppendError::Conflict) => found(shared, &accepted).await,
         Err(error) => {
             if unknown || matches!(error, AppendError::Unknown { .. }) {
                 shared.tasks.spawn(find_out(Arc::clone(shared), id));
@@ -162,6 +196,15 @@ async fn store(shared: &Arc<Shared>, mut accepted: Accepted) -> Result<Acceptanc
             Err(AcceptError::Unavailable { reason: error.to_string() })
         }
     }
+}
+
+/// The answer about an event that was accepted before, after its runs were begun if nobody had.
+async fn found(shared: &Arc<Shared>, accepted: &Accepted) -> Result<Acceptance, AcceptError> {
+    let again = find(shared, accepted).await?.ok_or_else(|| AcceptError::Unavailable {
+        reason: "the journal says that the event is there, and does not find it; try again".to_owned(),
+    })?;
+    start_missing(shared, accepted.event.acceptance()).await?;
+    Ok(again)
 }
 
 /// Finds out what became of an acceptance whose sender was told that nobody knows: if it is stored, its runs begin, though

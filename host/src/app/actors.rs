@@ -38,8 +38,8 @@ pub enum Command {
     Move(Box<Moving>, oneshot::Sender<Result<(), MoveRefusal>>),
     /// A person takes hold of it; answered when it is durable.
     Control(Box<Controlled>, oneshot::Sender<Result<(), ControlRefusal>>),
-    /// The run that started it does. Nobody waits for an answer.
-    Told(Box<Controlled>),
+    /// The run that started it does; answered when that is durable, or was refused.
+    Told(Box<Controlled>, oneshot::Sender<()>),
 }
 
 /// A move to another version.

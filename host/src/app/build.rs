@@ -4,7 +4,10 @@
 mod sbom;
 
 use std::{
-    fs, io,
+    collections::BTreeSet,
+    ffi::OsString,
+    fs::{self, File},
+    io,
     path::{Path, PathBuf},
     process::{Command, Stdio},
 };
@@ -18,6 +21,8 @@ pub const TARGET: &str = "wasm32-wasip2";
 const PROFILE: &str = "guest";
 /// Folders of a plugin that go into its package beside what the manifest names.
 const PACKAGED_FOLDERS: [&str; 2] = ["schemas", "golden"];
+/// Held while a package is put into its place.
+const LOCK_FILE: &str = ".packing";
 
 /// Why a plugin was not built.
 #[derive(Debug, thiserror::Error)]
@@ -211,30 +216,77 @@ fn pack(
         let path = path.to_owned();
         move |source| BuildError::Write { path, source }
     };
-    if package.exists() {
-        fs::remove_dir_all(&package).map_err(written(&package))?;
+    fs::create_dir_all(packages).map_err(written(packages))?;
+    // Two builds at the same time make the same package one after the other.
+    let turn = File::create(packages.join(LOCK_FILE)).and_then(|file| file.lock().map(|()| file));
+    let _turn = turn.map_err(written(packages))?;
+    let workshop = tempfile::tempdir_in(packages).map_err(written(packages))?;
+    let made = workshop.path().join("package");
+    fs::create_dir(&made).map_err(written(&made))?;
+    fill(folder, manifest, (wasm, materials), &made)?;
+    Package::read(&made).map_err(|source| BuildError::Package { folder: folder.to_owned(), source })?;
+    // Somebody may be reading it: what is there already stays.
+    if !same(&made, &package).map_err(written(&package))? {
+        if package.exists() {
+            fs::remove_dir_all(&package).map_err(written(&package))?;
+        }
+        fs::rename(&made, &package).map_err(written(&package))?;
     }
-    fs::create_dir_all(&package).map_err(written(&package))?;
+    Ok(package)
+}
+
+/// Lays a package out in an empty folder.
+fn fill(
+    folder: &Path,
+    manifest: &Manifest,
+    (wasm, materials): (&Path, Option<&[u8]>),
+    package: &Path,
+) -> Result<(), BuildError> {
+    let written = |path: &Path| {
+        let path = path.to_owned();
+        move |source| BuildError::Write { path, source }
+    };
     for (from, name) in [(folder.join(MANIFEST_FILE), MANIFEST_FILE), (wasm.to_owned(), COMPONENT_FILE)] {
         let to = package.join(name);
         fs::copy(from, &to).map_err(written(&to))?;
     }
     let sbom = folder.join(SBOM_FILE);
     if sbom.is_file() {
+        // What the author wrote by hand or with another tool knows more than cargo does.
         fs::copy(&sbom, package.join(SBOM_FILE)).map_err(written(&sbom))?;
     } else if let Some(materials) = materials {
-        // What the author wrote by hand or with another tool knows more than cargo does.
-        fs::write(package.join(SBOM_FILE), materials).map_err(written(&package))?;
+        fs::write(package.join(SBOM_FILE), materials).map_err(written(package))?;
     }
     let assets = manifest.assets.as_deref();
     for name in PACKAGED_FOLDERS.into_iter().chain(assets) {
         let from = folder.join(name);
         if from.is_dir() {
-            copy_folder(&from, &package.join(name)).map_err(written(&package))?;
+            copy_folder(&from, &package.join(name)).map_err(written(package))?;
         }
     }
-    Package::read(&package).map_err(|source| BuildError::Package { folder: folder.to_owned(), source })?;
-    Ok(package)
+    Ok(())
+}
+
+/// Whether two folders hold the same files.
+fn same(one: &Path, other: &Path) -> io::Result<bool> {
+    let names = |folder: &Path| -> io::Result<BTreeSet<OsString>> {
+        fs::read_dir(folder)?.map(|entry| entry.map(|entry| entry.file_name())).collect()
+    };
+    if !other.is_dir() || names(one)? != names(other)? {
+        return Ok(false);
+    }
+    for name in names(one)? {
+        let (left, right) = (one.join(&name), other.join(&name));
+        let equal = match (left.is_dir(), right.is_dir()) {
+            (true, true) => same(&left, &right)?,
+            (false, false) => fs::read(&left)? == fs::read(&right)?,
+            _ => false,
+        };
+        if !equal {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// Copies a folder's regular files; links are left out, since they may lead anywhere.
@@ -251,4 +303,40 @@ pub(super) fn copy_folder(from: &Path, to: &Path) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, path::Path};
+
+    use super::{COMPONENT_FILE, MANIFEST_FILE, build, same};
+
+    /// A plugin whose component was built by another toolchain.
+    fn plugin(folder: &Path) {
+        let manifest = "id = \"acme/x\"\nversion = \"1.0.0\"\nkind = \"transform\"\ncontract = \"1.0.0\"\n\
+                        summary = \"For tests.\"\nlicense = \"MIT\"\n";
+        fs::write(folder.join(MANIFEST_FILE), manifest).unwrap();
+        fs::write(folder.join(COMPONENT_FILE), b"\0asm").unwrap();
+    }
+
+    #[test]
+    fn what_is_built_at_the_same_time_is_whole_for_whoever_reads_it() {
+        let (source, packages) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        plugin(source.path());
+        let first = build(source.path(), packages.path(), &mut |_| {}).unwrap();
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    for _ in 0..20 {
+                        let again = build(source.path(), packages.path(), &mut |_| {}).unwrap();
+                        assert!(fs::read(again.join(COMPONENT_FILE)).is_ok(), "nobody takes it away");
+                    }
+                });
+            }
+        });
+        fs::write(source.path().join(COMPONENT_FILE), b"\0asm2").unwrap();
+        build(source.path(), packages.path(), &mut |_| {}).unwrap();
+        assert_eq!(fs::read(first.join(COMPONENT_FILE)).unwrap(), b"\0asm2");
+        assert!(same(&first, &first).unwrap() && !same(&first, packages.path()).unwrap());
+    }
 }

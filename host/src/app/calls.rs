@@ -109,7 +109,7 @@ pub(super) async fn call(
             return Some(refused(call.instance, Failure::new(FailureKind::Permanent, code, problem)));
         }
     };
-    let documents = contract_documents(installation, run, &call);
+    let documents = contract_documents(installation, run, &call.connection, &call.operation);
     if let Err(failure) = fits(documents.map(|(input, _)| input), &call.input, "input", "contract.input") {
         return Some(refused(call.instance, failure));
     }
@@ -258,11 +258,12 @@ impl Scope for EventScope<'_> {
 fn contract_documents<'a>(
     installation: &'a Installation,
     run: &Caller,
-    call: &Call,
+    connection: &str,
+    operation: &str,
 ) -> Option<(&'a Validator, &'a Validator)> {
-    let pipeline = installation.pipelines.get(&run.plan.pipeline.name)?;
-    let contract = pipeline.uses.get(&call.connection)?.clone();
-    installation.documents.get(&(contract, call.operation.clone())).map(|(input, output)| (input, output))
+    // As the version has it that the run executes, whichever serves by now.
+    let contract = run.plan.uses.get(connection)?.clone();
+    installation.documents.get(&(contract, operation.to_owned())).map(|(input, output)| (input, output))
 }
 
 /// The connector's settings, with the base URL that it builds its requests from.
@@ -395,5 +396,51 @@ fn limit_code(limit: Limit) -> &'static str {
         Limit::Stack => "limit.stack",
         Limit::Input => "limit.input",
         Limit::Output => "limit.output",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use tokio_util::sync::CancellationToken;
+
+    use super::{Caller, contract_documents};
+    use crate::{
+        app::{
+            contracts::Library,
+            installation::{Installation, Pipeline},
+        },
+        flow::{language, plan::compile},
+        model::{
+            id::{AcceptanceId, RunId},
+            lane::Lane,
+        },
+    };
+
+    /// A version that calls what it writes to by a name of its own.
+    fn pipeline(library: &Library, version: &str, name: &str) -> Pipeline {
+        let text = format!(
+            "pipeline: test/orders\nversion: {version}\nowner: tests\nsummary: For tests.\nuses: {{ {name}: bench/target@1 }}\n\
+             trigger: [{{ event: test.order.v1 }}]\nkey: event.subject\n\
+             steps:\n  - {{ id: first, call: {name}#put, with: {{}} }}\n"
+        );
+        let definition = language::parse(&text).unwrap();
+        let plan = compile::compile(&definition, &text, &library.contracts).unwrap();
+        Pipeline { plan: Arc::new(plan), definition, text }
+    }
+
+    #[test]
+    fn a_run_is_held_to_the_contracts_of_the_version_that_it_executes() {
+        let library = Library::built_in().unwrap();
+        let before = pipeline(&library, "1.0.0", "target");
+        let mut installation = Installation { documents: Arc::clone(&library.documents), ..Installation::default() };
+        // By now a version serves that does not know the name.
+        let after = pipeline(&library, "2.0.0", "other");
+        installation.pipelines.insert("test/orders".to_owned(), Arc::new(after));
+        let id = RunId::of(AcceptanceId::of("/s", "1"), "test/orders");
+        let caller = Caller { id, plan: before.plan, lane: Lane::default(), withdrawn: CancellationToken::new() };
+        assert!(contract_documents(&installation, &caller, "target", "put").is_some());
+        assert!(contract_documents(&installation, &caller, "other", "put").is_none());
     }
 }

@@ -4,7 +4,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use serde_json::json;
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 
 use super::{
     actors::Command,
@@ -183,14 +183,18 @@ async fn state_of(shared: &Shared, child: RunId) -> Result<RunState, Failure> {
 /// however often it comes. Absent: the hub stops meanwhile.
 pub(super) async fn undo(shared: &Arc<Shared>, parent: RunId, undo: Undo) -> Option<Answer> {
     let Undo { instance, run: child } = undo;
-    tell(shared, parent, child, Control::Undo, "the run that started it is undone");
+    // Before it has taken the message in it is a run that has ended, of which nothing more is told.
+    tokio::select! {
+        _ = tell(shared, parent, child, Control::Undo, "the run that started it is undone") => {}
+        () = shared.stopping.cancelled() => return None,
+    }
     let result = loop {
         let watcher = shared.index.watcher(child);
         let changed = watcher.notified();
         match state_of(shared, child).await {
             Err(failure) => break Err(failure),
             Ok(RunState::Cancelled) => break Ok(Output::Json(Json::from(json!({ "run": child })))),
-            // Not taken in yet, or under way; if it is parked, people may help it.
+            // Under way; if it is parked, or could not be taken up, people may help it.
             Ok(state) if !state.is_ended() || state == RunState::Completed => {}
             Ok(state) => {
                 let message = format!("run {child} could not undo what it did: it ended as {}", state.as_str());
@@ -206,15 +210,18 @@ pub(super) async fn undo(shared: &Arc<Shared>, parent: RunId, undo: Undo) -> Opt
     Some(Answer { instance, result, usage: Usage::default(), log: Vec::new(), annotations: Vec::new() })
 }
 
-fn tell(shared: &Arc<Shared>, parent: RunId, child: RunId, action: Control, reason: &str) {
+/// Hands a run a message; what comes back ends when it has been taken in, or refused, durably.
+fn tell(shared: &Arc<Shared>, parent: RunId, child: RunId, action: Control, reason: &str) -> oneshot::Receiver<()> {
+    let (reply, taken) = oneshot::channel();
     let actor = format!("run {parent}");
     let controlled = Controlled { time: shared.clock.now(), actor, action, reason: reason.to_owned() };
-    runner::deliver(shared, child, Command::Told(Box::new(controlled)));
+    runner::deliver(shared, child, Command::Told(Box::new(controlled), reply));
+    taken
 }
 
 /// Cancels a run whose end nobody needs any more. After a crash it is told so again: it takes it once.
 fn cancel(shared: &Arc<Shared>, parent: RunId, child: RunId, compensate: bool) {
-    tell(shared, parent, child, Control::Cancel { compensate }, "nobody waits for its end any more");
+    drop(tell(shared, parent, child, Control::Cancel { compensate }, "nobody waits for its end any more"));
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 mod keep;
 mod pipelines;
+mod readiness;
 mod refusal;
 mod registry;
 mod schemas;
@@ -159,7 +160,7 @@ impl Hub {
         let access = Arc::new(Access::open(Arc::clone(&audit), store.records(), Arc::clone(&clock)).await?);
         let kept = SecretStore::open(store.records(), Arc::clone(&audit), Arc::clone(&clock), key).await?;
         let kept = Arc::new(kept);
-        let secrets: Arc<dyn Secrets> = Arc::new(AllSecrets { store: Arc::clone(&kept) });
+        let secrets: Arc<dyn Secrets> = Arc::new(AllSecrets::new(Arc::clone(&kept), data));
         let installer = Installer {
             audit: Arc::clone(&audit),
             records: store.records(),
@@ -541,57 +542,7 @@ impl HubPort for Hub {
     }
 
     fn readiness(&self) -> Readiness {
-        let journal = self.shared.facts.health();
-        let room = self.shared.facts.room();
-        // They are no reason to refuse events: what comes in waits with the rest.
-        let effects = if self.shared.effects.are_paused() {
-            "paused after a restore: compare the remotes, then run `crossdock backup reconciled`".to_owned()
-        } else {
-            "ok".to_owned()
-        };
-        let stopping = self.shared.stopping.is_cancelled();
-        let installation = self.shared.installation.load();
-        let mut unbound = Vec::new();
-        for (name, pipeline) in &installation.pipelines {
-            for used in pipeline.uses.keys() {
-                unbound.extend(installation.connection(name, used).err());
-            }
-        }
-        let ok = || "ok".to_owned();
-        let stuck = self.shared.index.stuck_count();
-        let stuck = if stuck == 0 { ok() } else { format!("{stuck} runs cannot be carried forward: see the log") };
-        // Readiness may be asked by anybody: it says how many, the log says which.
-        let secrets = self.missing_secrets().len();
-        let secrets =
-            if secrets == 0 { ok() } else { format!("{secrets} secrets cannot be read: see the log of the start") };
-        let failing = self.triggers.problems().len();
-        let triggers = if failing == 0 { ok() } else { format!("{failing} triggers fail: see the log") };
-        let apis = self.apis.problems();
-        let failing = self.subscriptions.problems().len();
-        let subscriptions = if failing == 0 {
-            ok()
-        } else {
-            format!("{failing} subscriptions do not deliver: `crossdock subscription list`")
-        };
-        let unusable = &installation.unusable;
-        let installed = if unusable.is_empty() { ok() } else { unusable.join("; ") };
-        let mut checks = vec![
-            ("installation".to_owned(), installed),
-            ("secrets".to_owned(), secrets),
-            ("runs".to_owned(), stuck),
-            ("journal".to_owned(), journal.clone().err().unwrap_or_else(ok)),
-            ("effects".to_owned(), effects),
-            ("space".to_owned(), room.clone().err().unwrap_or_else(ok)),
-            ("bindings".to_owned(), if unbound.is_empty() { ok() } else { unbound.join("; ") }),
-            ("triggers".to_owned(), triggers),
-            ("subscriptions".to_owned(), subscriptions),
-            ("apis".to_owned(), if apis.is_empty() { ok() } else { apis.join("; ") }),
-            ("lifecycle".to_owned(), if stopping { "the hub is stopping".to_owned() } else { ok() }),
-        ];
-        // As information: a remote that is left alone is no reason to refuse events.
-        checks.push(("remotes".to_owned(), traffic::breakers(&self.shared)));
-        // An unbound name parks the runs that need it; it is no reason to refuse events, which would lose them.
-        Readiness { ready: journal.is_ok() && room.is_ok() && !stopping, checks }
+        self.look_at_parts()
     }
 
     fn connections(&self) -> Vec<ConnectionView> {

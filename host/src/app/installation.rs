@@ -128,8 +128,6 @@ pub struct Pipeline {
     pub plan: Arc<Plan>,
     /// What was written.
     pub definition: Definition,
-    /// The contracts behind the names in `uses`.
-    pub uses: BTreeMap<String, ContractId>,
     /// The text.
     pub text: String,
 }

@@ -324,6 +324,12 @@ impl Registry {
             let problem = format!("since it was asked for, this came up: {more}; ask for it again");
             return Err(RegistryError::Conflict { problem });
         }
+        // Whoever agreed can do so again as long as nothing is recorded of it.
+        if let Act::Publish { version } = &request.act
+            && let Some(plugin) = now.version(&request.plugin, version)
+        {
+            self.check_brought(&plugin.manifest, &plugin.schemas.events).map_err(schemas::refused_version)?;
+        }
         let reason = format!("{} (asked for by {}: {})", who.reason, proposal.actor, proposal.reason);
         let cause = Cause { actor: who.actor.clone(), reason };
         proposal.state = ProposalState::Approved { by: who.actor, at: time };

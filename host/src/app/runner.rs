@@ -1,14 +1,18 @@
 //! Carries runs forward: takes what `flow` decided, does it, and tells what came of it. One task a run.
 
 mod outside;
+mod taking_up;
 
-use std::{collections::HashMap, panic::AssertUnwindSafe, sync::Arc};
+use std::{panic::AssertUnwindSafe, sync::Arc};
 
 use arc_swap::ArcSwap;
 use futures::{FutureExt as _, StreamExt as _, future::BoxFuture, stream::FuturesUnordered};
 use tokio::sync::{mpsc, watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
+pub(super) use self::taking_up::tables_of;
+use self::taking_up::take_up;
+pub use self::taking_up::{ResumeError, resume};
 use super::{
     accept,
     actors::{Actors, Command, Moving, Timers},
@@ -18,7 +22,7 @@ use super::{
     children::{self, WindingUp},
     effects::Effects,
     exceptions::Exceptions,
-    facts::{Facts, FactsError},
+    facts::Facts,
     inbox::Inbox,
     index::Index,
     installation::Installation,
@@ -31,9 +35,8 @@ use super::{
 };
 use crate::{
     flow::{
-        document::Document,
         machine::{
-            self, MoveRefusal, ReplayError, Run,
+            MoveRefusal, Run,
             effect::{Answer, Effect, Emit, Input},
         },
         plan::Plan,
@@ -41,7 +44,7 @@ use crate::{
     model::{
         entry::{Accepted, Entry, Output, RunStarted, Start},
         failure::{Failure, FailureKind},
-        id::{AcceptanceId, Digest, RunId},
+        id::{AcceptanceId, RunId},
         json::Json,
         limits::Usage,
         pipeline::Order,
@@ -174,69 +177,6 @@ pub fn started(plan: &Plan, accepted: &Accepted, acceptance: AcceptanceId, start
         lane: start.lane,
         parent: None,
     }
-}
-
-/// Why a run cannot be taken up.
-#[derive(Debug, thiserror::Error)]
-pub enum ResumeError {
-    /// Its facts cannot be read.
-    #[error("its facts cannot be read")]
-    Facts {
-        /// Why.
-        #[from]
-        source: FactsError,
-    },
-    /// Its facts are not those of its pipeline.
-    #[error("its facts do not fit its pipeline")]
-    Replay {
-        /// Why.
-        #[from]
-        source: ReplayError,
-    },
-    /// Its pipeline is not installed.
-    #[error("its pipeline, digest {digest}, is not installed")]
-    NoPipeline {
-        /// The digest.
-        digest: Digest,
-    },
-}
-
-/// Takes up a run where its facts end.
-///
-/// # Errors
-/// If its facts cannot be read, or not by an installed pipeline.
-pub async fn resume(shared: &Arc<Shared>, id: RunId) -> Result<(), ResumeError> {
-    match shared.actors.enlist(id) {
-        Some(commands) => take_up(shared, id, commands).await,
-        None => Ok(()),
-    }
-}
-
-/// The rows of the reference tables that a run's steps were given, by digest.
-pub(super) async fn tables_of(shared: &Shared, entries: &[Entry]) -> Result<HashMap<Digest, Document>, FactsError> {
-    let mut tables = HashMap::new();
-    for digest in machine::tables_of(entries) {
-        // INVARIANT: what lies under the digest of rows is the JSON that was put there.
-        let rows = Json::parse(shared.facts.fetch(digest).await?).unwrap_or_else(|_| Json::null());
-        tables.insert(digest, Document::new(rows));
-    }
-    Ok(tables)
-}
-
-async fn take_up(
-    shared: &Arc<Shared>,
-    id: RunId,
-    commands: mpsc::UnboundedReceiver<Command>,
-) -> Result<(), ResumeError> {
-    let (entries, version) = shared.facts.read(StreamId::Run(id)).await?;
-    let digest = machine::executes(&entries).ok_or(ReplayError::NoStart { run: id })?.digest;
-    let plan = shared.installation.load().plans.get(&digest).cloned();
-    let tables = tables_of(shared, &entries).await?;
-    let plan = plan.ok_or(ResumeError::NoPipeline { digest })?;
-    let mut run = Run::replay_with(id, plan, Arc::clone(&shared.hub), &entries, tables)?;
-    run.put_off(shared.grace);
-    spawn(shared, Drive::new(run, version, Vec::new(), commands));
-    Ok(())
 }
 
 /// A run being worked on.
@@ -393,9 +333,15 @@ impl Drive {
                 let _ = reply.send(checked);
                 Ok(())
             }
-            // A refusal says that it is wound up already, or over.
-            Command::Told(controlled) if self.run.check_control(&controlled.action).is_err() => Ok(()),
-            Command::Told(controlled) => self.control(controlled, shared).await,
+            Command::Told(controlled, reply) => {
+                // A refusal says that it is wound up already, or over.
+                if self.run.check_control(&controlled.action).is_ok() {
+                    self.control(controlled, shared).await?;
+                }
+                // Who told it may have gone.
+                let _ = reply.send(());
+                Ok(())
+            }
         }
     }
 

@@ -8,7 +8,11 @@
 pub mod key;
 pub mod store;
 
-use std::{env, fs, sync::Arc};
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use self::store::SecretStore;
 use crate::{
@@ -23,16 +27,39 @@ const SECRET_BYTES_LIMIT: u64 = 64 << 10;
 #[derive(Clone, Copy, Debug, Default)]
 pub struct LocalSecrets;
 
-/// Resolves every reference.
+/// Folders below the data folder in which the hub keeps tokens, keys and what it has recorded: nobody's secret lies there.
+/// `secrets` is not among them, since a retailer in a box keeps those of its systems beside the key.
+const OWN_FOLDERS: [&str; 3] = ["access", "audit", "store"];
+
+/// Resolves every reference, but to the hub's own files: whoever may name a secret could have them signed with, or sent.
 pub struct AllSecrets {
-    /// What the hub keeps.
-    pub store: Arc<SecretStore>,
+    store: Arc<SecretStore>,
+    own: Vec<PathBuf>,
+}
+
+impl AllSecrets {
+    /// Those of a hub with this data folder.
+    #[must_use]
+    pub fn new(store: Arc<SecretStore>, data: &Path) -> Self {
+        let own = OWN_FOLDERS.iter().map(|folder| data.join(folder)).chain([store.key_path().to_owned()]);
+        Self { own: own.collect(), store }
+    }
+
+    fn is_own(&self, path: &Path) -> bool {
+        // What cannot be followed is told by whoever reads it.
+        let Ok(file) = path.canonicalize() else { return false };
+        self.own.iter().filter_map(|own| own.canonicalize().ok()).any(|own| file.starts_with(own))
+    }
 }
 
 impl Secrets for AllSecrets {
     fn resolve(&self, reference: &SecretRef) -> Result<Secret, SecretError> {
         match reference {
             SecretRef::Store(name) => self.store.value(name),
+            SecretRef::File(path) if self.is_own(path.as_ref()) => Err(SecretError {
+                reference: reference.to_string(),
+                problem: "the file is the hub's own; keep secrets elsewhere".to_owned(),
+            }),
             _ => LocalSecrets.resolve(reference),
         }
     }

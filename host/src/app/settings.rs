@@ -10,7 +10,7 @@
 //! | [`probe`] | the test of a connection |
 //! | [`needs`] | what still needs a connection or a secret |
 
-mod bindings;
+pub(super) mod bindings;
 mod connections;
 mod needs;
 mod probe;
@@ -88,6 +88,8 @@ struct Ready {
     action: &'static str,
     summary: String,
     notes: Vec<String>,
+    /// What its test has shown, which is made before the registry's lock is taken.
+    tested: Option<Tested>,
 }
 
 impl HubSettings {
@@ -162,13 +164,13 @@ impl HubSettings {
     }
 
     async fn make(&self, now: &Installation, cause: &Cause, ready: Ready) -> Result<SettingChanged, SettingError> {
-        let Ready { change, action, summary, notes, .. } = ready;
-        let mut tested = None;
+        let Ready { change, action, summary, notes, tested, .. } = ready;
         let next = match change {
-            SettingChange::Connection { name, connection, origin, probe } => {
-                if let Some(probe) = probe {
-                    tested = Some(self.prove(now, &name, &connection, &probe).await?);
-                }
+            SettingChange::Connection { probe: Some(_), .. } if tested.is_none() => {
+                let problem = "it was changed by somebody else while it was tested: try again".to_owned();
+                return Err(SettingError::Conflict { problem });
+            }
+            SettingChange::Connection { name, connection, origin, .. } => {
                 self.installer.set_connection(now, cause, action, &name, *connection, origin).await
             }
             SettingChange::Bind { pipeline, names, origin } => {
@@ -205,42 +207,57 @@ impl HubSettings {
 
     async fn decided(&self, id: &str, approved: bool, who: Who) -> Result<Option<SettingChanged>, SettingError> {
         let own = cause(&who)?;
+        let asked = self.proposal(id).await?;
+        // It takes its time, in which nobody else is kept from changing something. And whoever agreed can do so again where
+        // the remote did not answer: nothing is recorded of it then.
+        let tested = match &asked.act {
+            SettingChange::Connection { name, connection, probe: Some(probe), .. } if approved => {
+                self.may_agree(&asked, &who)?;
+                let now = self.shared.installation.load_full();
+                self.again(&now, &asked).await?;
+                Some(self.prove(&now, name, connection, probe).await?)
+            }
+            _ => None,
+        };
         let _changing = self.registry.changing().await;
+        let mut proposal = self.proposal(id).await?;
+        if !approved {
+            is_open(&proposal)?;
+            proposal.state = ProposalState::Rejected { by: who.actor, at: self.shared.clock.now() };
+            self.put(&own, "setting.reject", &proposal).await?;
+            return Ok(None);
+        }
+        self.may_agree(&proposal, &who)?;
+        let now = self.shared.installation.load_full();
+        let ready = Ready { tested, ..self.again(&now, &proposal).await? };
+        let reason = format!("{} (asked for by {}: {})", who.reason, proposal.actor, proposal.reason);
+        let cause = Cause { actor: who.actor.clone(), reason };
+        proposal.state = ProposalState::Approved { by: who.actor, at: self.shared.clock.now() };
+        self.put(&own, "setting.approve", &proposal).await?;
+        self.make(&now, &cause, ready).await.map(Some)
+    }
+
+    async fn proposal(&self, id: &str) -> Result<SettingProposal, SettingError> {
         let key = format!("setting/{id}");
         let unknown = || SettingError::UnknownChange { id: id.to_owned() };
         let digits = id.strip_prefix(ID_PREFIX).filter(|digits| digits.bytes().all(|byte| byte.is_ascii_hexdigit()));
         digits.ok_or_else(unknown)?;
         let stored =
             self.installer.records.get(&key).await.map_err(|error| unavailable(&error))?.ok_or_else(unknown)?;
-        let mut proposal: SettingProposal = read(&key, &stored).map_err(refused)?;
-        let time = self.shared.clock.now();
-        let before = match &proposal.state {
-            ProposalState::Open => None,
-            ProposalState::Approved { by, .. } => Some(format!("`{by}` agreed to this change before")),
-            ProposalState::Rejected { by, .. } => Some(format!("`{by}` declined this change before")),
-        };
-        if let Some(problem) = before {
-            return Err(SettingError::Conflict { problem });
-        }
-        if !approved {
-            proposal.state = ProposalState::Rejected { by: who.actor, at: time };
-            self.put(&own, "setting.reject", &proposal).await?;
-            return Ok(None);
-        }
+        read(&key, &stored).map_err(refused)
+    }
+
+    /// Whether somebody may agree to a proposed change now.
+    fn may_agree(&self, proposal: &SettingProposal, who: &Who) -> Result<(), SettingError> {
+        is_open(proposal)?;
         if is_same_person(&proposal.actor, &who.actor) {
-            return Err(SettingError::SamePerson { actor: proposal.actor });
+            return Err(SettingError::SamePerson { actor: proposal.actor.clone() });
         }
-        if time.since(proposal.time) > PROPOSAL_MS_MAX {
+        if self.shared.clock.now().since(proposal.time) > PROPOSAL_MS_MAX {
             let problem = "the change was asked for more than a week ago; ask for it again".to_owned();
             return Err(SettingError::Conflict { problem });
         }
-        let now = self.shared.installation.load_full();
-        let ready = self.again(&now, &proposal).await?;
-        let reason = format!("{} (asked for by {}: {})", who.reason, proposal.actor, proposal.reason);
-        let cause = Cause { actor: who.actor.clone(), reason };
-        proposal.state = ProposalState::Approved { by: who.actor, at: time };
-        self.put(&own, "setting.approve", &proposal).await?;
-        self.make(&now, &cause, ready).await.map(Some)
+        Ok(())
     }
 
     async fn listed(&self) -> Result<Vec<SettingProposal>, SettingError> {
@@ -315,6 +332,16 @@ impl Settings for HubSettings {
     ) -> BoxFuture<'a, Result<Option<SettingChanged>, SettingError>> {
         self.decided(id, approved, who).boxed()
     }
+}
+
+/// Whether nobody has decided about a change yet.
+fn is_open(proposal: &SettingProposal) -> Result<(), SettingError> {
+    let problem = match &proposal.state {
+        ProposalState::Open => return Ok(()),
+        ProposalState::Approved { by, .. } => format!("`{by}` agreed to this change before"),
+        ProposalState::Rejected { by, .. } => format!("`{by}` declined this change before"),
+    };
+    Err(SettingError::Conflict { problem })
 }
 
 /// Who changes something, and why, held to the registry's bounds.

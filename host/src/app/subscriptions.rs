@@ -15,6 +15,8 @@
 mod endpoint;
 mod feed;
 mod record;
+#[cfg(test)]
+mod tests;
 mod window;
 mod worker;
 
@@ -34,18 +36,20 @@ use tokio::{
 use self::{
     feed::Feed,
     record::{DECLARED, Declared, LETTERS_MAX, Progress, Replay},
-    worker::Command,
+    worker::{Command, is_wanted},
 };
 use super::{
     audit::{Audit, AuditError},
+    facts::FactsError,
     runner::Shared,
 };
 use crate::{
     model::{
         audit::{Cause, Change},
+        entry::Accepted,
         failure::{Failure, FailureKind},
         id::Digest,
-        subscription::{Subscription, fits},
+        subscription::Subscription,
         timestamp::Timestamp,
     },
     net::egress::Gateway,
@@ -66,6 +70,9 @@ pub const SUBSCRIPTIONS_MAX: usize = 200;
 /// Most replayed deliveries a second.
 pub const REPLAY_PER_SECOND_MAX: u32 = 100;
 
+/// How long a subscription that is paused or stopped keeps what it has not read from the archive, milliseconds: 30 days.
+pub const HELD_MS_MAX: u64 = 30 * 24 * 60 * 60 * 1_000;
+
 /// A subscription, and how it stands.
 struct Slot {
     name: String,
@@ -83,12 +90,13 @@ struct Slot {
 struct Live {
     delivered: u64,
     waiting: usize,
-    caught_up: bool,
+    /// Up to where it has read.
+    read: Position,
+    /// The same, as far as it is recorded: after a crash it begins there. Absent: it is not taken up yet.
+    recorded: Option<Position>,
     failing: Option<Failing>,
     dead_letters: usize,
     replay: Option<ReplayView>,
-    /// When the latest event that was looked at was accepted.
-    looked: Timestamp,
     /// Why it cannot be worked on at all.
     problem: Option<String>,
 }
@@ -119,7 +127,8 @@ impl Slot {
         self.live().problem = problem;
     }
 
-    fn view(&self) -> SubscriptionView {
+    /// As it is, while the journal ends there.
+    fn view(&self, end: Position) -> SubscriptionView {
         let declared = self.declared();
         let live = self.live();
         SubscriptionView {
@@ -129,7 +138,8 @@ impl Slot {
             created: declared.created,
             delivered: live.delivered,
             waiting: live.waiting,
-            caught_up: live.caught_up,
+            caught_up: live.read >= end,
+            kept_until: kept_until(&declared.standing),
             failing: live.failing.clone(),
             dead_letters: live.dead_letters,
             replay: live.replay,
@@ -247,8 +257,15 @@ impl Subscriptions {
 
     /// Whether deliveries can be signed. What a configuration declares is not held to it: a hub starts without a secret.
     fn secrets_are_there(&self, wanted: &Subscription) -> Result<(), SubscriptionError> {
+        let installation = self.shared.installation.load();
         for reference in &wanted.secrets {
+            let user = installation.secrets().find(|(_, used)| *used == reference).map(|(user, _)| user);
             let problem = match self.shared.secrets.resolve(reference) {
+                // Else the hub would sign what a partner chooses with what proves somebody else.
+                Ok(_) if user.is_some() => {
+                    let user = user.unwrap_or_default();
+                    format!("secret `{reference}` is {user}'s: give the subscription one of its own")
+                }
                 Ok(secret) if secret.expose().is_empty() => format!("secret `{reference}` is empty"),
                 Ok(_) => continue,
                 Err(error) => error.to_string(),
@@ -352,18 +369,18 @@ impl Subscriptions {
                     self.feed.set_readers(slots.len());
                 }
                 self.clean(name).await;
-                return Ok(slot.view());
+                return Ok(slot.view(self.feed.end()));
             }
         };
         if standing != declared.standing {
             let action = if act == Act::Pause { "subscription.pause" } else { "subscription.resume" };
             self.keep(&cause, action, &slot, Declared { standing, ..(*declared).clone() }).await?;
         }
-        Ok(slot.view())
+        Ok(slot.view(self.feed.end()))
     }
 
     async fn ask_replay(&self, name: &str, request: ReplayRequest) -> Result<SubscriptionView, SubscriptionError> {
-        let ReplayRequest { who, selection, types, per_second } = request;
+        let ReplayRequest { who, selection, types, per_second, may_change } = request;
         let slot = self.slot(name)?;
         let refused = |problem: String| SubscriptionError::Refused { problem };
         if !(1..=REPLAY_PER_SECOND_MAX).contains(&per_second) {
@@ -377,12 +394,21 @@ impl Subscriptions {
             let problem = format!("`{name}` is not active: resume it, and then have events replayed");
             return Err(SubscriptionError::Conflict { problem });
         }
-        if let Selection::Event(id) = selection {
-            let found = super::accept::first(&self.shared, id).await.map_err(unavailable)?;
-            let event_type = found.map(|accepted| accepted.event.event_type);
-            if !event_type.is_some_and(|event_type| fits(&declared.subscription.types, &event_type)) {
-                return Err(refused(format!("there is no event {id} of a type that `{name}` wants")));
+        // What was accepted before it was there was for others: who declares it may say otherwise.
+        let reaches = |time: Timestamp| may_change || time >= declared.created;
+        match selection {
+            Selection::Event(id) => {
+                let found = super::accept::first(&self.shared, id).await.map_err(unavailable)?;
+                let is_its = |event: &Accepted| is_wanted(&declared.subscription, event) && reaches(event.time);
+                if !found.is_some_and(|event| is_its(&event)) {
+                    return Err(refused(format!("there is no event {id} that `{name}` wants")));
+                }
             }
+            Selection::Since(since) if !reaches(since) => {
+                let created = declared.created;
+                return Err(refused(format!("`{name}` is there since {created}; `since` cannot be earlier for you")));
+            }
+            Selection::Since(_) | Selection::DeadLetters => {}
         }
         let until = self.feed.catch_up(&self.shared).await.map_err(unavailable)?.0;
         let what = serde_json::to_string(&selection).unwrap_or_default();
@@ -401,7 +427,7 @@ impl Subscriptions {
             after: Some(digest),
         };
         self.audit.record(&cause, &change).await?;
-        Ok(slot.view())
+        Ok(slot.view(self.feed.end()))
     }
 
     /// Deletes what is recorded of one that was removed.
@@ -433,21 +459,39 @@ impl Subscriptions {
             match &slot.declared().standing {
                 Standing::Disabled { cause, .. } => Some(cause.clone()),
                 Standing::Active => live.problem.clone().or(failing),
-                Standing::Paused { .. } => None,
+                standing @ Standing::Paused { .. } => {
+                    let until = kept_until(standing).filter(|until| *until <= self.shared.clock.now())?;
+                    Some(format!("it is paused, and what it has not read goes to the archive since {until}"))
+                }
             }
         };
         slots.iter().filter_map(|slot| Some(format!("`{}`: {}", slot.name, problem(slot)?))).collect()
     }
 
-    /// The time up to which every subscription has looked at everything, if one is behind: what is later is not to leave
-    /// the journal yet.
-    pub(super) fn behind_since(&self) -> Option<Timestamp> {
+    /// When the first event that a subscription has not read was accepted, if there is one: it and what is later is not
+    /// to leave the journal yet. One that has not read for [`HELD_MS_MAX`] is not waited for.
+    ///
+    /// # Errors
+    /// If the journal cannot be read.
+    pub(super) async fn behind_since(&self) -> Result<Option<Timestamp>, FactsError> {
+        let end = self.feed.catch_up(&self.shared).await?;
+        let now = self.shared.clock.now();
         let slots: Vec<_> = self.read().values().cloned().collect();
-        let behind = slots.iter().filter_map(|slot| {
-            let live = slot.live();
-            (!live.caught_up).then_some(live.looked)
-        });
-        behind.min()
+        let mut behind: Option<Timestamp> = None;
+        for slot in slots {
+            let recorded = slot.live().recorded;
+            let unread = match recorded {
+                Some(read) => self.feed.unread_since(&self.shared, read, end).await?,
+                None => Some(Timestamp::default()),
+            };
+            let Some(unread) = unread else { continue };
+            if let Some(until) = kept_until(&slot.declared().standing).filter(|until| *until <= now) {
+                tracing::warn!(subscription = slot.name, %until, "what it has not read is not kept from the archive any more");
+                continue;
+            }
+            behind = Some(behind.map_or(unread, |behind| behind.min(unread)));
+        }
+        Ok(behind)
     }
 
     /// Sets the gauges.
@@ -464,6 +508,14 @@ impl Subscriptions {
     }
 }
 
+/// Until when a subscription keeps what it has not read from the archive; absent: it reads.
+fn kept_until(standing: &Standing) -> Option<Timestamp> {
+    match standing {
+        Standing::Active => None,
+        Standing::Paused { since, .. } | Standing::Disabled { since, .. } => Some(since.plus_millis(HELD_MS_MAX)),
+    }
+}
+
 fn unavailable(reason: impl ToString) -> SubscriptionError {
     SubscriptionError::Unavailable { reason: reason.to_string() }
 }
@@ -471,7 +523,7 @@ fn unavailable(reason: impl ToString) -> SubscriptionError {
 impl SubscriptionsPort for Subscriptions {
     fn list(&self) -> Vec<SubscriptionView> {
         let slots: Vec<_> = self.read().values().cloned().collect();
-        slots.iter().map(|slot| slot.view()).collect()
+        slots.iter().map(|slot| slot.view(self.feed.end())).collect()
     }
 
     fn set<'a>(
@@ -483,7 +535,7 @@ impl SubscriptionsPort for Subscriptions {
         async move {
             self.secrets_are_there(&subscription)?;
             self.declare(&Cause { actor: who.actor, reason: who.reason }, name, subscription).await?;
-            Ok(self.slot(name)?.view())
+            Ok(self.slot(name)?.view(self.feed.end()))
         }
         .boxed()
     }

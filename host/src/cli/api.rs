@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
-use super::{Failed, HubAddress, out::Out};
+use super::{Failed, HubAddress, control::Why, out::Out};
 use crate::model::{api::Publication, id::ContractId, timestamp::Timestamp};
 
 /// Reads that are published under a contract.
@@ -70,16 +70,6 @@ pub(super) struct Withdraw {
     contract: ContractId,
     #[command(flatten)]
     why: Why,
-}
-
-/// Why, and at which hub.
-#[derive(Args, Debug)]
-struct Why {
-    /// Why; it is recorded.
-    #[arg(long, default_value = "", hide_default_value = true, value_name = "TEXT")]
-    reason: String,
-    #[command(flatten)]
-    address: HubAddress,
 }
 
 impl Api {

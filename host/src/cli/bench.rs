@@ -70,6 +70,9 @@ pub(super) struct Bench {
     /// Runs of `parked` that are signalled, at random.
     #[arg(long, default_value_t = 20_000, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=10_000_000))]
     signals: u64,
+    /// How long the timers of `parked` are; they are to be due after the hub has started again.
+    #[arg(long, default_value = "90s", value_name = "TIME", value_parser = duration)]
+    timers_after: Duration,
     /// Keep the hub's data here; absent: it is thrown away.
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
@@ -98,7 +101,7 @@ Figures (JSON):
                               many at the same time as runs are in flight; of an exchange half, since the other
                               half is the peer's
 
-Figures of `parked`, which parks --runs runs in a wait, then 1,000 in a wait of 90 s, starts the hub again and signals:
+Figures of `parked`, which parks --runs runs in a wait, then 1,000 in a wait of --timers-after, starts the hub again and signals:
   parked_per_second     events taken in, each of which starts a run that waits
   resident_mib          memory of the hub's process: with all parked, the most until then, after the starts, at the end
   ready_s               from starting the process to readiness, after an orderly stop and after a kill
@@ -114,7 +117,12 @@ impl Bench {
         let data = self.data.clone().unwrap_or_else(|| thrown_away.path().to_owned());
         if self.scenario == Scenario::Parked {
             let signals = self.signals.min(self.runs);
-            let size = parked::Size { runs: self.runs, signals, payload_bytes: self.payload_bytes };
+            let size = parked::Size {
+                runs: self.runs,
+                signals,
+                payload_bytes: self.payload_bytes,
+                timers_after: self.timers_after,
+            };
             let figures = parked::measure(out, &data, size).await?;
             report::print(out, &figures);
             return Ok(ExitCode::SUCCESS);

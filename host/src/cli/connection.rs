@@ -8,7 +8,11 @@ use clap::{Args, Subcommand};
 use serde_json::Value;
 
 use self::change::{Remove, Rotate, Set, Test};
-use super::{Failed, HubAddress, out::Out};
+use super::{
+    Failed, HubAddress,
+    answer::{text, texts},
+    out::Out,
+};
 
 /// Connections.
 #[derive(Subcommand, Debug)]
@@ -52,14 +56,6 @@ impl Connection {
             Self::Rotate(rotate) => rotate.run(out).await,
             Self::Lanes(address) => lanes(&address, out).await,
         }
-    }
-}
-
-fn text(value: &Value, path: &str) -> String {
-    match value.pointer(path) {
-        Some(Value::String(text)) => text.clone(),
-        Some(Value::Null) | None => String::new(),
-        Some(other) => other.to_string(),
     }
 }
 
@@ -139,8 +135,7 @@ impl Show {
             _ => "hub.toml".to_owned(),
         };
         line("set by", says);
-        let hosts = connection.get("hosts").and_then(Value::as_array).into_iter().flatten();
-        line("hosts", hosts.filter_map(Value::as_str).collect::<Vec<_>>().join(", "));
+        line("hosts", texts(&connection, "/hosts"));
         let (in_flight, concurrency) = (text(&connection, "/in_flight"), text(&connection, "/limits/concurrency"));
         line("calls", format!("{in_flight} of {concurrency} in flight, {} waiting", text(&connection, "/waiting")));
         let tokens = text(&connection, "/tokens");

@@ -3,6 +3,7 @@
 use std::{path::PathBuf, process::ExitCode};
 
 use clap::{ArgGroup, Args};
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::{
@@ -25,6 +26,32 @@ pub(super) struct Who {
     #[arg(long, value_name = "NAME")]
     pub(super) actor: Option<String>,
     /// Why; it is recorded with what is done.
+    #[arg(long, default_value = "", hide_default_value = true, value_name = "TEXT")]
+    pub(super) reason: String,
+    #[command(flatten)]
+    pub(super) address: HubAddress,
+}
+
+impl Who {
+    /// Puts who and why into a request.
+    pub(super) fn sign(&self, request: &mut Value) {
+        if let Some(fields) = request.as_object_mut() {
+            fields.insert("reason".to_owned(), self.reason.clone().into());
+            fields.extend(self.actor.clone().map(|actor| ("actor".to_owned(), actor.into())));
+        }
+    }
+
+    /// Sends a request that says who and why.
+    pub(super) async fn send<T: DeserializeOwned>(&self, path: &str, mut request: Value) -> Result<T, Failed> {
+        self.sign(&mut request);
+        Ok(self.address.client()?.post(path, "application/json", serde_json::to_vec(&request)?).await?)
+    }
+}
+
+/// Why, and at which hub.
+#[derive(Args, Debug)]
+pub(super) struct Why {
+    /// Why; it is recorded.
     #[arg(long, default_value = "", hide_default_value = true, value_name = "TEXT")]
     pub(super) reason: String,
     #[command(flatten)]
@@ -103,15 +130,9 @@ impl Act {
     }
 
     /// Asks the hub, and says how the run stands then.
-    pub(super) async fn send(self, out: &Out, mut request: Value) -> Result<ExitCode, Failed> {
-        let Who { actor, reason, address } = self.who;
-        if let Some(request) = request.as_object_mut() {
-            request.extend(actor.map(|actor| ("actor".to_owned(), actor.into())));
-            request.insert("reason".to_owned(), reason.into());
-        }
-        let client = address.client()?;
+    pub(super) async fn send(self, out: &Out, request: Value) -> Result<ExitCode, Failed> {
         let path = format!("/v1/runs/{}/control", encoded(&self.run));
-        let summary: RunSummary = client.post(&path, "application/json", serde_json::to_vec(&request)?).await?;
+        let summary: RunSummary = self.who.send(&path, request).await?;
         say(out, &summary);
         Ok(ExitCode::SUCCESS)
     }

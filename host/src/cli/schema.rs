@@ -5,7 +5,12 @@ use std::{path::PathBuf, process::ExitCode};
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
-use super::{Failed, HubAddress, control::Who, out::Out};
+use super::{
+    Failed, HubAddress,
+    answer::{text, texts},
+    control::Who,
+    out::Out,
+};
 use crate::{
     model::{event_schema::Compatibility, timestamp::Timestamp},
     net::client::encoded,
@@ -105,19 +110,6 @@ impl Schema {
     }
 }
 
-fn text(value: &Value, path: &str) -> String {
-    match value.pointer(path) {
-        Some(Value::String(text)) => text.clone(),
-        Some(Value::Null) | None => String::new(),
-        Some(other) => other.to_string(),
-    }
-}
-
-fn names(value: &Value, field: &str) -> String {
-    let names = value.get(field).and_then(Value::as_array).into_iter().flatten();
-    names.filter_map(Value::as_str).collect::<Vec<_>>().join(", ")
-}
-
 fn path(event_type: &str) -> String {
     format!("/v1/schemas/{}", encoded(event_type))
 }
@@ -139,9 +131,9 @@ async fn list(address: &HubAddress, out: &Out) -> Result<ExitCode, Failed> {
                 if versions == 0 { out.dim("none") } else { versions.to_string() },
                 text(found, "/compatibility"),
                 state,
-                names(found, "starts"),
-                names(found, "emitted_by"),
-                names(found, "produced_by"),
+                texts(found, "/starts"),
+                texts(found, "/emitted_by"),
+                texts(found, "/produced_by"),
             ]
         })
         .collect();
@@ -171,10 +163,13 @@ fn show_type(found: &Value, out: &Out) {
     };
     line("compatibility", text(found, "/compatibility"));
     line("state", deprecation(found));
-    for (name, field) in
-        [("starts", "starts"), ("awaited by", "awaited_by"), ("sent by", "emitted_by"), ("brought by", "produced_by")]
-    {
-        line(name, names(found, field));
+    for (name, path) in [
+        ("starts", "/starts"),
+        ("awaited by", "/awaited_by"),
+        ("sent by", "/emitted_by"),
+        ("brought by", "/produced_by"),
+    ] {
+        line(name, texts(found, path));
     }
     for version in found.get("versions").and_then(Value::as_array).into_iter().flatten() {
         let by = [text(version, "/origin"), text(version, "/by"), text(version, "/added")];
@@ -219,15 +214,6 @@ impl Given {
     }
 }
 
-fn sign(body: &mut Value, who: &Who) {
-    if let Some(fields) = body.as_object_mut() {
-        fields.insert("reason".to_owned(), Value::from(who.reason.as_str()));
-        if let Some(actor) = &who.actor {
-            fields.insert("actor".to_owned(), Value::from(actor.as_str()));
-        }
-    }
-}
-
 impl Check {
     async fn run(self, out: &Out) -> Result<ExitCode, Failed> {
         let body = serde_json::to_vec(&self.given.body()?)?;
@@ -250,11 +236,7 @@ impl Check {
 
 impl Add {
     async fn run(self, out: &Out) -> Result<ExitCode, Failed> {
-        let mut body = self.given.body()?;
-        sign(&mut body, &self.who);
-        let client = self.who.address.client()?;
-        let answer: Value =
-            client.post(&path(&self.given.event_type), "application/json", serde_json::to_vec(&body)?).await?;
+        let answer: Value = self.who.send(&path(&self.given.event_type), self.given.body()?).await?;
         if out.is_json() {
             out.value(&answer);
             return Ok(ExitCode::SUCCESS);
@@ -273,16 +255,13 @@ impl Add {
 impl Deprecate {
     async fn run(self, out: &Out) -> Result<ExitCode, Failed> {
         let mut body = json!({ "do": if self.undo { "restore" } else { "deprecate" }, "version": self.version });
-        sign(&mut body, &self.who);
         if let (false, Some(fields)) = (self.undo, body.as_object_mut()) {
             for (name, time) in [("since", self.since), ("sunset", self.sunset)] {
                 fields.extend(time.map(|time| (name.to_owned(), Value::from(time.to_string()))));
             }
             fields.extend(self.successor.map(|successor| ("successor".to_owned(), Value::from(successor))));
         }
-        let client = self.who.address.client()?;
-        let asked = format!("{}/control", path(&self.event_type));
-        let found: Value = client.post(&asked, "application/json", serde_json::to_vec(&body)?).await?;
+        let found: Value = self.who.send(&format!("{}/control", path(&self.event_type)), body).await?;
         if out.is_json() {
             out.value(&found);
         } else {

@@ -11,7 +11,12 @@ use std::{
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
-use super::{Failed, HubAddress, control::Who, out::Out};
+use super::{
+    Failed, HubAddress,
+    answer::{text, texts},
+    control::Who,
+    out::Out,
+};
 use crate::{net::client::encoded, ports};
 
 /// Largest value, bytes.
@@ -127,21 +132,9 @@ impl Secret {
     }
 }
 
-fn text(value: &Value, path: &str) -> String {
-    match value.pointer(path) {
-        Some(Value::String(text)) => text.clone(),
-        Some(Value::Null) | None => String::new(),
-        Some(other) => other.to_string(),
-    }
-}
-
-async fn send(out: &Out, name: &str, who: &Who, mut request: Value) -> Result<ExitCode, Failed> {
-    if let Some(fields) = request.as_object_mut() {
-        fields.insert("reason".to_owned(), who.reason.clone().into());
-        fields.extend(who.actor.clone().map(|actor| ("actor".to_owned(), actor.into())));
-    }
+async fn send(out: &Out, name: &str, who: &Who, request: Value) -> Result<ExitCode, Failed> {
     let path = format!("/v1/secrets/{}", encoded(name));
-    let answer: Value = who.address.client()?.post(&path, "application/json", serde_json::to_vec(&request)?).await?;
+    let answer: Value = who.send(&path, request).await?;
     if out.is_json() {
         out.value(&answer);
         return Ok(ExitCode::SUCCESS);
@@ -171,14 +164,13 @@ async fn list(address: &HubAddress, out: &Out) -> Result<ExitCode, Failed> {
     let rows = secrets
         .iter()
         .map(|secret| {
-            let users = secret.get("used_by").and_then(Value::as_array).into_iter().flatten();
-            let users: Vec<&str> = users.filter_map(Value::as_str).collect();
+            let users = texts(secret, "/used_by");
             vec![
                 text(secret, "/name"),
                 text(secret, "/version"),
                 text(secret, "/set"),
                 text(secret, "/by"),
-                if users.is_empty() { "-".to_owned() } else { users.join(", ") },
+                if users.is_empty() { "-".to_owned() } else { users },
                 text(secret, "/previous/until"),
             ]
         })

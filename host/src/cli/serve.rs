@@ -3,6 +3,7 @@
 use std::{net::SocketAddr, path::PathBuf, process::ExitCode, sync::Arc};
 
 use clap::Args;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::{Failed, out::Out};
 use crate::{
@@ -92,6 +93,8 @@ impl Serve {
         let enrolment = hub.access_control().offer_enrolment(&self.data).await?;
         hub.take_up().await?;
         let address = listener.local_addr()?;
+        // Whoever reads the next line may ask it to stop at once.
+        let asked = Asked::from_now_on();
         if out.is_json() {
             out.value(&serde_json::json!({
                 "listening": format!("{scheme}://{address}"), "data": self.data, "enrolment": enrolment
@@ -111,7 +114,7 @@ impl Serve {
         }
         let options =
             server::Options { metrics: Some(metrics), transport, names: self.names, ..server::Options::default() };
-        let served = server::serve(listener, Arc::new(hub.clone()), options, ending(&hub)).await;
+        let served = server::serve(listener, Arc::new(hub.clone()), options, ending(&hub, asked)).await;
         let failed = hub.failure();
         hub.stop().await;
         served?;
@@ -125,29 +128,37 @@ impl Serve {
 
 /// Resolves when the hub is asked to stop, or cannot go on: whoever supervises the process starts it again then, and
 /// the store is checked at its opening.
-async fn ending(hub: &Hub) {
+async fn ending(hub: &Hub, asked: Asked) {
     tokio::select! {
-        () = asked_to_stop() => {}
+        () = asked.heard() => {}
         reason = hub.failed() => tracing::error!(reason, "the hub cannot go on"),
     }
 }
 
-/// Resolves at an interrupt or a request to terminate.
-async fn asked_to_stop() {
-    let interrupt = tokio::signal::ctrl_c();
-    #[cfg(unix)]
-    {
-        use tokio::signal::unix::{SignalKind, signal};
-        if let Ok(mut terminate) = signal(SignalKind::terminate()) {
-            tokio::select! {
-                _ = interrupt => {}
-                _ = terminate.recv() => {}
-            }
-            return;
-        }
+/// Interrupts and requests to terminate, from its making on. Before that, either ends the process at once, which is as
+/// safe as a kill.
+struct Asked {
+    interrupt: Option<Signal>,
+    terminate: Option<Signal>,
+}
+
+impl Asked {
+    fn from_now_on() -> Self {
+        let listen = |kind| signal(kind).inspect_err(|error| tracing::warn!(%error, "a signal cannot be heard")).ok();
+        Self { interrupt: listen(SignalKind::interrupt()), terminate: listen(SignalKind::terminate()) }
     }
-    // Without signals the hub is stopped by ending the process; nothing is lost by that.
-    if interrupt.await.is_err() {
-        std::future::pending::<()>().await;
+
+    /// Resolves at either.
+    async fn heard(self) {
+        let one = |signal: Option<Signal>| async move {
+            match signal {
+                Some(mut signal) => drop(signal.recv().await),
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = one(self.interrupt) => {}
+            () = one(self.terminate) => {}
+        }
     }
 }

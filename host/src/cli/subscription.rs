@@ -5,7 +5,12 @@ use std::process::ExitCode;
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
-use super::{Failed, HubAddress, out::Out};
+use super::{
+    Failed, HubAddress,
+    answer::{text, texts},
+    control::Why,
+    out::Out,
+};
 use crate::{
     model::{
         connection::SecretRef,
@@ -142,16 +147,6 @@ struct What {
     since: Option<Timestamp>,
 }
 
-/// Why, and at which hub.
-#[derive(Args, Debug)]
-struct Why {
-    /// Why; it is recorded.
-    #[arg(long, default_value = "", hide_default_value = true, value_name = "TEXT")]
-    reason: String,
-    #[command(flatten)]
-    address: HubAddress,
-}
-
 impl Subscription {
     pub(super) async fn run(self, out: &Out) -> Result<ExitCode, Failed> {
         match self {
@@ -208,7 +203,7 @@ impl Replay {
         if out.is_json() {
             out.value(&view);
         } else {
-            let name = text(&view, "name");
+            let name = text(&view, "/name");
             out.say(format!("its events are delivered again; `crossdock subscription show {name}` says how far"));
         }
         Ok(ExitCode::SUCCESS)
@@ -225,8 +220,8 @@ impl DeadLetters {
             return Ok(ExitCode::SUCCESS);
         }
         let letters = answer.get("dead_letters").and_then(Value::as_array).cloned().unwrap_or_default();
-        let fields = ["event", "type", "subject", "accepted", "given_up", "attempts", "cause"];
-        let rows = letters.iter().map(|letter| fields.iter().map(|field| text(letter, field)).collect()).collect();
+        let paths = ["/event", "/type", "/subject", "/accepted", "/given_up", "/attempts", "/cause"];
+        let rows = letters.iter().map(|letter| paths.iter().map(|path| text(letter, path)).collect()).collect();
         let head = ["event", "type", "subject", "accepted", "given up", "attempts", "cause"];
         out.table(&head, rows, "nothing was given up");
         Ok(ExitCode::SUCCESS)
@@ -256,14 +251,14 @@ async fn list(address: &HubAddress, out: &Out) -> Result<ExitCode, Failed> {
         .iter()
         .map(|view| {
             vec![
-                text(view, "name"),
-                text(view, "owner"),
+                text(view, "/name"),
+                text(view, "/owner"),
                 state(out, view),
-                words(view, "types"),
-                text(view, "url"),
-                text(view, "delivered"),
-                text(view, "waiting"),
-                text(view, "dead_letters"),
+                texts(view, "/types"),
+                text(view, "/url"),
+                text(view, "/delivered"),
+                text(view, "/waiting"),
+                text(view, "/dead_letters"),
             ]
         })
         .collect();
@@ -276,57 +271,40 @@ fn show(out: &Out, view: &Value) {
     if out.is_json() {
         return out.value(view);
     }
-    out.say(format!("{}  {}", out.bold(&text(view, "name")), state(out, view)));
+    out.say(format!("{}  {}", out.bold(&text(view, "/name")), state(out, view)));
     let line = |name: &str, value: String| {
         if !value.is_empty() {
             out.say(format!("  {} {value}", out.dim(&format!("{name:<12}"))));
         }
     };
-    line("owner", text(view, "owner"));
-    line("types", words(view, "types"));
-    line("to", text(view, "url"));
-    line("signed with", words(view, "secrets"));
+    line("owner", text(view, "/owner"));
+    line("types", texts(view, "/types"));
+    line("to", text(view, "/url"));
+    line("signed with", texts(view, "/secrets"));
     let behind = if view.get("caught_up") == Some(&Value::Bool(true)) { "" } else { ", more in the journal" };
     line(
         "delivered",
-        format!("{} since the start, {} waiting{behind}", text(view, "delivered"), text(view, "waiting")),
+        format!("{} since the start, {} waiting{behind}", text(view, "/delivered"), text(view, "/waiting")),
     );
     if view.get("failing").is_some_and(Value::is_object) {
-        let of = |name: &str| view.pointer(&format!("/failing/{name}")).map(plain).unwrap_or_default();
+        let of = |name: &str| text(view, &format!("/failing/{name}"));
         line(
             "failing",
             format!("{}, attempt {}: {}; again at {}", of("event"), of("attempts"), of("cause"), of("due")),
         );
     }
-    line("given up", text(view, "dead_letters"));
+    line("given up", text(view, "/dead_letters"));
     if view.get("replay").is_some_and(Value::is_object) {
-        let of = |name: &str| view.pointer(&format!("/replay/{name}")).map(plain).unwrap_or_default();
+        let of = |name: &str| text(view, &format!("/replay/{name}"));
         line("replay", format!("{} delivered again, {} failed", of("sent"), of("failed")));
     }
 }
 
 fn state(out: &Out, view: &Value) -> String {
-    match text(view, "state").as_str() {
+    match text(view, "/state").as_str() {
         "active" => out.green("active"),
-        "disabled" => out.red(&format!("disabled since {}: {}", text(view, "since"), text(view, "cause"))),
-        _ => out.yellow(&format!("paused since {} by {}", text(view, "since"), text(view, "by"))),
-    }
-}
-
-fn words(view: &Value, name: &str) -> String {
-    let words = view.get(name).and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str);
-    words.collect::<Vec<_>>().join(", ")
-}
-
-fn text(value: &Value, name: &str) -> String {
-    value.get(name).map(plain).unwrap_or_default()
-}
-
-fn plain(value: &Value) -> String {
-    match value {
-        Value::String(text) => text.clone(),
-        Value::Null => String::new(),
-        other => other.to_string(),
+        "disabled" => out.red(&format!("disabled since {}: {}", text(view, "/since"), text(view, "/cause"))),
+        _ => out.yellow(&format!("paused since {} by {}", text(view, "/since"), text(view, "/by"))),
     }
 }
 

@@ -11,11 +11,10 @@ use serde_json::{Map, Value, json};
 
 use super::{
     Failed, HubAddress,
+    answer::{list, text},
     control::Who,
     out::Out,
-    versions::{
-        Act, Deprecate, Line, Named, Pair, Rollback, Shown, drafted, field, list, path_of, same_line, table, text,
-    },
+    versions::{Act, Deprecate, Line, Named, Pair, Rollback, Shown, drafted, field, path_of, same_line, table},
 };
 use crate::{
     model::{difference::Fate, table::TableDifference},
@@ -90,7 +89,7 @@ impl Table {
 
 impl Draft {
     /// What is sent.
-    fn request(&self) -> Result<Map<String, Value>, Failed> {
+    fn request(&self) -> Result<Value, Failed> {
         let source = read(&self.file)?;
         let wrong = |file: &Path, error: serde_json::Error| format!("`{}` is not JSON: {error}", file.display());
         let mut request = if self.file.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("csv")) {
@@ -111,8 +110,8 @@ impl Draft {
         if let Some(version) = &self.version_wanted {
             request.insert("version".to_owned(), version.to_string().into());
         }
-        request.insert("reason".to_owned(), self.who.reason.clone().into());
-        request.extend(self.who.actor.clone().map(|actor| ("actor".to_owned(), actor.into())));
+        let mut request = Value::Object(request);
+        self.who.sign(&mut request);
         Ok(request)
     }
 

@@ -5,7 +5,7 @@ use std::{num::NonZeroU32, path::PathBuf, process::ExitCode};
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
-use super::{Failed, HubAddress, out::Out};
+use super::{Failed, HubAddress, control::Why, out::Out};
 use crate::{
     app::access::enrolment::write_secret,
     model::principal::{Action, Kind, Role},
@@ -68,16 +68,6 @@ pub(super) struct Create {
     out: Option<PathBuf>,
     #[command(flatten)]
     why: Why,
-}
-
-/// Why, and at which hub.
-#[derive(Args, Debug)]
-pub(super) struct Why {
-    /// Why; it is recorded.
-    #[arg(long, default_value = "", hide_default_value = true, value_name = "TEXT")]
-    reason: String,
-    #[command(flatten)]
-    address: HubAddress,
 }
 
 /// Which token.

@@ -6,7 +6,12 @@ use clap::Args;
 use semver::Version;
 use serde_json::{Map, Value, json};
 
-use super::{Failed, HubAddress, control::Who, out::Out};
+use super::{
+    Failed, HubAddress,
+    answer::{list, text},
+    control::Who,
+    out::Out,
+};
 use crate::{
     model::{difference::FieldChange, timestamp::Timestamp},
     net::client::encoded,
@@ -127,11 +132,9 @@ async fn control(
     mut request: Map<String, Value>,
 ) -> Result<ExitCode, Failed> {
     request.insert("do".to_owned(), verb.into());
-    request.insert("reason".to_owned(), who.reason.clone().into());
-    request.extend(who.actor.clone().map(|actor| ("actor".to_owned(), actor.into())));
     request.retain(|_, value| !value.is_null());
     let path = format!("/v1/{kind}/{}/control", path_of(name)?);
-    let answer: Value = who.address.client()?.post(&path, "application/json", serde_json::to_vec(&request)?).await?;
+    let answer: Value = who.send(&path, Value::Object(request)).await?;
     if out.is_json() {
         out.value(&answer);
     } else {
@@ -198,18 +201,6 @@ pub(super) fn path_of(name: &str) -> Result<String, Failed> {
     let wrong = || format!("`{name}` is no name such as `retail/orders`");
     let (namespace, below) = name.split_once('/').ok_or_else(wrong)?;
     Ok(format!("{}/{}", encoded(namespace), encoded(below)))
-}
-
-pub(super) fn text(value: &Value, path: &str) -> String {
-    match value.pointer(path) {
-        Some(Value::String(text)) => text.clone(),
-        Some(Value::Null) | None => String::new(),
-        Some(other) => other.to_string(),
-    }
-}
-
-pub(super) fn list<'a>(value: &'a Value, path: &str) -> impl Iterator<Item = &'a Value> {
-    value.pointer(path).and_then(Value::as_array).into_iter().flatten()
 }
 
 fn or_dash(text: String) -> String {

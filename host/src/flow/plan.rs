@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, HashMap};
 use super::{document::Document, expression::Expression, retry, template::Template};
 use crate::model::{
     entry::PipelineUse,
-    id::PluginId,
+    id::{ContractId, PluginId},
     manifest::Effect,
     pipeline::{
         Order, Sla,
@@ -33,6 +33,8 @@ pub struct BlockId(pub(super) usize);
 pub struct Plan {
     /// Name, version and digest.
     pub pipeline: PipelineUse,
+    /// The contracts behind the names of what it talks to.
+    pub uses: BTreeMap<String, ContractId>,
     /// What starts it.
     pub triggers: Vec<Trigger>,
     /// What a run is about.

@@ -45,6 +45,7 @@ mod catalog;
 mod cloudevents;
 mod control;
 mod dead_letters;
+mod ending;
 mod events;
 mod exceptions;
 mod gate;

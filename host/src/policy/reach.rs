@@ -1,5 +1,5 @@
-//! What code reaches through a connection: origins, private addresses, secrets. A change that lets it reach more than
-//! before needs a second person.
+//! What code reaches through a connection: origins, private addresses; and where the connection's credentials go. A change
+//! that lets it reach more than before, or sends credentials elsewhere, needs a second person.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -17,6 +17,8 @@ const BASE_URL: &str = "${connection.base_url}";
 pub struct Reach {
     /// Each origin with its methods, such as `https://erp.example`: `GET`.
     origins: BTreeMap<String, BTreeSet<String>>,
+    /// Origins that the connection's credentials are sent to.
+    authenticated: BTreeSet<String>,
     /// Private addresses, as CIDR blocks.
     addresses: BTreeSet<String>,
 }
@@ -28,9 +30,14 @@ impl Reach {
         let mut reach = Self { addresses: connection.allow_addresses.iter().cloned().collect(), ..Self::default() };
         for capability in capabilities {
             let origin = canonical(&capability.origin.replace(BASE_URL, &connection.base_url));
+            if capability.authenticate && connection.auth != Auth::None {
+                reach.authenticated.insert(origin.clone());
+            }
             reach.origins.entry(origin).or_default().extend(capability.methods.iter().cloned());
         }
         if let Auth::OAuth2ClientCredentials { token_url, .. } = &connection.auth {
+            // The client's secret goes there.
+            reach.authenticated.insert(canonical(token_url));
             reach.origins.entry(canonical(token_url)).or_default().insert("POST".to_owned());
         }
         reach
@@ -42,6 +49,7 @@ impl Reach {
         for (origin, methods) in &other.origins {
             self.origins.entry(origin.clone()).or_default().extend(methods.iter().cloned());
         }
+        self.authenticated.extend(other.authenticated.iter().cloned());
         self.addresses.extend(other.addresses.iter().cloned());
         self
     }
@@ -61,6 +69,8 @@ impl Reach {
                 }
             }
         }
+        let shown = after.authenticated.difference(&self.authenticated);
+        wider.extend(shown.map(|origin| format!("it sends its credentials to `{origin}`")));
         wider
             .extend(after.addresses.difference(&self.addresses).map(|block| format!("it reaches addresses `{block}`")));
         wider
@@ -85,13 +95,14 @@ mod tests {
 
     #[track_caller]
     fn check(before: &str, after: &str, expected: &[&str]) {
-        let capability = |origin: &str, methods: &[&str]| HttpCapability {
+        let capability = |origin: &str, methods: &[&str], authenticate: bool| HttpCapability {
             origin: origin.to_owned(),
             methods: methods.iter().map(|method| (*method).to_owned()).collect(),
             reason: "test".to_owned(),
-            authenticate: true,
+            authenticate,
         };
-        let capabilities = [capability(BASE_URL, &["GET", "POST"]), capability("https://cdn.example", &["GET"])];
+        let capabilities =
+            [capability(BASE_URL, &["GET", "POST"], true), capability("https://cdn.example", &["GET", "POST"], false)];
         let reach = |text: &str| Reach::of(&connection(text), &capabilities);
         assert_eq!(reach(before).widened(&reach(after)), expected, "{before} {after}");
     }
@@ -100,7 +111,7 @@ mod tests {
     fn another_host_another_port_and_cleartext_are_more() {
         let before = r#"{"base_url":"https://erp.example/a"}"#;
         check(before, r#"{"base_url":"https://ERP.example.:443/b"}"#, &[]);
-        check(before, r#"{"base_url":"https://cdn.example"}"#, &["it sends POST to `https://cdn.example`"]);
+        check(before, r#"{"base_url":"https://cdn.example"}"#, &[]);
         check(before, r#"{"base_url":"http://erp.example/a"}"#, &["it reaches `http://erp.example`"]);
         check(before, r#"{"base_url":"https://erp.example:8443"}"#, &["it reaches `https://erp.example:8443`"]);
     }
@@ -110,8 +121,52 @@ mod tests {
         let narrow = r#"{"base_url":"https://erp.example"}"#;
         let wide = r#"{"base_url":"https://erp.example","allow_addresses":["10.0.0.0/8"],"auth":
             {"scheme":"oauth2-client-credentials","token_url":"https://id.example/t","client_id":"x","client_secret":"env:X"}}"#;
-        check(narrow, wide, &["it reaches `https://id.example`", "it reaches addresses `10.0.0.0/8`"]);
+        check(
+            narrow,
+            wide,
+            &[
+                "it reaches `https://id.example`",
+                "it sends its credentials to `https://erp.example`",
+                "it sends its credentials to `https://id.example`",
+                "it reaches addresses `10.0.0.0/8`",
+            ],
+        );
         check(wide, narrow, &[]);
+    }
+
+    #[test]
+    fn credentials_that_go_where_only_bare_requests_went_are_more() {
+        let with = |base_url: &str, token_url: Option<&str>| {
+            let auth = match token_url {
+                None => serde_json::json!({ "scheme": "bearer", "token": "env:X" }),
+                Some(token_url) => serde_json::json!({
+                    "scheme": "oauth2-client-credentials", "token_url": token_url, "client_id": "x", "client_secret": "env:X",
+                }),
+            };
+            serde_json::json!({ "base_url": base_url, "auth": auth }).to_string()
+        };
+        // The images are fetched without the token; then their host is given it.
+        let before = with("https://erp.example", None);
+        let shown = "it sends its credentials to `https://cdn.example`";
+        check(&before, &with("https://cdn.example", None), &[shown]);
+        check(&before, &with("https://erp.example", Some("https://cdn.example/token")), &[shown]);
+        check(&before, &with("https://erp.example", Some("https://erp.example/token")), &[]);
+        check(&with("https://cdn.example", None), &with("https://cdn.example/b", None), &[]);
+        check(r#"{"base_url":"https://cdn.example"}"#, &with("https://cdn.example", None), &[shown]);
+    }
+
+    #[test]
+    fn a_method_that_was_not_sent_is_more() {
+        let capability = |methods: &[&str]| HttpCapability {
+            origin: BASE_URL.to_owned(),
+            methods: methods.iter().map(|method| (*method).to_owned()).collect(),
+            reason: "test".to_owned(),
+            authenticate: true,
+        };
+        let connection = connection(r#"{"base_url":"https://erp.example"}"#);
+        let reach = |methods: &[&str]| Reach::of(&connection, &[capability(methods)]);
+        assert_eq!(reach(&["GET"]).widened(&reach(&["GET", "POST"])), ["it sends POST to `https://erp.example`"]);
+        assert_eq!(reach(&["GET", "POST"]).widened(&reach(&["GET"])), Vec::<String>::new());
     }
 
     #[test]

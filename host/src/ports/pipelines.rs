@@ -28,8 +28,9 @@ pub struct PipelineDetail {
     pub earlier: Vec<Version>,
     /// Its versions, the latest first.
     pub versions: Vec<VersionLine>,
-    /// What each name in `uses` is bound to.
-    pub bindings: std::collections::BTreeMap<String, String>,
+    /// What each name in `uses` is bound to; absent for who may not see connections.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bindings: Option<std::collections::BTreeMap<String, String>>,
 }
 
 /// One version of a pipeline.

@@ -69,6 +69,9 @@ pub struct SubscriptionView {
     pub waiting: usize,
     /// Whether everything that was accepted was looked at.
     pub caught_up: bool,
+    /// Until when what it has not read is kept from the archive; absent: it is active, and it is for as long as it takes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kept_until: Option<Timestamp>,
     /// The delivery that fails, if one does.
     pub failing: Option<Failing>,
     /// Events that were given up.
@@ -123,6 +126,8 @@ pub struct ReplayRequest {
     pub types: Vec<String>,
     /// At most so many a second, 1 to 100.
     pub per_second: u32,
+    /// Whether whoever asks may change the subscription, and so have delivered what was accepted before it was there.
+    pub may_change: bool,
 }
 
 /// Why something is not done with a subscription. Nothing was changed.

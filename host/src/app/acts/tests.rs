@@ -96,7 +96,7 @@ async fn a_run_that_another_run_winds_up_is_no_act_of_a_person() {
     let run = waiting(&shared).await;
     let action = Control::Cancel { compensate: true };
     let controlled = Controlled { time: shared.clock.now(), actor: "run x".into(), action, reason: String::new() };
-    let told = crate::app::actors::Command::Told(Box::new(controlled));
+    let told = crate::app::actors::Command::Told(Box::new(controlled), tokio::sync::oneshot::channel().0);
     crate::app::runner::deliver(&Arc::clone(&shared), run, told);
     until(&shared, run, RunState::Cancelled).await;
     assert!(actions(&shared, run).await.is_empty());

@@ -64,6 +64,13 @@ async fn attempt(shared: &Arc<Shared>, read: &Read, asked: Timestamp) -> Result<
         Err(NotAdmitted::Stopping | NotAdmitted::Withdrawn) => return Err(unavailable(RETRY_AFTER_S)),
     };
     let live = &open.plugin.live;
+    let revoked = || Failure::new(FailureKind::Permanent, "plugin.revoked", "the plugin was revoked");
+    if live.is_revoked() {
+        // While it waited for its place. Nothing has left.
+        admitted.settle(Some(&revoked()));
+        tracing::error!(%contract, operation, plugin = %open.plugin.manifest.id, "a read was not begun: its plugin was revoked");
+        return Err(unavailable(RETRY_AFTER_S));
+    }
     let now = shared.clock.now();
     let left_ms = read.limit_ms.saturating_sub(now.since(asked)).max(1);
     let limits = Limits { deadline_ms: left_ms.min(Limits::CEILING.deadline_ms), ..open.plugin.limits };
@@ -81,7 +88,7 @@ async fn attempt(shared: &Arc<Shared>, read: &Read, asked: Timestamp) -> Result<
         biased;
         completed = invoked => completed,
         () = live.revoked() => {
-            admitted.settle(Some(&Failure::new(FailureKind::Permanent, "plugin.revoked", "the plugin was revoked")));
+            admitted.settle(Some(&revoked()));
             tracing::error!(%contract, operation, plugin = %open.plugin.manifest.id, "a read was cut off: its plugin was revoked");
             return Err(unavailable(RETRY_AFTER_S));
         }

@@ -276,6 +276,24 @@ async fn a_remote_that_is_left_alone_is_not_waited_for() {
 }
 
 #[tokio::test]
+async fn a_read_that_waits_for_its_place_does_not_begin_once_its_plugin_is_revoked() {
+    let api = Published::new("").await;
+    api.script.let_go.forget_permits(1_000);
+    let ids: Vec<String> = (0..40).map(|number| number.to_string()).collect();
+    let mut reads = futures::future::join_all(ids.iter().map(|id| api.read(id)));
+    for _ in 0..100 {
+        assert!(futures::poll!(&mut reads).is_pending());
+        tokio::task::yield_now().await;
+    }
+    let begun = api.script.asked();
+    assert!((1..40).contains(&begun), "{begun} have begun, the others wait");
+    api.apis.shared.installation.load().connections["sap"].plugin.live.set_revoked(true);
+    let answers = reads.await;
+    assert!(answers.iter().all(|answer| matches!(answer, Err(ApiError::Unavailable { .. }))), "{answers:?}");
+    assert_eq!(api.script.asked(), begun, "nothing has begun since");
+}
+
+#[tokio::test]
 async fn publications_are_audited_survive_a_start_and_end() {
     let api = Published::new("deprecated = \"2026-06-02T00:00:00Z\"\nsunset = \"2026-07-01T00:00:00Z\"").await;
     let state = |apis: &Apis| apis.api(&contract()).map(|view| view.state);
@@ -295,6 +313,23 @@ async fn publications_are_audited_survive_a_start_and_end() {
 
     api.ground.clock.set("2026-07-01T00:00:00Z");
     assert!(matches!(state(&api.apis), Err(ApiError::Gone { problem }) if problem.contains("its sunset was")));
+}
+
+#[tokio::test]
+async fn a_publication_whose_connection_went_keeps_nobody_from_starting() {
+    let api = Published::new("").await;
+    let again = Published::open(&api.ground).await;
+    let mut installation = Installation {
+        contracts: Arc::clone(&again.shared.installation.load().contracts),
+        documents: Arc::clone(&again.shared.installation.load().documents),
+        ..Installation::default()
+    };
+    installation.connections.insert("tryton".to_owned(), Arc::new(connection("tryton", "retail/erp-orders@1")));
+    again.shared.installation.store(Arc::new(installation));
+    again.set(&Cause::hub("declared"), contract(), again.list_one()).await.expect("it is as it was");
+    assert!(again.problems()[0].contains("cannot answer"), "{:?}", again.problems());
+    let another = again.set(&Cause::hub("declared"), contract(), publication("wms", "")).await;
+    assert!(matches!(another, Err(ApiError::Refused { .. })), "what is changed has to hold");
 }
 
 impl Apis {

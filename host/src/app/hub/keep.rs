@@ -41,7 +41,7 @@ impl Hub {
             // What a subscription has not looked at yet stays where it is read.
             Some(age) => {
                 let before = earlier(now, age);
-                let before = self.subscriptions.behind_since().map_or(before, |behind| behind.min(before));
+                let before = self.subscriptions.behind_since().await?.map_or(before, |behind| behind.min(before));
                 retention::plan(&self.shared.facts, before).await?
             }
             None => retention::Plan::default(),

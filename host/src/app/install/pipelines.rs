@@ -180,12 +180,7 @@ impl Installer {
         }
         let plan = compile::compile(&definition, text, &self.library.contracts)
             .map_err(|source| InstallError::Plan { name: name.to_owned(), source })?;
-        Ok(Pipeline {
-            plan: Arc::new(plan),
-            uses: definition.uses.iter().map(|(name, contract)| (name.clone(), contract.value.clone())).collect(),
-            definition,
-            text: text.to_owned(),
-        })
+        Ok(Pipeline { plan: Arc::new(plan), definition, text: text.to_owned() })
     }
 }
 
@@ -198,7 +193,7 @@ pub(in crate::app) fn check_bindings(
     pipeline: &Pipeline,
     names: &BTreeMap<String, String>,
 ) -> Result<(), String> {
-    for (name, contract) in &pipeline.uses {
+    for (name, contract) in &pipeline.plan.uses {
         let connection = names.get(name).ok_or_else(|| format!("nothing is bound to `{name}` ({contract})"))?;
         let open =
             now.connections.get(connection).ok_or_else(|| format!("connection `{connection}` is not configured"))?;

@@ -138,7 +138,8 @@ async fn an_event_that_was_stored_and_not_offered_is_offered_when_it_comes_again
     let run = waiting(&shared).await;
     let sent = event("2", "test.sent.v1");
     let (id, digest) = (sent.acceptance(), sent.digest());
-    let accepted = Accepted { time: shared.clock.now(), event: sent.clone(), digest, starts: Vec::new() };
+    let earlier = Timestamp::from_millis(shared.clock.now().millis() - 5);
+    let accepted = Accepted { time: earlier, event: sent.clone(), digest, starts: Vec::new() };
     let fact = Entry::Accepted(Box::new(accepted));
     shared.facts.append(StreamId::Acceptance(id), Default::default(), &[fact]).await.expect("appended");
     let again = crate::app::accept::external(&shared, vec![sent]).await.expect("known").remove(0);

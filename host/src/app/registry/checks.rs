@@ -86,7 +86,7 @@ impl Registry {
             for (pipeline, installed) in &now.pipelines {
                 let aliases = now.bindings.get(pipeline).into_iter().flatten();
                 for (alias, _) in aliases.filter(|(_, bound)| *bound == name) {
-                    let contract = installed.uses.get(alias);
+                    let contract = installed.plan.uses.get(alias);
                     if let Some(contract) = contract.filter(|used| !plugin.manifest.implements.contains(*used)) {
                         found
                             .against

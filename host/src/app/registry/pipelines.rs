@@ -7,7 +7,7 @@ use semver::Version;
 
 use super::{
     Registry,
-    review::{self, DRAFTS_MAX, refused, signed},
+    review::{self, refused, signed},
 };
 use crate::{
     app::{
@@ -18,6 +18,7 @@ use crate::{
             pipelines::{PipelineRecord, active_key, check_bindings, state_key, text_key},
         },
         installation::{Installation, Pipeline, PipelineVersion},
+        settings::bindings::reached_beyond,
     },
     flow::{
         language,
@@ -33,7 +34,6 @@ use crate::{
         setting::Origin,
         timestamp::Timestamp,
     },
-    policy::{binding, lifecycle},
     ports::{
         pipelines::{PipelineDetail, PipelineText},
         registry::Who,
@@ -73,14 +73,10 @@ impl Registry {
                 digest: used.digest.to_string(),
                 reviewed: known.reviewed.clone(),
                 unchanged: true,
-                notes: vec!["exactly this version is there already; nothing has changed".to_owned()],
+                notes: vec![review::UNCHANGED.to_owned()],
             });
         }
-        let drafts = versions.into_iter().flatten().filter(|(_, kept)| kept.state() == VersionState::Draft).count();
-        if drafts >= DRAFTS_MAX {
-            let problem = format!("{drafts} drafts of `{name}` wait for a decision already: approve or retire those");
-            return Err(ReviewError::Conflict { problem });
-        }
+        review::require_room(name, versions.into_iter().flatten().map(|(_, kept)| kept.state()))?;
         let reviewed = Reviewed::draft(cause.actor.clone(), self.shared.clock.now(), cause.reason.clone());
         // Where it stands comes first: a text without that would count as declared.
         let taken = |error| refused(THING, error);
@@ -123,7 +119,7 @@ impl Registry {
             decided_by: if matches!(serving, Some(Serving::Declared(_))) { "configuration" } else { "promotion" },
             earlier: line.earlier,
             versions: shown.collect(),
-            bindings: now.bindings.get(name).cloned().unwrap_or_default(),
+            bindings: Some(now.bindings.get(name).cloned().unwrap_or_default()),
         })
     }
 
@@ -167,17 +163,14 @@ impl Registry {
                 let kept = find(&now, name, version)?;
                 review::require_bindable(&format!("{name}@{version}"), kept.state(), THING)?;
                 let serving = now.serving_pipelines.get(name).map(Serving::line).unwrap_or_default();
-                let line = binding::promote(&serving, version)
-                    .map_err(|error| ReviewError::Conflict { problem: error.to_string() })?;
+                let line = review::promoted(&serving, version)?;
                 self.serve(&now, name, Serving::Promoted(line), bindings, "pipeline.promote", &cause).await
             }
             ReviewAct::Rollback => {
                 let versions = now.pipeline_versions.get(name).ok_or_else(|| unknown(&now, name))?;
                 let serving = now.serving_pipelines.get(name).map(Serving::line).unwrap_or_default();
-                let suits =
-                    |version: &Version| versions.get(version).is_some_and(|kept| lifecycle::may_serve(kept.state()));
-                let line = binding::rollback(&serving, suits)
-                    .map_err(|error| ReviewError::Conflict { problem: error.to_string() })?;
+                let state = |version: &Version| versions.get(version).map(PipelineVersion::state);
+                let line = review::rolled_back(&serving, state)?;
                 self.serve(&now, name, Serving::Promoted(line), &BTreeMap::new(), "pipeline.rollback", &cause).await
             }
         }?;
@@ -222,10 +215,7 @@ impl Registry {
             }
             ReviewAct::Retire { .. } => {
                 let serving = now.serving_pipelines.get(name).and_then(Serving::active);
-                if serving == Some(version) {
-                    let problem = format!("{what} serves: promote another version, or roll back, first");
-                    return Err(ReviewError::Conflict { problem });
-                }
+                review::require_unused(&what, version, serving)?;
                 let open = self.runs_of(name).get(&version.to_string()).copied().unwrap_or_default();
                 if open > 0 {
                     let problem = format!("{open} runs of {what} have not ended: let them end, or move them");
@@ -261,13 +251,32 @@ impl Registry {
         let kept = find(now, name, &version)?;
         let pipeline = self.installer.plan(now, name, &kept.text).map_err(|error| refused(THING, error))?;
         let mut names = now.bindings.get(name).cloned().unwrap_or_default();
-        if let Some(unused) = bindings.keys().find(|bound| !pipeline.uses.contains_key(*bound)) {
+        if let Some(unused) = bindings.keys().find(|bound| !pipeline.plan.uses.contains_key(*bound)) {
             let problem = format!("{name}@{version} uses nothing named `{unused}`");
             return Err(ReviewError::Invalid { problem });
         }
-        // What earlier versions are bound to stays: their runs go on, and a rollback finds it.
-        names.extend(bindings.clone());
+        // What is bound stays: runs go on with it, and a rollback finds it. So what is bound before a crash keeps the version
+        // from serving is bound to a name that nobody uses.
+        for (alias, connection) in bindings {
+            let held = names.entry(alias.clone()).or_insert_with(|| connection.clone());
+            if held != connection {
+                let problem = format!(
+                    "`{alias}` is bound to `{held}`, and a promotion rebinds nothing: `crossdock pipeline bind {name} \
+                     {alias}={connection}` first"
+                );
+                return Err(ReviewError::Conflict { problem });
+            }
+        }
         self.unfit(now, &pipeline, &names)?;
+        if let Some(wider) = reached_beyond(now, name, &names).first() {
+            let added: Vec<String> = bindings.iter().map(|(alias, to)| format!("{alias}={to}")).collect();
+            let problem = format!(
+                "{wider}, so a second person has to agree: `crossdock pipeline bind {name} {}` asks for that; promote it once \
+                 they have agreed (`crossdock plugin approve`)",
+                added.join(" ")
+            );
+            return Err(ReviewError::Conflict { problem });
+        }
         let taken = |error| refused(THING, error);
         let mut bound = None;
         if !names.is_empty() && now.bindings.get(name) != Some(&names) {
@@ -289,8 +298,8 @@ impl Registry {
                 "from now on people decide which version serves, and the configuration no longer does".to_owned(),
             );
         }
-        if !pipeline.uses.is_empty() {
-            notes.push(format!("{} connections are bound and can do what it asks of them", pipeline.uses.len()));
+        if !pipeline.plan.uses.is_empty() {
+            notes.push(format!("{} connections are bound and can do what it asks of them", pipeline.plan.uses.len()));
         }
         next.plans.insert(pipeline.plan.pipeline.digest, Arc::clone(&pipeline.plan));
         if let Some(record) = bound {
@@ -315,7 +324,7 @@ impl Registry {
         let conflict = |problem: String| Err(ReviewError::Conflict { problem });
         let name = &pipeline.plan.pipeline.name;
         if let Err(problem) = check_bindings(now, pipeline, names) {
-            return conflict(format!("{problem}; bind it with `--bind NAME=CONNECTION`"));
+            return conflict(format!("{problem}; bind it with `crossdock pipeline bind {name} NAME=CONNECTION`"));
         }
         let bound = now.bound(name, "");
         for (step, range) in pipeline.plan.plugins() {
@@ -354,15 +363,10 @@ impl Registry {
 }
 
 fn unknown(now: &Installation, name: &str) -> ReviewError {
-    let known: Vec<&str> = now.pipeline_versions.keys().map(String::as_str).collect();
-    ReviewError::Unknown { thing: THING, what: format!("pipeline `{name}`"), known: known.join(", ") }
+    review::unknown(THING, name, now.pipeline_versions.keys())
 }
 
 fn find<'a>(now: &'a Installation, name: &str, version: &Version) -> Result<&'a PipelineVersion, ReviewError> {
     let versions = now.pipeline_versions.get(name).ok_or_else(|| unknown(now, name))?;
-    versions.get(version).ok_or_else(|| ReviewError::Unknown {
-        thing: THING,
-        what: format!("version {version} of pipeline `{name}`"),
-        known: versions.keys().map(ToString::to_string).collect::<Vec<_>>().join(", "),
-    })
+    review::find(THING, name, versions, version)
 }

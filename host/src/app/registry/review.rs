@@ -1,5 +1,7 @@
 //! What is common to versions that one person drafts and another approves, of pipelines and of reference tables.
 
+use std::collections::BTreeMap;
+
 use semver::Version;
 
 use super::{Registry, RegistryError, cause, install_refused};
@@ -12,6 +14,7 @@ use crate::{
         review::{ReviewAct, Reviewed, Serving},
     },
     policy::{
+        binding,
         lifecycle::{self, Move},
         review::{self, ApprovalError},
     },
@@ -22,7 +25,10 @@ use crate::{
 };
 
 /// Most drafts of one line that nobody has decided about.
-pub(super) const DRAFTS_MAX: usize = 64;
+const DRAFTS_MAX: usize = 64;
+
+/// What is said of a draft that is there already.
+pub(super) const UNCHANGED: &str = "exactly this version is there already; nothing has changed";
 
 /// Who changes something, and why, held to their bounds.
 pub(super) fn signed(who: &Who) -> Result<Cause, ReviewError> {
@@ -47,6 +53,36 @@ pub(super) fn refused(thing: Thing, error: InstallError) -> ReviewError {
         RegistryError::Taken { problem } => ReviewError::Taken { thing, problem },
         _ => ReviewError::Refused { thing, problem, mistakes: Vec::new() },
     }
+}
+
+/// There is no such pipeline or table.
+pub(super) fn unknown<'a>(thing: Thing, name: &str, known: impl Iterator<Item = &'a String>) -> ReviewError {
+    let known: Vec<&str> = known.map(String::as_str).collect();
+    ReviewError::Unknown { thing, what: format!("{} `{name}`", thing.as_str()), known: known.join(", ") }
+}
+
+/// The version of a pipeline or a table.
+pub(super) fn find<'a, T>(
+    thing: Thing,
+    name: &str,
+    versions: &'a BTreeMap<Version, T>,
+    version: &Version,
+) -> Result<&'a T, ReviewError> {
+    versions.get(version).ok_or_else(|| ReviewError::Unknown {
+        thing,
+        what: format!("version {version} of {} `{name}`", thing.as_str()),
+        known: versions.keys().map(ToString::to_string).collect::<Vec<_>>().join(", "),
+    })
+}
+
+/// Refuses another draft of a line while too many wait.
+pub(super) fn require_room(name: &str, states: impl Iterator<Item = VersionState>) -> Result<(), ReviewError> {
+    let drafts = states.filter(|state| *state == VersionState::Draft).count();
+    if drafts < DRAFTS_MAX {
+        return Ok(());
+    }
+    let problem = format!("{drafts} drafts of `{name}` wait for a decision already: approve or retire those");
+    Err(ReviewError::Conflict { problem })
 }
 
 /// What a change to where a version stands comes to.
@@ -102,6 +138,25 @@ pub(super) fn require_bindable(what: &str, state: VersionState, thing: Thing) ->
         state => format!("{what} is {}: promote another version", state.as_str()),
     };
     Err(ReviewError::Conflict { problem })
+}
+
+/// Refuses to put a version away while it serves.
+pub(super) fn require_unused(what: &str, version: &Version, active: Option<&Version>) -> Result<(), ReviewError> {
+    if active != Some(version) {
+        return Ok(());
+    }
+    Err(ReviewError::Conflict { problem: format!("{what} serves: promote another version, or roll back, first") })
+}
+
+/// The line once a version is promoted.
+pub(super) fn promoted(line: &Line, version: &Version) -> Result<Line, ReviewError> {
+    binding::promote(line, version).map_err(|error| ReviewError::Conflict { problem: error.to_string() })
+}
+
+/// The line once it is rolled back to the latest earlier version that may serve, by the states of its versions.
+pub(super) fn rolled_back(line: &Line, state: impl Fn(&Version) -> Option<VersionState>) -> Result<Line, ReviewError> {
+    let suits = |version: &Version| state(version).is_some_and(lifecycle::may_serve);
+    binding::rollback(line, suits).map_err(|error| ReviewError::Conflict { problem: error.to_string() })
 }
 
 /// A version, for people and programs.

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::{
     Registry,
-    review::{self, DRAFTS_MAX, refused, signed},
+    review::{self, refused, signed},
 };
 use crate::{
     app::{
@@ -23,14 +23,11 @@ use crate::{
         audit::Cause,
         id::PluginId,
         json::Json,
-        registry::{Line, VersionState},
+        registry::Line,
         review::{ReviewAct, Reviewed, Serving},
         table::{Columns, TableDifference, TableDraft, TableRecord},
     },
-    policy::{
-        binding, lifecycle,
-        table::{self, Row, Wrong},
-    },
+    policy::table::{self, Row, Wrong},
     ports::{
         registry::Who,
         review::{Drafted, Mistake, ReviewDone, ReviewError, Thing},
@@ -108,15 +105,10 @@ impl Registry {
                 let problem = format!("table {name}@{version} has other rows; a version never changes");
                 return Err(ReviewError::Taken { thing: THING, problem });
             }
-            let note = "exactly this version is there already; nothing has changed".to_owned();
-            return Ok(drafted(&kept.reviewed, true, vec![note]));
+            return Ok(drafted(&kept.reviewed, true, vec![review::UNCHANGED.to_owned()]));
         }
         let versions = known.into_iter().flat_map(|table| table.versions.values());
-        let drafts = versions.filter(|kept| kept.reviewed.record.state == VersionState::Draft).count();
-        if drafts >= DRAFTS_MAX {
-            let problem = format!("{drafts} drafts of `{name}` wait for a decision already: approve or retire those");
-            return Err(ReviewError::Conflict { problem });
-        }
+        review::require_room(name, versions.map(|kept| kept.reviewed.record.state))?;
         let reviewed = Reviewed::draft(cause.actor.clone(), self.shared.clock.now(), cause.reason.clone());
         let taken = |error| refused(THING, error);
         let keep = &self.installer;
@@ -219,7 +211,6 @@ impl Registry {
         let _changing = self.changing.lock().await;
         let now = self.shared.installation.load_full();
         let table = now.tables.get(name).ok_or_else(|| unknown(&now, name))?;
-        let conflict = |error: String| ReviewError::Conflict { problem: error };
         let done = match act {
             ReviewAct::Approve { version } | ReviewAct::Deprecate { version, .. } | ReviewAct::Retire { version } => {
                 self.move_table(&now, name, version, act, &cause).await
@@ -230,15 +221,12 @@ impl Registry {
                 }
                 let (_, kept) = find(&now, name, version)?;
                 review::require_bindable(&format!("{name}@{version}"), kept.reviewed.record.state, THING)?;
-                let line = binding::promote(&table.line, version).map_err(|error| conflict(error.to_string()))?;
+                let line = review::promoted(&table.line, version)?;
                 self.serve_table(&now, name, line, "table.promote", &cause).await
             }
             ReviewAct::Rollback => {
-                let suits = |version: &Version| {
-                    let kept = table.versions.get(version);
-                    kept.is_some_and(|kept| lifecycle::may_serve(kept.reviewed.record.state))
-                };
-                let line = binding::rollback(&table.line, suits).map_err(|error| conflict(error.to_string()))?;
+                let state = |version: &Version| table.versions.get(version).map(|kept| kept.reviewed.record.state);
+                let line = review::rolled_back(&table.line, state)?;
                 self.serve_table(&now, name, line, "table.rollback", &cause).await
             }
         }?;
@@ -258,9 +246,8 @@ impl Registry {
         let (table, kept) = find(now, name, version)?;
         let what = format!("{name}@{version}");
         let moved = review::moved(self, &what, &kept.reviewed, act, cause)?;
-        if matches!(act, ReviewAct::Retire { .. }) && table.line.active.as_ref() == Some(version) {
-            let problem = format!("{what} serves: promote another version, or roll back, first");
-            return Err(ReviewError::Conflict { problem });
+        if matches!(act, ReviewAct::Retire { .. }) {
+            review::require_unused(&what, version, table.line.active.as_ref())?;
         }
         let action = format!("table.{}", act.verb());
         let put = self.installer.put_as(cause, &action, &table_state_key(name, version), &moved).await;
@@ -383,8 +370,7 @@ fn users<'a>(now: &'a Installation, name: &'a str) -> impl Iterator<Item = Table
 }
 
 fn unknown(now: &Installation, name: &str) -> ReviewError {
-    let known: Vec<&str> = now.tables.keys().map(String::as_str).collect();
-    ReviewError::Unknown { thing: THING, what: format!("table `{name}`"), known: known.join(", ") }
+    review::unknown(THING, name, now.tables.keys())
 }
 
 fn find<'a>(
@@ -393,10 +379,5 @@ fn find<'a>(
     version: &Version,
 ) -> Result<(&'a Table, &'a TableVersion), ReviewError> {
     let table = now.tables.get(name).ok_or_else(|| unknown(now, name))?;
-    let kept = table.versions.get(version).ok_or_else(|| ReviewError::Unknown {
-        thing: THING,
-        what: format!("version {version} of table `{name}`"),
-        known: table.versions.keys().map(ToString::to_string).collect::<Vec<_>>().join(", "),
-    })?;
-    Ok((table, kept))
+    Ok((table, review::find(THING, name, &table.versions, version)?))
 }

@@ -15,6 +15,7 @@ use crate::{
     app::{
         install::read,
         installation::{Installation, Plugin},
+        triggers::retry_at,
     },
     model::{
         audit::Cause,
@@ -173,46 +174,65 @@ impl Registry {
         }
     }
 
-    /// Stops every version whose signatures have all stopped to count; whoever calls holds `changing`.
+    /// Stops every version whose signatures have all stopped to count; whoever calls holds `changing`. One that cannot be
+    /// stopped keeps none of the others going.
+    ///
+    /// # Errors
+    /// Why the first of them could not be stopped.
     async fn stop_lost(&self) -> Result<(), RegistryError> {
         let (trust, now) = (self.trust(), self.shared.installation.load_full());
+        let mut ended = Ok(());
         for (id, version, why) in lost_versions(&now, |plugin| self.lost(&trust, plugin)) {
-            let cause = Cause::hub(format!("its signature does not count any more: {why}"));
-            let who = Who { actor: cause.actor.clone(), reason: cause.reason.clone() };
-            let act = Act::Revoke { version: version.clone() };
-            let request = ChangeRequest { who, plugin: id.clone(), pipeline: None, act, force: false };
-            let now = self.shared.installation.load_full();
-            let planned = self.plan(&now, &request, None).await?;
-            self.make(&now, &cause, &request, planned, Instant::now()).await?;
-            tracing::warn!(plugin = %id, %version, why, "a version was stopped: its signature does not count any more");
+            match self.stop(&id, &version, &why).await {
+                Ok(()) => {
+                    tracing::warn!(plugin = %id, %version, why, "a version was stopped: its signature does not count any more");
+                }
+                Err(error) => ended = ended.and(Err(error)),
+            }
         }
-        Ok(())
+        ended
+    }
+
+    async fn stop(&self, id: &PluginId, version: &Version, why: &str) -> Result<(), RegistryError> {
+        let cause = Cause::hub(format!("its signature does not count any more: {why}"));
+        let who = Who { actor: cause.actor.clone(), reason: cause.reason.clone() };
+        let act = Act::Revoke { version: version.clone() };
+        let request = ChangeRequest { who, plugin: id.clone(), pipeline: None, act, force: false };
+        let now = self.shared.installation.load_full();
+        let planned = self.plan(&now, &request, None).await?;
+        self.make(&now, &cause, &request, planned, Instant::now()).await.map(drop)
     }
 
     /// Stops what a revocation stops whose time has come, until the hub stops.
     pub(in crate::app) async fn keep_trust(self: Arc<Self>) {
+        let mut failures = 0;
         loop {
             let now = self.shared.clock.now();
             tokio::select! {
-                () = self.shared.clock.sleep_until(next_look(&self.trust(), now)) => {}
+                () = self.shared.clock.sleep_until(next_look(&self.trust(), now, failures)) => {}
                 () = self.trust_changed.notified() => continue,
                 () = self.shared.stopping.cancelled() => return,
             }
             let _changing = self.changing.lock().await;
-            if let Err(error) = self.stop_lost().await {
-                tracing::error!(
-                    error = &error as &dyn std::error::Error,
-                    "what a revoked key signed cannot be stopped"
-                );
+            match self.stop_lost().await {
+                Ok(()) => failures = 0,
+                Err(error) => {
+                    failures = failures.saturating_add(1);
+                    tracing::error!(
+                        error = &error as &dyn std::error::Error,
+                        "what a revoked key signed cannot be stopped, and will be tried again soon"
+                    );
+                }
             }
         }
     }
 }
 
-/// When to look again: when the next revocation begins.
-fn next_look(trust: &Trust, now: Timestamp) -> Timestamp {
+/// When to look again: when the next revocation begins; soon, after so many looks in a row that failed.
+fn next_look(trust: &Trust, now: Timestamp, failures: u32) -> Timestamp {
     let coming = trust.keys.iter().filter_map(|key| key.revoked).filter(|revoked| *revoked > now);
-    coming.min().unwrap_or(now.plus_millis(LOOK_MS)).min(now.plus_millis(LOOK_MS))
+    let again = (failures > 0).then(|| retry_at(now, failures));
+    coming.chain(again).min().unwrap_or(now.plus_millis(LOOK_MS)).min(now.plus_millis(LOOK_MS))
 }
 
 /// Versions that may serve and whose signatures are lost, with why.
@@ -228,4 +248,29 @@ fn lost_versions(now: &Installation, lost: impl Fn(&Plugin) -> Option<String>) -
         }
     }
     found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::trust::TrustedKey;
+
+    #[test]
+    fn what_cannot_be_stopped_is_tried_again_soon_and_what_is_to_come_is_not_missed() {
+        let now = Timestamp::from_millis(1_000_000);
+        let check = |revoked: Option<i64>, failures: u32, expected_ms: u64| {
+            let revoked_at = revoked.map(Timestamp::from_millis);
+            let key = serde_json::json!({ "namespace": "acme", "key": "x" });
+            let key = TrustedKey { revoked: revoked_at, ..serde_json::from_value(key).unwrap() };
+            let trust = Trust { keys: vec![key], ..Trust::default() };
+            assert_eq!(next_look(&trust, now, failures).since(now), expected_ms, "{revoked:?} {failures}");
+        };
+        check(None, 0, LOOK_MS);
+        check(Some(1_060_000), 0, 60_000);
+        // Its moment has come, and stopping failed.
+        check(Some(1_000_000), 1, 1_000);
+        check(Some(999_000), 3, 4_000);
+        check(Some(1_000_500), 1, 500);
+        check(Some(1_000_000), 0, LOOK_MS);
+    }
 }

@@ -20,10 +20,21 @@ use crate::{
 impl HubSettings {
     pub(super) fn binding_view(&self, pipeline: &str) -> Result<BindingView, SettingError> {
         let now = self.shared.installation.load();
-        let unknown = || SettingError::UnknownPipeline { name: pipeline.to_owned() };
-        let installed = now.pipelines.get(pipeline).ok_or_else(unknown)?;
+        if !now.pipeline_versions.contains_key(pipeline) {
+            return Err(SettingError::UnknownPipeline { name: pipeline.to_owned() });
+        }
         let bound = now.bindings.get(pipeline);
-        let names = installed.uses.iter().map(|(name, contract)| {
+        let uses = match now.pipelines.get(pipeline) {
+            Some(installed) => installed.plan.uses.clone(),
+            // No version of it has served yet.
+            None => self
+                .installer
+                .versions(&now, pipeline)
+                .next()
+                .map(|latest| latest.plan.uses.clone())
+                .unwrap_or_default(),
+        };
+        let names = uses.iter().map(|(name, contract)| {
             let connection = bound.and_then(|bound| bound.get(name).cloned());
             (name.clone(), BoundName { contract: contract.to_string(), connection })
         });
@@ -45,7 +56,7 @@ impl HubSettings {
         let cause = cause(&who)?;
         let _changing = self.registry.changing().await;
         let now = self.shared.installation.load_full();
-        if !now.pipelines.contains_key(pipeline) {
+        if !now.pipeline_versions.contains_key(pipeline) {
             return Err(SettingError::UnknownPipeline { name: pipeline.to_owned() });
         }
         let bound = now.bindings.get(pipeline).cloned().unwrap_or_default();
@@ -84,18 +95,15 @@ impl HubSettings {
         origin: Origin,
     ) -> Result<Ready, SettingError> {
         self.installer.check_binding(now, pipeline, &names).map_err(refused)?;
-        let before = reach(now, now.bindings.get(pipeline));
-        let because = before.widened(&reach(now, Some(&names)));
+        let because = reached_beyond(now, pipeline, &names);
         let shown: Vec<String> = names.iter().map(|(name, connection)| format!("{name}={connection}")).collect();
         Ok(Ready {
-            because: because
-                .into_iter()
-                .map(|wider| format!("`{pipeline}` reaches more than before: {wider}"))
-                .collect(),
+            because,
             change: SettingChange::Bind { pipeline: pipeline.to_owned(), names, origin },
             action: "binding.change",
             summary: format!("`{pipeline}` is bound: {}", shown.join(", ")),
             notes: vec!["runs that have begun to work with a connection end with it".to_owned()],
+            tested: None,
         })
     }
 
@@ -119,6 +127,17 @@ impl HubSettings {
         tracing::info!(summary, actor = cause.actor, "a setting has changed");
         Ok(SettingChanged::Done { summary, notes: Vec::new(), tested: None })
     }
+}
+
+/// Why a second person has to agree to a binding.
+pub(in crate::app) fn reached_beyond(
+    now: &Installation,
+    pipeline: &str,
+    names: &BTreeMap<String, String>,
+) -> Vec<String> {
+    let before = reach(now, now.bindings.get(pipeline));
+    let wider = before.widened(&reach(now, Some(names))).into_iter();
+    wider.map(|wider| format!("`{pipeline}` reaches more than before: {wider}")).collect()
 }
 
 /// What a pipeline reaches through a binding.

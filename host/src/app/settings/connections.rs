@@ -35,6 +35,20 @@ struct Rotation {
     probe: Probe,
 }
 
+/// Another reference to put in place.
+struct Referral {
+    place: String,
+    reference: SecretRef,
+    probe: Probe,
+}
+
+/// A connection as it was when it was tested.
+struct Tried {
+    /// The revision of its record.
+    on: Option<u64>,
+    connection: Connection,
+}
+
 /// The hub's secrets, with another value in one place.
 pub(super) struct Instead {
     pub(super) secrets: Arc<dyn Secrets>,
@@ -61,9 +75,13 @@ impl HubSettings {
         who: Who,
     ) -> Result<SettingChanged, SettingError> {
         let cause = cause(&who)?;
-        let _changing = self.registry.changing().await;
+        let _changing = match &act {
+            // Its test comes first, and nobody waits for that.
+            ConnectionAct::Rotate { .. } => None,
+            _ => Some(self.registry.changing().await),
+        };
         let now = self.shared.installation.load_full();
-        let held = now.settings.connections.get(name).and_then(|held| held.connection.clone());
+        let held = held(&now, name);
         let unknown = || SettingError::UnknownConnection { name: name.to_owned() };
         let ready = match act {
             ConnectionAct::Add(_) if held.is_some() => {
@@ -113,19 +131,30 @@ impl HubSettings {
                 return Ok(SettingChanged::Done { summary, notes, tested: None });
             }
             ConnectionAct::Rotate { place, to, probe } => {
-                let held = held.ok_or_else(unknown)?;
-                match to {
+                let tried = Tried { on: self.revision(&subject(name)).await?, connection: held.ok_or_else(unknown)? };
+                return match to {
                     NewSecret::Reference(reference) => {
-                        self.plan_rotation(&now, name, held, &place, reference, probe)?
+                        let referral = Referral { place, reference, probe };
+                        self.rotate_reference(&now, name, tried, referral, &who).await
                     }
                     NewSecret::Value { value, keep_ms } => {
                         let rotation = Rotation { place, value, keep_ms, probe };
-                        return self.rotate_value(&now, name, &held, rotation, &cause).await;
+                        self.rotate_value(&now, name, tried, rotation, &cause).await
                     }
-                }
+                };
             }
         };
         self.settle(&now, &who, &cause, ready).await
+    }
+
+    /// Whether a connection is still what was tested; the registry's lock is held.
+    async fn unmoved(&self, name: &str, tried: &Tried) -> Result<Arc<Installation>, SettingError> {
+        let now = self.shared.installation.load_full();
+        if self.revision(&subject(name)).await? == tried.on && held(&now, name).as_ref() == Some(&tried.connection) {
+            return Ok(now);
+        }
+        let problem = format!("connection `{name}` has changed while it was tested, so nothing was rotated: try again");
+        Err(SettingError::Conflict { problem })
     }
 
     /// What setting a connection comes to.
@@ -181,6 +210,7 @@ impl HubSettings {
             because,
             action,
             notes,
+            tested: None,
         })
     }
 
@@ -258,15 +288,42 @@ impl HubSettings {
         Ok(Ready { summary, ..planned })
     }
 
+    /// Puts another reference in place, once a test has shown that the remote takes it, or proposes to.
+    async fn rotate_reference(
+        &self,
+        now: &Installation,
+        name: &str,
+        tried: Tried,
+        referral: Referral,
+        who: &Who,
+    ) -> Result<SettingChanged, SettingError> {
+        let Referral { place, reference, probe } = referral;
+        let plan = |now: &Installation| {
+            self.plan_rotation(now, name, tried.connection.clone(), &place, reference.clone(), probe.clone())
+        };
+        let planned = plan(now)?;
+        let tested = match &planned.change {
+            // Where a second person has to agree, it is tested when they do.
+            SettingChange::Connection { connection, .. } if planned.because.is_empty() => {
+                Some(self.prove(now, name, connection, &probe).await?)
+            }
+            _ => None,
+        };
+        let _changing = self.registry.changing().await;
+        let now = self.unmoved(name, &tried).await?;
+        self.settle(&now, who, &cause(who)?, Ready { tested, ..plan(&now)? }).await
+    }
+
     /// Gives the secret in place another value, once a test has shown that the remote takes it.
     async fn rotate_value(
         &self,
         now: &Installation,
         name: &str,
-        connection: &Connection,
+        tried: Tried,
         rotation: Rotation,
         cause: &Cause,
     ) -> Result<SettingChanged, SettingError> {
+        let connection = &tried.connection;
         let Rotation { place, value, keep_ms, probe } = rotation;
         let found = connection.references().find(|(at, _)| *at == place).map(|(_, reference)| reference.clone());
         let reference = found.ok_or_else(|| no_place(name, &place, &places(connection)))?;
@@ -282,7 +339,14 @@ impl HubSettings {
             reference: reference.clone(),
             value: value.clone(),
         });
+        let version = self.store.version(secret);
         let tested = self.proven(now, name, connection, &probe, &place, &secrets).await?;
+        let _changing = self.registry.changing().await;
+        self.unmoved(name, &tried).await?;
+        if self.store.version(secret) != version {
+            let problem = format!("`{reference}` has changed while it was tested, so nothing was rotated: try again");
+            return Err(SettingError::Conflict { problem });
+        }
         let record = self.store.set(cause, secret, &value, keep_ms).await?;
         self.renew(secret);
         tracing::info!(connection = name, secret, actor = cause.actor, "a connection's secret was rotated");
@@ -299,6 +363,14 @@ impl HubSettings {
         let summary = format!("connection `{name}` uses version {version} of `{reference}` in `{place}`");
         Ok(SettingChanged::Done { summary, notes, tested: Some(tested) })
     }
+}
+
+fn held(now: &Installation, name: &str) -> Option<Connection> {
+    now.settings.connections.get(name).and_then(|held| held.connection.clone())
+}
+
+fn subject(name: &str) -> String {
+    format!("connection/{name}")
 }
 
 fn unchanged(name: &str) -> SettingChanged {

@@ -7,16 +7,19 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::{Request, StatusCode};
 use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
 
 use super::{HubSettings, refused};
 use crate::{
     app::{
         calls,
         installation::{Installation, OpenConnection},
+        permits::{self, Admitted},
     },
     model::{
         connection::{Auth, Connection},
         json::Json,
+        lane::Lane,
         manifest::Effect,
         setting::Probe,
     },
@@ -31,6 +34,9 @@ use crate::{
 
 /// Tests at the same time.
 const TESTS_AT_ONCE: usize = 2;
+
+/// Longest that a test waits for a place among the connection's calls, milliseconds: people wait for its answer.
+const PLACE_MS_MAX: u64 = 10_000;
 
 static TESTS: Semaphore = Semaphore::const_new(TESTS_AT_ONCE);
 
@@ -98,9 +104,15 @@ impl HubSettings {
         probe: &Probe,
         secrets: &Arc<dyn Secrets>,
     ) -> Result<Shown, SettingError> {
+        let conflict = |problem: String| SettingError::Conflict { problem };
+        if self.shared.effects.are_paused() {
+            let problem = "after a restore nothing leaves the hub, tests neither: compare the remotes with what was restored, \
+                           then `crossdock backup reconciled`";
+            return Err(conflict(problem.to_owned()));
+        }
         let Ok(_room) = TESTS.try_acquire() else {
             let problem = format!("{TESTS_AT_ONCE} tests are under way: try again when one has ended");
-            return Err(SettingError::Conflict { problem });
+            return Err(conflict(problem));
         };
         let mut checks = vec![resolved(&open.connection, &**secrets)];
         let has_auth = open.connection.auth != Auth::None;
@@ -152,6 +164,28 @@ impl HubSettings {
             secrets: Arc::clone(secrets),
             clock: Arc::clone(&self.installer.clock),
         })
+    }
+
+    /// A place among the calls of the connection, which a test takes like any other call.
+    async fn admitted(&self, open: &OpenConnection) -> Result<Admitted, SettingError> {
+        let conflict = |problem: String| SettingError::Conflict { problem };
+        let asked = self.shared.clock.now();
+        if let Some(until) = permits::left_alone(&self.shared, open) {
+            let problem = format!("the remote of connection `{}` fails and is left alone until {until}", open.name);
+            return Err(conflict(problem));
+        }
+        let withdrawn = CancellationToken::new();
+        let late = || {
+            let places = "all places for calls through it are taken";
+            conflict(format!("connection `{}` was not tested: {places}; try again when fewer runs use it", open.name))
+        };
+        tokio::select! {
+            biased;
+            admitted = permits::admit(&self.shared, open, Lane::default(), 0, &withdrawn) => {
+                admitted.map_err(|_| conflict("the hub is stopping".to_owned()))
+            }
+            () = self.shared.clock.sleep_until(asked.plus_millis(PLACE_MS_MAX)) => Err(late()),
+        }
     }
 
     /// One call of a read operation.
@@ -208,7 +242,13 @@ impl HubSettings {
             // A test leaves no trace, so it has no state.
             authority: Authority { egress: open.outlets.get(operation).cloned(), state: None, secrets: named },
         };
+        let admitted = self.admitted(open).await?;
         let completed = self.shared.invoker.invoke(invocation).await;
+        // How a connection fares that is not in place says nothing of the one that is.
+        if open.revision > 0 {
+            let failure = completed.result.as_ref().err().cloned().map(|error| calls::effect_failure(error, true));
+            admitted.settle(failure.as_ref());
+        }
         let check = |passed: bool, says: String| Check { what: "operation", passed, says };
         Ok(match completed.result {
             Ok(_) => {

@@ -133,6 +133,27 @@ impl Feed {
         Ok(Page { events: events.into_iter().map(|(position, accepted)| (position, Arc::new(accepted))).collect(), to })
     }
 
+    /// When the first event after a place, up to the end, was accepted; absent: there is none.
+    pub(super) async fn unread_since(
+        &self,
+        shared: &Shared,
+        mut after: Position,
+        end: Position,
+    ) -> Result<Option<Timestamp>, FactsError> {
+        while after < end {
+            let page = self.after(shared, after).await?;
+            // Those that were accepted side by side are not in the order of their times.
+            if let Some(first) = page.events.iter().map(|(_, accepted)| accepted.time).min() {
+                return Ok(Some(first));
+            }
+            if page.to <= after {
+                break;
+            }
+            after = page.to;
+        }
+        Ok(None)
+    }
+
     /// Resolves when there may be something after a place.
     pub(super) async fn grown(&self, after: Position) {
         // The sender lives as long as `self`.
@@ -148,9 +169,4 @@ impl Feed {
         // Nothing panics while it is held.
         self.ring.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// The latest time of a page's events.
-pub(super) fn newest(page: &Page) -> Option<Timestamp> {
-    page.events.last().map(|(_, accepted)| accepted.time)
 }

@@ -9,7 +9,7 @@ use futures::{FutureExt as _, StreamExt as _, future::BoxFuture, stream::Futures
 use tokio::sync::{mpsc, oneshot};
 
 use super::{
-    Slot, Subscriptions, endpoint, feed,
+    Slot, Subscriptions, endpoint,
     record::{self, LETTERS_MAX, Progress, Replay, Waiting},
     window::{Item, Settled, Tried, Window},
 };
@@ -55,8 +55,6 @@ struct Worker {
     slot: Arc<Slot>,
     window: Window,
     read: Position,
-    /// When the latest event that was looked at was accepted.
-    looked: Timestamp,
     looked_since: usize,
     is_dirty: bool,
     replay: Option<Replay>,
@@ -150,7 +148,6 @@ impl Worker {
             slot: Arc::clone(slot),
             window: Window::default(),
             read: Position(progress.read),
-            looked: Timestamp::default(),
             looked_since: 0,
             is_dirty: true,
             replay: progress.replay,
@@ -234,7 +231,6 @@ impl Worker {
             if page.to <= self.read {
                 return Ok(());
             }
-            self.looked = feed::newest(&page).unwrap_or(self.looked);
             let mut to = page.to;
             for (position, event) in page.events {
                 if !self.window.has_room() {
@@ -244,6 +240,8 @@ impl Worker {
                 self.looked_since += 1;
                 if is_wanted(&wanted.subscription, &event) {
                     self.window.push(position, event, Tried::default());
+                    // What is recorded names everything up to `read` that is not delivered: the archive goes by it.
+                    self.is_dirty = true;
                 }
             }
             self.read = if self.window.has_room() { page.to } else { to };
@@ -359,7 +357,8 @@ impl Worker {
             let Some(replay) = self.replay.clone() else { return Ok(()) };
             let is_done = match replay.selection {
                 Selection::Event(id) => match self.event(id).await? {
-                    Some(event) if replay.at == 0 => {
+                    // It may want something else since it was asked for.
+                    Some(event) if replay.at == 0 && is_wanted(&self.slot.declared().subscription, &event) => {
                         self.try_again(event, Replay { at: 1, ..replay.clone() }, None);
                         false
                     }
@@ -396,6 +395,8 @@ impl Worker {
             return Ok(false);
         }
         match self.event(letter.event).await? {
+            // What it does not want any more stays a dead letter.
+            Some(event) if !is_wanted(&self.slot.declared().subscription, &event) => self.replay = Some(then),
             Some(event) => self.try_again(event, then, Some((key, letter))),
             None => self.replay = Some(Replay { failed: then.failed + 1, ..then }),
         }
@@ -487,10 +488,12 @@ impl Worker {
     fn show(&self) {
         let mut live = self.slot.live();
         live.waiting = self.window.len();
-        live.caught_up = self.read >= self.subscriptions.feed.end();
+        live.read = self.read;
+        if !self.is_dirty {
+            live.recorded = Some(self.read);
+        }
         live.failing = self.window.failing();
         live.replay = self.replay.as_ref().map(|replay| ReplayView { sent: replay.sent, failed: replay.failed });
-        live.looked = self.looked;
         if self.failures == 0 {
             live.problem = None;
         }
@@ -498,7 +501,7 @@ impl Worker {
 }
 
 /// Whether an event is delivered: what a pipeline emits, and the rest if that is declared.
-fn is_wanted(subscription: &crate::model::subscription::Subscription, accepted: &Accepted) -> bool {
+pub(super) fn is_wanted(subscription: &crate::model::subscription::Subscription, accepted: &Accepted) -> bool {
     let event = &accepted.event;
     (subscription.accepted || event.source.starts_with("/pipelines/")) && subscription.wants(&event.event_type)
 }

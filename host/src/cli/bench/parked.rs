@@ -32,20 +32,6 @@ steps:
   - id: release
     wait: { event: bench.order.released.v1, match: signal.subject == event.subject, within: 30d, on_expiry: continue }
 ";
-/// What waits for a time that comes after the hub has started again.
-const TIMED: &str = r"pipeline: bench/timed
-version: 1.0.0
-owner: bench
-summary: What `crossdock bench parked` sets timers with.
-uses: {}
-trigger: [{ event: bench.timer.set.v1 }]
-key: event.subject
-steps:
-  - id: later
-    wait: { for: 90s }
-";
-/// How long those wait, milliseconds.
-const TIMER_MS: u64 = 90_000;
 /// How many runs wait for a time; at most as many as one list shows.
 const TIMERS: usize = 1_000;
 /// Events of one request.
@@ -56,19 +42,38 @@ const SENDERS: u64 = 8;
 const PATIENCE: Duration = Duration::from_secs(600);
 const LOOK: Duration = Duration::from_millis(100);
 
-/// How many runs wait, and how many are signalled.
+/// How many runs wait, how many are signalled, and how long those wait that wait for a time.
 #[derive(Clone, Copy)]
 pub(super) struct Size {
     pub(super) runs: u64,
     pub(super) signals: u64,
     pub(super) payload_bytes: u32,
+    pub(super) timers_after: Duration,
+}
+
+/// What waits for a time, which is to come after the hub has started again.
+fn timed(after: Duration) -> String {
+    format!(
+        r"pipeline: bench/timed
+version: 1.0.0
+owner: bench
+summary: What `crossdock bench parked` sets timers with.
+uses: {{}}
+trigger: [{{ event: bench.timer.set.v1 }}]
+key: event.subject
+steps:
+  - id: later
+    wait: {{ for: {}s }}
+",
+        after.as_secs().max(1)
+    )
 }
 
 /// Parks runs, starts the hub again, and wakes some of them; the figures.
 pub(super) async fn measure(out: &Out, data: &Path, size: Size) -> Result<Value, Failed> {
     fs::create_dir_all(data)?;
     fs::write(data.join("parked.yaml"), PIPELINES)?;
-    fs::write(data.join("timed.yaml"), TIMED)?;
+    fs::write(data.join("timed.yaml"), timed(size.timers_after))?;
     let config = data.join(crate::app::config::CONFIG_FILE);
     fs::write(&config, toml::to_string(&json!({ "pipelines": ["parked.yaml", "timed.yaml"] }))?)?;
 
@@ -112,7 +117,7 @@ pub(super) async fn measure(out: &Out, data: &Path, size: Size) -> Result<Value,
     completed?;
 
     out.say("waiting for the timers");
-    let late = lateness(&hub.client()).await?;
+    let late = lateness(&hub.client(), size.timers_after).await?;
     let signalled = hub.memory()?;
     let bytes = super::served::size(data);
     hub.end(End::Stop).await?;
@@ -250,14 +255,14 @@ async fn pause(time: Duration) {
 }
 
 /// How late each timer was, milliseconds, in order.
-async fn lateness(client: &Client) -> Result<Vec<u64>, Failed> {
-    let begun = Instant::now();
+async fn lateness(client: &Client, after: Duration) -> Result<Vec<u64>, Failed> {
+    let (begun, after_ms) = (Instant::now(), after.as_secs().max(1) * 1_000);
     let path = format!("/v1/runs?pipeline=bench/timed&state=completed&limit={TIMERS}");
     loop {
         let found: Runs = client.get(&path).await?;
         if found.runs.len() == TIMERS {
             let mut late: Vec<u64> =
-                found.runs.iter().map(|run| run.updated.since(run.started).saturating_sub(TIMER_MS)).collect();
+                found.runs.iter().map(|run| run.updated.since(run.started).saturating_sub(after_ms)).collect();
             late.sort_unstable();
             return Ok(late);
         }
@@ -283,13 +288,13 @@ fn per_second(count: u64, time: Duration) -> f64 {
 
 #[cfg(test)]
 mod tests {
-    use super::{PIPELINES, TIMED, event, figures};
+    use super::{PIPELINES, event, figures, timed};
     use crate::flow::language;
 
     #[test]
     fn what_is_parked_is_a_pipeline_and_an_event() {
-        for text in [PIPELINES, TIMED] {
-            assert!(language::parse(text).is_ok(), "{text}");
+        for text in [PIPELINES.to_owned(), timed(std::time::Duration::from_secs(90))] {
+            assert!(language::parse(&text).is_ok(), "{text}");
         }
         let text = event("placed", "bench.order.placed.v1", 7, "{}");
         assert!(serde_json::from_str::<serde_json::Value>(&text).is_ok(), "{text}");

@@ -5,10 +5,10 @@ use std::{fs, path::PathBuf, process::ExitCode};
 use clap::{ArgGroup, Args};
 use serde_json::{Map, Value, json};
 
-use super::text;
 use crate::{
     cli::{
         Failed,
+        answer::text,
         control::Who,
         out::Out,
         plugin::said,
@@ -98,11 +98,9 @@ fn document(path: &PathBuf) -> Result<Value, Failed> {
 }
 
 async fn send(out: &Out, name: &str, who: &Who, mut request: Map<String, Value>) -> Result<ExitCode, Failed> {
-    request.insert("reason".to_owned(), who.reason.clone().into());
-    request.extend(who.actor.clone().map(|actor| ("actor".to_owned(), actor.into())));
     request.retain(|_, value| !value.is_null());
     let path = format!("/v1/connections/{}", encoded(name));
-    let answer: Value = who.address.client()?.post(&path, "application/json", serde_json::to_vec(&request)?).await?;
+    let answer: Value = who.send(&path, Value::Object(request)).await?;
     said(out, &answer);
     Ok(ExitCode::SUCCESS)
 }

@@ -78,7 +78,7 @@ impl Bindings {
 
 impl Bind {
     pub(super) async fn run(self, out: &Out) -> Result<ExitCode, Failed> {
-        let mut request = if self.rollback {
+        let request = if self.rollback {
             json!({ "do": "rollback" })
         } else if self.declared {
             json!({ "do": "declared" })
@@ -86,13 +86,7 @@ impl Bind {
             let names: BTreeMap<String, String> = self.names.into_iter().collect();
             json!({ "do": "bind", "names": names })
         };
-        if let Some(fields) = request.as_object_mut() {
-            fields.insert("reason".to_owned(), self.who.reason.clone().into());
-            fields.extend(self.who.actor.clone().map(|actor| ("actor".to_owned(), actor.into())));
-        }
-        let body = serde_json::to_vec(&request)?;
-        let path = path(&self.pipeline)?;
-        let answer: Value = self.who.address.client()?.post(&path, "application/json", body).await?;
+        let answer: Value = self.who.send(&path(&self.pipeline)?, request).await?;
         said(out, &answer);
         Ok(ExitCode::SUCCESS)
     }

@@ -9,11 +9,10 @@ use super::{read, tell};
 use crate::{
     cli::{
         Failed,
+        answer::text,
         control::Who,
         out::Out,
-        versions::{
-            Act, Deprecate, Line, Named, Pair, Rollback, Shown, drafted, field, path_of, same_line, table, text,
-        },
+        versions::{Act, Deprecate, Line, Named, Pair, Rollback, Shown, drafted, field, path_of, same_line, table},
     },
     flow::language::{self, diagnostic},
     model::{

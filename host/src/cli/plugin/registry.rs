@@ -9,7 +9,12 @@ use serde_json::{Map, Value, json};
 use super::opened::Opened;
 use crate::{
     app::{package::read_manifest, parcel::Files},
-    cli::{Failed, HubAddress, control::Who, out::Out},
+    cli::{
+        Failed, HubAddress,
+        answer::{list, text, texts},
+        control::Who,
+        out::Out,
+    },
     model::{age::Since, id::PluginId, timestamp::Timestamp},
     net::client::encoded,
 };
@@ -239,33 +244,13 @@ impl Registry {
     }
 }
 
-pub(super) fn text(value: &Value, path: &str) -> String {
-    match value.pointer(path) {
-        Some(Value::String(text)) => text.clone(),
-        Some(Value::Null) | None => String::new(),
-        Some(other) => other.to_string(),
-    }
-}
-
-pub(super) fn list<'a>(value: &'a Value, path: &str) -> impl Iterator<Item = &'a Value> {
-    value.pointer(path).and_then(Value::as_array).into_iter().flatten()
-}
-
-fn texts(value: &Value, path: &str) -> String {
-    list(value, path).filter_map(Value::as_str).collect::<Vec<_>>().join(", ")
-}
-
 /// Sends a change, and says what came of it.
 async fn send(out: &Out, who: &Who, path: &str, verb: &str, more: Value) -> Result<ExitCode, Failed> {
-    let mut request = Map::new();
-    request.extend(who.actor.clone().map(|actor| ("actor".to_owned(), actor.into())));
-    request.insert("reason".to_owned(), who.reason.clone().into());
-    request.insert("do".to_owned(), verb.into());
+    let mut request = Map::from_iter([("do".to_owned(), verb.into())]);
     if let Value::Object(more) = more {
         request.extend(more.into_iter().filter(|(_, value)| !value.is_null()));
     }
-    let client = who.address.client()?;
-    let answer: Value = client.post(path, "application/json", serde_json::to_vec(&request)?).await?;
+    let answer: Value = who.send(path, Value::Object(request)).await?;
     said(out, &answer);
     Ok(ExitCode::SUCCESS)
 }

@@ -109,6 +109,7 @@ pub fn compile(
             version: definition.version.to_string(),
             digest: Digest::of(text.as_bytes()),
         },
+        uses: definition.uses.iter().map(|(name, contract)| (name.clone(), contract.value.clone())).collect(),
         triggers,
         key,
         sla: definition.sla,

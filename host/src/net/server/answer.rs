@@ -134,6 +134,26 @@ pub(super) fn parameters<const N: usize>(
     Ok(found)
 }
 
+/// A parameter that is true or false; absent: false.
+pub(super) fn flag(name: &str, value: Option<&str>) -> Result<bool, Problem> {
+    match value {
+        None | Some("false") => Ok(false),
+        Some("true") => Ok(true),
+        Some(other) => Err(Problem::new(Code::QueryInvalid, format!("`{name}={other}` must be true or false"))),
+    }
+}
+
+/// Refuses a body of another media type, whatever its parameters are.
+pub(super) fn require_type(headers: &HeaderMap, wanted: &str) -> Result<(), Problem> {
+    let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let essence = content_type.split(';').next().unwrap_or_default().trim();
+    if essence.eq_ignore_ascii_case(wanted) {
+        return Ok(());
+    }
+    let detail = format!("the body is `{essence}`; it must be `{wanted}`");
+    Err(Problem::new(Code::ContentTypeUnsupported, detail))
+}
+
 /// What is wrong with a JSON text, by line and column.
 pub(super) fn malformed(error: &serde_json::Error) -> Problem {
     Problem::new(Code::JsonMalformed, format!("the body is not JSON: {error}"))
@@ -145,12 +165,7 @@ pub(super) fn malformed(error: &serde_json::Error) -> Problem {
 /// to another origin without asking first.
 pub(super) async fn read_json<T: DeserializeOwned>(surface: &Surface, request: Request) -> Result<T, Problem> {
     let (head, body) = request.into_parts();
-    let content_type = head.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let essence = content_type.split(';').next().unwrap_or_default().trim();
-    if !essence.eq_ignore_ascii_case("application/json") {
-        let detail = format!("the body is `{essence}`; it must be `application/json`");
-        return Err(Problem::new(Code::ContentTypeUnsupported, detail));
-    }
+    require_type(&head.headers, "application/json")?;
     let bytes = read_body(body, &head.headers, EVENTS_BODY_BYTES_LIMIT, surface.options.body_timeout).await?;
     serde_json::from_slice(&bytes).map_err(|error| {
         Problem::new(Code::RequestInvalid, format!("the body is not what is taken here: {error}"))

@@ -14,25 +14,17 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use super::{Surface, answer::read_json, gate::Caller};
+use super::{Surface, answer::read_json, ending::Ending, gate::Caller};
 use crate::{
     model::{
         api::Publication,
         id::ContractId,
         principal::{Action, Resource},
-        timestamp::Timestamp,
     },
     net::problem::{Code, Document, Problem},
-    ports::{
-        apis::{ApiAnswer, ApiError, ApiView, Apis, Input, Origin},
-        registry::Who,
-    },
+    ports::apis::{ApiAnswer, ApiError, ApiView, Apis, Input, Origin},
 };
 
-/// `Deprecation` (RFC 9745).
-const DEPRECATION: HeaderName = HeaderName::from_static("deprecation");
-/// `Sunset` (RFC 8594).
-const SUNSET: HeaderName = HeaderName::from_static("sunset");
 /// `Cache-Status` (RFC 9211).
 const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
 
@@ -175,9 +167,8 @@ pub(super) async fn control(
     request: Request,
 ) -> Result<Json<ApiView>, Problem> {
     let contract = permitted(&caller, &place)?;
-    let ControlBody { r#do: act, api, mut actor, mut reason } = read_json(&surface, request).await?;
-    caller.sign(&mut actor, &mut reason)?;
-    let who = Who { actor, reason };
+    let ControlBody { r#do: act, api, actor, reason } = read_json(&surface, request).await?;
+    let who = caller.signed(actor, reason)?;
     let apis = apis(&surface)?;
     Ok(Json(match (act, api) {
         (Act::Publish, Some(api)) => apis.publish(who, contract, api).await?,
@@ -339,23 +330,9 @@ fn given(view: &ApiView, answer: ApiAnswer, known: &[&str]) -> Response {
 
 /// Says on each answer that an API ends, and what comes after it.
 fn announce(view: &ApiView, headers: &mut HeaderMap) {
-    let deprecation = view.deprecated.map(|time| format!("@{}", time.millis().div_euclid(1_000)));
-    let sunset = view.sunset.and_then(http_date);
-    let link = view.successor.as_ref().map(|successor| {
-        format!("</v1/apis/{}/openapi.json>; rel=\"successor-version\"", successor.as_str().replace('@', "/"))
-    });
-    for (name, text) in [(DEPRECATION, deprecation), (SUNSET, sunset), (header::LINK, link)] {
-        if let Some(value) = text.and_then(|text| HeaderValue::from_str(&text).ok()) {
-            headers.insert(name, value);
-        }
-    }
-}
-
-/// A time as HTTP writes it (RFC 9110, 5.6.7).
-fn http_date(time: Timestamp) -> Option<String> {
-    let since_epoch = std::time::Duration::from_millis(u64::try_from(time.millis()).ok()?);
-    let last = std::time::Duration::from_secs(253_402_300_799);
-    Some(httpdate::fmt_http_date(std::time::UNIX_EPOCH.checked_add(since_epoch.min(last))?))
+    let path = |successor: &ContractId| format!("/v1/apis/{}/openapi.json", successor.as_str().replace('@', "/"));
+    let successors = view.successor.iter().map(path).collect();
+    Ending { since: view.deprecated, sunset: view.sunset, successors }.announce(headers);
 }
 
 /// The contract that a path names, if the caller may do there what the route is for.

@@ -24,6 +24,7 @@ use crate::{
     ports::{
         access::{AuthError, TokenError},
         hub::Hub,
+        registry::Who,
     },
 };
 
@@ -72,6 +73,11 @@ impl Caller {
         })
     }
 
+    /// Whether they may do something on the hub, for what is shown only to those who may; nothing is refused if not.
+    pub(super) fn sees(&self, action: Action) -> bool {
+        self.hub.access().decide(&self.principal, action, Resource::Hub).is_ok()
+    }
+
     /// The name that they act under: their own, or the one they name if they may.
     pub(super) fn acting_as(&self, named: Option<&str>) -> Result<String, Problem> {
         match named {
@@ -98,6 +104,12 @@ impl Caller {
         }
         *actor = name;
         Ok(())
+    }
+
+    /// Who does it, and why: the caller, or whom they may act for.
+    pub(super) fn signed(&self, mut actor: String, mut reason: String) -> Result<Who, Problem> {
+        self.sign(&mut actor, &mut reason)?;
+        Ok(Who { actor, reason })
     }
 }
 
@@ -133,12 +145,27 @@ pub(super) async fn pass(
     }
     let asked = Arc::clone(&caller.asked);
     request.extensions_mut().insert(caller);
-    let response = next.run(request).await;
+    // A change goes on to its end when whoever asked goes away, or waits no longer: half of it would be durable and not in
+    // force. An event is carried on by the hub itself, and its sender may wait long.
+    let is_change = !request.method().is_safe() && action != Action::EventSend;
+    let response = if is_change { to_its_end(next.run(request)).await } else { next.run(request).await };
     if response.status().is_success() && !asked.load(Ordering::Relaxed) {
         tracing::error!(%action, "a route answered without having asked whether it may");
         return Problem::new(Code::Internal, "it was not decided whether this may be done").into_response();
     }
     response
+}
+
+/// Works on an answer in a task of its own.
+async fn to_its_end(work: impl Future<Output = Response> + Send + 'static) -> Response {
+    match tokio::spawn(work).await {
+        Ok(response) => response,
+        // As if it had panicked here.
+        Err(error) => match error.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            Err(_) => Problem::new(Code::HubUnavailable, "the hub is stopping").into_response(),
+        },
+    }
 }
 
 async fn let_in(surface: &Surface, headers: &HeaderMap, action: Action) -> Result<Caller, Problem> {

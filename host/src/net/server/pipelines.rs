@@ -5,14 +5,15 @@ use axum::{
     extract::{Path, RawQuery, Request, State},
     response::{IntoResponse, Response},
 };
-use http::{StatusCode, header};
+use http::StatusCode;
 use semver::Version;
+use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
 use super::{
     Surface,
-    answer::{parameters, read_body, read_json},
+    answer::{parameters, read_body, read_json, require_type},
     gate::Caller,
 };
 use crate::{
@@ -83,14 +84,9 @@ pub(super) async fn draft(
     let name = name_of(&path);
     caller.may(Resource::Pipeline(&name))?;
     let [actor, reason] = parameters(query.as_deref(), ["actor", "reason"])?;
-    let who = signed(&caller, actor.unwrap_or_default(), reason.unwrap_or_default())?;
+    let who = caller.signed(actor.unwrap_or_default(), reason.unwrap_or_default())?;
     let (head, body) = request.into_parts();
-    let content_type = head.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let essence = content_type.split(';').next().unwrap_or_default().trim();
-    if !essence.eq_ignore_ascii_case("application/yaml") {
-        let detail = format!("the body is `{essence}`; it must be `application/yaml`");
-        return Err(Problem::new(Code::ContentTypeUnsupported, detail));
-    }
+    require_type(&head.headers, "application/yaml")?;
     let body = read_body(body, &head.headers, PIPELINE_BYTES_LIMIT, surface.options.body_timeout).await?;
     let text = String::from_utf8(body.into())
         .map_err(|_| Problem::new(Code::RequestInvalid, "the body is not UTF-8, which a pipeline's text has to be"))?;
@@ -106,15 +102,18 @@ pub(super) async fn draft(
     tag = "registry",
     params(("namespace" = String, Path), ("name" = String, Path)),
     responses(
-        (status = 200, description = "`versions`, the latest first, `active`, `earlier`, `bindings`", body = Object),
+        (status = 200, description = "`versions`, the latest first, `active`, `earlier`; `bindings` for who has `connection.read`", body = Object),
         (status = 404, description = "`pipeline.unknown`", body = Document, content_type = "application/problem+json"),
     )
 )]
 pub(super) async fn show(
     State(surface): State<Surface>,
+    caller: Caller,
     Path(path): Path<(String, String)>,
 ) -> Result<Json<PipelineDetail>, Problem> {
-    Ok(Json(pipelines(&surface)?.pipeline(&name_of(&path))?))
+    let mut detail = pipelines(&surface)?.pipeline(&name_of(&path))?;
+    detail.bindings = detail.bindings.filter(|_| caller.sees(Action::ConnectionRead));
+    Ok(Json(detail))
 }
 
 /// Shows one version with its text.
@@ -206,23 +205,27 @@ pub(super) async fn read_act(
     caller: &Caller,
     request: Request,
 ) -> Result<(ReviewAct, Who), Problem> {
-    let invalid = |problem: String| Problem::new(Code::RequestInvalid, problem);
+    let ([actor, reason], what) = read_apart(surface, request).await?;
+    let act = taken(what)?;
+    Ok((act, caller.signed(actor, reason)?))
+}
+
+/// Reads a body that says who and why beside what: the `actor`, the `reason`, and all the rest.
+pub(super) async fn read_apart(surface: &Surface, request: Request) -> Result<([String; 2], Value), Problem> {
     let mut body: Map<String, Value> = read_json(surface, request).await?;
     let mut text = |name: &str| match body.remove(name) {
         None => Ok(String::new()),
         Some(Value::String(text)) => Ok(text),
-        Some(_) => Err(invalid(format!("`{name}` must be text"))),
+        Some(_) => Err(Problem::new(Code::RequestInvalid, format!("`{name}` must be text"))),
     };
-    let (actor, reason) = (text("actor")?, text("reason")?);
-    let act = serde_json::from_value(Value::Object(body))
-        .map_err(|error| invalid(format!("the body is not what is taken here: {error}")))?;
-    Ok((act, signed(caller, actor, reason)?))
+    let who = [text("actor")?, text("reason")?];
+    Ok((who, Value::Object(body)))
 }
 
-/// Who does it: the caller, or whom they may act for.
-pub(super) fn signed(caller: &Caller, mut actor: String, mut reason: String) -> Result<Who, Problem> {
-    caller.sign(&mut actor, &mut reason)?;
-    Ok(Who { actor, reason })
+/// What is asked for, once who asks is taken off.
+pub(super) fn taken<T: DeserializeOwned>(what: Value) -> Result<T, Problem> {
+    let invalid = |error| Problem::new(Code::RequestInvalid, format!("the body is not what is taken here: {error}"));
+    serde_json::from_value(what).map_err(invalid)
 }
 
 /// The two versions that a query names.
@@ -249,15 +252,14 @@ impl From<ReviewError> for Problem {
         let text = error.to_string();
         match error {
             ReviewError::Unknown { thing: Thing::Pipeline, .. } => Self::new(Code::PipelineUnknown, text),
-            ReviewError::Refused { thing: Thing::Pipeline, mistakes, .. } => {
-                let mistakes = serde_json::to_value(mistakes).unwrap_or_default();
-                Self::new(Code::PipelineRefused, text).with("mistakes", mistakes)
-            }
             ReviewError::Taken { thing: Thing::Pipeline, .. } => Self::new(Code::PipelineVersionTaken, text),
             ReviewError::Unknown { thing: Thing::Table, .. } => Self::new(Code::TableUnknown, text),
-            ReviewError::Refused { thing: Thing::Table, mistakes, .. } => {
-                let mistakes = serde_json::to_value(mistakes).unwrap_or_default();
-                Self::new(Code::TableRefused, text).with("mistakes", mistakes)
+            ReviewError::Refused { thing, mistakes, .. } => {
+                let code = match thing {
+                    Thing::Pipeline => Code::PipelineRefused,
+                    Thing::Table => Code::TableRefused,
+                };
+                Self::new(code, text).with("mistakes", serde_json::to_value(mistakes).unwrap_or_default())
             }
             ReviewError::Taken { thing: Thing::Table, .. } => Self::new(Code::TableVersionTaken, text),
             ReviewError::Invalid { .. } => Self::new(Code::RequestInvalid, text),

@@ -15,8 +15,10 @@ use utoipa::ToSchema;
 
 use super::{
     Surface,
-    answer::{parameters, read_body, read_json},
+    answer::{flag, parameters, read_body, read_json},
     gate::Caller,
+    pipelines::parse_version,
+    settings::may_bind,
 };
 use crate::{
     model::{
@@ -28,7 +30,7 @@ use crate::{
     },
     net::problem::{Code, Document, Problem},
     ports::registry::{
-        ChangeRequest, Changed, Effective, Impact, LineView, PluginDetail, Published, Registry, RegistryError, Who,
+        ChangeRequest, Changed, Effective, Impact, LineView, PluginDetail, Published, Registry, RegistryError,
     },
 };
 
@@ -141,11 +143,7 @@ pub(super) async fn publish(
         Problem::new(Code::QueryInvalid, format!("`plugin={plugin}` must be the plugin's id, such as `acme/rules`"))
     })?;
     caller.may(Resource::Namespace(plugin.namespace()))?;
-    let draft = match draft.as_deref() {
-        None | Some("false") => false,
-        Some("true") => true,
-        Some(other) => return Err(Problem::new(Code::QueryInvalid, format!("`draft={other}` must be true or false"))),
-    };
+    let draft = flag("draft", draft.as_deref())?;
     let (head, body) = request.into_parts();
     let content_type = head.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     if content_type != "application/octet-stream" {
@@ -157,7 +155,7 @@ pub(super) async fn publish(
         return Err(Problem::new(Code::HubBusy, detail).with("retry_after_s", UPLOAD_RETRY_AFTER_S));
     };
     let upload = read_body(body, &head.headers, UPLOAD_BYTES_LIMIT, super::WAIT_MAX).await?;
-    let who = signed(&caller, actor.unwrap_or_default(), reason.unwrap_or_default())?;
+    let who = caller.signed(actor.unwrap_or_default(), reason.unwrap_or_default())?;
     let published: Published = registry(&surface)?.publish(plugin, upload, draft, who).await?;
     let status = if published.unchanged { StatusCode::OK } else { StatusCode::CREATED };
     Ok((status, Json(published)).into_response())
@@ -311,7 +309,7 @@ pub(super) async fn bind(
 #[derive(Serialize, ToSchema)]
 pub(super) struct Changes {
     /// The latest first: `id`, `time`, `actor`, `reason`, `act`, `because`, `state`; of a plugin (`chg_…`) `plugin`,
-    /// `pipeline` and `force` as well.
+    /// `pipeline` and `force` as well. Changes of connections and bindings (`set_…`) only for who has `connection.read`.
     #[schema(value_type = Vec<Object>)]
     changes: Vec<Value>,
 }
@@ -326,11 +324,12 @@ pub(super) struct Changes {
         (status = 503, description = "`hub.unavailable`", body = Document, content_type = "application/problem+json"),
     )
 )]
-pub(super) async fn changes(State(surface): State<Surface>) -> Result<Json<Changes>, Problem> {
+pub(super) async fn changes(State(surface): State<Surface>, caller: Caller) -> Result<Json<Changes>, Problem> {
     let proposed = registry(&surface)?.proposals().await?;
     let mut changes: Vec<(Timestamp, Value)> =
         proposed.iter().map(|change| (change.time, serde_json::to_value(change).unwrap_or_default())).collect();
-    if let Some(settings) = surface.hub.settings() {
+    // They hold whole connections.
+    if let Some(settings) = surface.hub.settings().filter(|_| caller.sees(Action::ConnectionRead)) {
         let proposed = settings.proposals().await?;
         changes.extend(proposed.iter().map(|change| (change.time, serde_json::to_value(change).unwrap_or_default())));
     }
@@ -384,11 +383,9 @@ pub(super) async fn decide(
         if let Some(proposal) = of_setting {
             match &proposal.act {
                 SettingChange::Connection { .. } => caller.may_do(Action::ConnectionChange, Resource::Hub)?,
-                SettingChange::Bind { pipeline, .. } => {
-                    caller.may_do(Action::PipelineChange, Resource::Pipeline(pipeline))?;
-                }
+                SettingChange::Bind { pipeline, .. } => may_bind(&caller, pipeline)?,
             }
-            let who = signed(&caller, actor, reason)?;
+            let who = caller.signed(actor, reason)?;
             let made = settings.decide(&id, approved, who).await?;
             return Ok(Json(decided(made)));
         }
@@ -401,7 +398,7 @@ pub(super) async fn decide(
     if proposed.is_some_and(|proposal| matches!(proposal.act, Act::Promote { replay: Some(_), .. })) {
         caller.may_do(Action::RunRead, Resource::Hub)?;
     }
-    let who = signed(&caller, actor, reason)?;
+    let who = caller.signed(actor, reason)?;
     let made = registry(&surface)?.decide(&id, approved, who).await?;
     Ok(Json(decided(made)))
 }
@@ -433,7 +430,7 @@ async fn change(
         // What stands against it quotes runs.
         caller.may_do(Action::RunRead, Resource::Hub)?;
     }
-    let who = signed(caller, actor, reason)?;
+    let who = caller.signed(actor, reason)?;
     let registry = registry(surface)?;
     let plugin = id_of(path)?;
     if act.is_about_version() != about_version {
@@ -447,12 +444,6 @@ async fn change(
     Ok((status, Json(changed)).into_response())
 }
 
-/// Who does it: the caller, or whom they may act for.
-pub(super) fn signed(caller: &Caller, mut actor: String, mut reason: String) -> Result<Who, Problem> {
-    caller.sign(&mut actor, &mut reason)?;
-    Ok(Who { actor, reason })
-}
-
 pub(super) fn registry(surface: &Surface) -> Result<&dyn Registry, Problem> {
     surface.hub.registry().ok_or_else(|| Problem::new(Code::RouteUnknown, "this hub has no registry"))
 }
@@ -464,11 +455,7 @@ pub(super) fn id_of((namespace, name): &(String, String)) -> Result<PluginId, Pr
 
 fn version_of(query: Option<&str>) -> Result<Option<Version>, Problem> {
     let [version] = parameters(query, ["version"])?;
-    let parse = |text: &str| {
-        let wrong = |_| Problem::new(Code::QueryInvalid, format!("`version={text}` is no version such as `1.2.0`"));
-        text.parse::<Version>().map_err(wrong)
-    };
-    version.as_deref().map(parse).transpose()
+    version.map(|text| parse_version("version", &text)).transpose()
 }
 
 impl From<RegistryError> for Problem {

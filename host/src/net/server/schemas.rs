@@ -5,34 +5,27 @@ use axum::{
     extract::{Path, RawQuery, Request, State},
     response::{IntoResponse, Response},
 };
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use time::{OffsetDateTime, format_description::BorrowedFormatItem, macros::format_description};
 use utoipa::ToSchema;
 
 use super::{
     Surface,
-    answer::{parameters, read_json},
+    answer::{flag, parameters, read_json},
+    ending::Ending,
     gate::Caller,
 };
 use crate::{
     model::{event_schema::Compatibility, principal::Resource, timestamp::Timestamp},
     net::problem::{Code, Document, Problem},
-    ports::{
-        registry::Who,
-        schemas::{Addition, EventTypeView, Notice, Retirement, SchemaError, SchemaView, Schemas},
-    },
+    ports::schemas::{Addition, EventTypeView, Notice, Retirement, SchemaError, SchemaView, Schemas},
 };
 
 /// Media type of a schema.
 const SCHEMA_TYPE: &str = "application/schema+json";
 /// Successors that a response links to, at most.
 const LINKS_MAX: usize = 8;
-/// An HTTP date (RFC 9110, 5.6.7).
-const HTTP_DATE: &[BorrowedFormatItem<'_>] =
-    format_description!("[weekday repr:short], [day] [month repr:short] [year] [hour]:[minute]:[second] GMT");
-
 /// A schema that is to be registered.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -176,13 +169,7 @@ pub(super) async fn add(
     request: Request,
 ) -> Result<Response, Problem> {
     let [dry_run] = parameters(query.as_deref(), ["dry_run"])?;
-    let dry_run = match dry_run.as_deref() {
-        None | Some("false") => false,
-        Some("true") => true,
-        Some(other) => {
-            return Err(Problem::new(Code::QueryInvalid, format!("`dry_run={other}` must be true or false")));
-        }
-    };
+    let dry_run = flag("dry_run", dry_run.as_deref())?;
     caller.may(Resource::Hub)?;
     let SchemaAddition { actor, reason, schema, compatibility } = read_json(&surface, request).await?;
     let addition = Addition { event_type, schema, compatibility };
@@ -190,7 +177,7 @@ pub(super) async fn add(
     if dry_run {
         return Ok(Json(schemas.check(&addition)?).into_response());
     }
-    let added = schemas.add(addition, signed(&caller, actor, reason)?).await?;
+    let added = schemas.add(addition, caller.signed(actor, reason)?).await?;
     let status = if added.unchanged { StatusCode::OK } else { StatusCode::CREATED };
     Ok((status, Json(added)).into_response())
 }
@@ -227,7 +214,7 @@ pub(super) async fn control(
             return Err(Problem::new(Code::RequestInvalid, detail));
         }
     };
-    let who = signed(&caller, asked.actor, asked.reason)?;
+    let who = caller.signed(asked.actor, asked.reason)?;
     let SchemaRetirement { version, since, sunset, successor, .. } = asked;
     let retirement = Retirement { event_type, version, since, sunset, successor, withdrawn };
     Ok(Json(schemas(&surface)?.retire(retirement, who).await?))
@@ -242,37 +229,23 @@ fn find(surface: &Surface, event_type: &str) -> Result<EventTypeView, Problem> {
     found.ok_or_else(|| Problem::new(Code::SchemaUnknown, format!("nobody knows event type `{event_type}`")))
 }
 
-fn signed(caller: &Caller, mut actor: String, mut reason: String) -> Result<Who, Problem> {
-    caller.sign(&mut actor, &mut reason)?;
-    Ok(Who { actor, reason })
-}
-
-/// Says in a response's headers that something is not to be used any more: `Deprecation` (RFC 9745), `Sunset` (RFC 8594),
-/// and `Link` to what takes its place (RFC 5829). Of several, the earliest dates count.
+/// Says in a response's headers that types or versions of events are not to be used any more. Of several, the earliest
+/// dates count.
 pub(super) fn announce(headers: &mut HeaderMap, notices: &[Notice]) {
-    let mut set = |name: &'static str, value: String| {
-        if let Ok(value) = HeaderValue::from_str(&value) {
-            headers.append(HeaderName::from_static(name), value);
-        }
+    let mut successors: Vec<&str> =
+        notices.iter().filter_map(|notice| notice.deprecation.successor.as_deref()).collect();
+    successors.sort_unstable();
+    successors.dedup();
+    let ending = Ending {
+        since: notices.iter().map(|notice| notice.deprecation.since).min(),
+        sunset: notices.iter().filter_map(|notice| notice.deprecation.sunset).min(),
+        successors: successors
+            .into_iter()
+            .take(LINKS_MAX)
+            .map(|successor| format!("/v1/schemas/{successor}"))
+            .collect(),
     };
-    let since = notices.iter().map(|notice| notice.deprecation.since).min();
-    if let Some(since) = since {
-        set("deprecation", format!("@{}", since.millis().div_euclid(1_000)));
-    }
-    let sunset = notices.iter().filter_map(|notice| notice.deprecation.sunset).min();
-    if let Some(date) = sunset.and_then(http_date) {
-        set("sunset", date);
-    }
-    let mut linked: Vec<&str> = notices.iter().filter_map(|notice| notice.deprecation.successor.as_deref()).collect();
-    linked.sort_unstable();
-    linked.dedup();
-    for successor in linked.into_iter().take(LINKS_MAX) {
-        set("link", format!("</v1/schemas/{successor}>; rel=\"successor-version\""));
-    }
-}
-
-fn http_date(time: Timestamp) -> Option<String> {
-    OffsetDateTime::from_unix_timestamp(time.millis().div_euclid(1_000)).ok()?.format(HTTP_DATE).ok()
+    ending.announce(headers);
 }
 
 impl From<SchemaError> for Problem {

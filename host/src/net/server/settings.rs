@@ -22,10 +22,13 @@ use super::{
     gate::Caller,
 };
 use crate::{
-    model::{connection::Connection, principal::Resource, setting::Probe},
+    model::{
+        connection::Connection,
+        principal::{Action, Resource},
+        setting::Probe,
+    },
     net::problem::{Code, Document, Problem},
     ports::{
-        registry::Who,
         secrets::Secret,
         settings::{
             BindAct, BindingView, ConnectionAct, NewSecret, SecretAct, SecretView, SettingChanged, SettingError,
@@ -128,7 +131,7 @@ pub(super) async fn secret(
     request: Request,
 ) -> Result<Json<Option<SecretView>>, Problem> {
     let SecretBody { r#do, value, keep_s, actor, reason } = read_quietly(&surface, request).await?;
-    let who = signed(&caller, actor, reason)?;
+    let who = caller.signed(actor, reason)?;
     let needed = || Problem::new(Code::RequestInvalid, format!("`{do}` needs a `value`", do = r#do));
     let act = match (r#do.as_str(), value) {
         ("set", value) => SecretAct::Set { value: value.ok_or_else(needed)?.into() },
@@ -242,7 +245,7 @@ pub(super) async fn connection(
     request: Request,
 ) -> Result<Response, Problem> {
     let ConnectionBody { actor, reason, act } = read_quietly(&surface, request).await?;
-    let who = signed(&caller, actor, reason)?;
+    let who = caller.signed(actor, reason)?;
     let act = match act {
         ConnectionDo::Add { connection } => ConnectionAct::Add(connection),
         ConnectionDo::Change { connection } => ConnectionAct::Change(connection),
@@ -347,7 +350,8 @@ struct BindBody {
     act: BindDo,
 }
 
-/// Binds names of a pipeline to connections, or proposes to where the pipeline would reach more than before.
+/// Binds names of a pipeline to connections, or proposes to where the pipeline would reach more than before. Needs
+/// `connection.change` beside `pipeline.change`.
 #[utoipa::path(
     post,
     path = "/v1/pipelines/{namespace}/{name}/bindings",
@@ -374,14 +378,20 @@ pub(super) async fn bind(
 ) -> Result<Response, Problem> {
     let pipeline = format!("{namespace}/{name}");
     let BindBody { actor, reason, act } = read_json(&surface, request).await?;
-    caller.may(Resource::Pipeline(&pipeline))?;
-    let who = signed(&caller, actor, reason)?;
+    may_bind(&caller, &pipeline)?;
+    let who = caller.signed(actor, reason)?;
     let act = match act {
         BindDo::Bind { names } => BindAct::Bind(names),
         BindDo::Rollback => BindAct::Rollback,
         BindDo::Declared => BindAct::Declared,
     };
     Ok(answered(settings(&surface)?.bind(&pipeline, act, who).await?))
+}
+
+/// Whether somebody may bind a pipeline's names: what a connection may do, the pipeline may have it do from then on.
+pub(super) fn may_bind(caller: &Caller, pipeline: &str) -> Result<(), Problem> {
+    caller.may_do(Action::PipelineChange, Resource::Pipeline(pipeline))?;
+    caller.may_do(Action::ConnectionChange, Resource::Hub)
 }
 
 fn answered(changed: SettingChanged) -> Response {
@@ -415,12 +425,6 @@ fn said(error: &serde_json::Error) -> String {
         Some(_) => text,
         None => "a field holds something of another kind than it takes; /openapi.json describes it".to_owned(),
     }
-}
-
-/// Who does it: the caller, or whom they may act for.
-fn signed(caller: &Caller, mut actor: String, mut reason: String) -> Result<Who, Problem> {
-    caller.sign(&mut actor, &mut reason)?;
-    Ok(Who { actor, reason })
 }
 
 pub(super) fn settings(surface: &Surface) -> Result<&dyn Settings, Problem> {

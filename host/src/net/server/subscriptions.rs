@@ -21,10 +21,7 @@ use crate::{
         subscription::Subscription,
     },
     net::problem::{Code, Document, Problem},
-    ports::{
-        registry::Who,
-        subscriptions::{Act, Letter, ReplayRequest, Selection, SubscriptionError, SubscriptionView, Subscriptions},
-    },
+    ports::subscriptions::{Act, Letter, ReplayRequest, Selection, SubscriptionError, SubscriptionView, Subscriptions},
 };
 
 /// Replayed deliveries a second unless told.
@@ -80,6 +77,8 @@ pub(super) struct SubscriptionViewDoc {
     waiting: u64,
     /// Whether everything that was accepted was looked at.
     caught_up: bool,
+    /// Until when what it has not read is kept from the archive, if it is paused or disabled.
+    kept_until: Option<String>,
     /// The delivery that fails: `event`, `attempts`, `due`, `cause`.
     #[schema(value_type = Option<Object>)]
     failing: Option<Value>,
@@ -259,10 +258,10 @@ pub(super) async fn set(
 ) -> Result<Json<SubscriptionView>, Problem> {
     // Before anything is read, and again once it is known whose it is to be.
     caller.may(Resource::Subscription { name: &name, owner: "" })?;
-    let SetBody { subscription, mut actor, mut reason } = read_json(&surface, request).await?;
+    let SetBody { subscription, actor, reason } = read_json(&surface, request).await?;
     caller.may(Resource::Subscription { name: &name, owner: &subscription.owner })?;
-    caller.sign(&mut actor, &mut reason)?;
-    Ok(Json(subscriptions(&surface)?.set(Who { actor, reason }, &name, subscription).await?))
+    let who = caller.signed(actor, reason)?;
+    Ok(Json(subscriptions(&surface)?.set(who, &name, subscription).await?))
 }
 
 /// Pauses, resumes or removes a subscription, or has its events delivered again; recorded when it answers.
@@ -289,18 +288,19 @@ pub(super) async fn control(
     Path(name): Path<String>,
     request: Request,
 ) -> Result<Json<SubscriptionView>, Problem> {
-    permitted(&surface, &caller, Action::SubscriptionControl, &name)?;
-    let ControlBody { r#do, replay, mut actor, mut reason } = read_json(&surface, request).await?;
+    let view = permitted(&surface, &caller, Action::SubscriptionControl, &name)?;
+    let may_change =
+        surface.hub.access().decide(caller.principal(), Action::SubscriptionChange, resource(&view)).is_ok();
+    let ControlBody { r#do, replay, actor, reason } = read_json(&surface, request).await?;
     if let Do::Remove = r#do {
         permitted(&surface, &caller, Action::SubscriptionChange, &name)?;
     }
-    caller.sign(&mut actor, &mut reason)?;
-    let who = Who { actor, reason };
+    let who = caller.signed(actor, reason)?;
     let port = subscriptions(&surface)?;
     let act = match (r#do, replay) {
         (Do::Replay, Some(ReplayBody { selection, types, per_second })) => {
             let per_second = per_second.unwrap_or(PER_SECOND_DEFAULT);
-            let request = ReplayRequest { who, selection, types, per_second };
+            let request = ReplayRequest { who, selection, types, per_second, may_change };
             return Ok(Json(port.replay(&name, request).await?));
         }
         (Do::Replay, None) => {

@@ -7,20 +7,16 @@ use axum::{
 };
 use http::StatusCode;
 use serde::Serialize;
-use serde_json::{Map, Value};
+use serde_json::Value;
 use utoipa::ToSchema;
 
 use super::{
     Surface,
-    answer::read_json,
     gate::Caller,
-    pipelines::{ChangeDoc, from_to, name_of, parse_version, read_act, signed},
+    pipelines::{ChangeDoc, from_to, name_of, parse_version, read_act, read_apart, taken},
 };
 use crate::{
-    model::{
-        principal::Resource,
-        table::{TableDifference, TableDraft},
-    },
+    model::{principal::Resource, table::TableDifference},
     net::problem::{Code, Document, Problem},
     ports::tables::{TableDetail, TableRows, TableUser, TableView, Tables},
 };
@@ -93,16 +89,9 @@ pub(super) async fn draft(
 ) -> Result<Response, Problem> {
     let name = name_of(&path);
     caller.may(Resource::Table(&name))?;
-    let invalid = |problem: String| Problem::new(Code::RequestInvalid, problem);
-    let mut body: Map<String, Value> = read_json(&surface, request).await?;
-    let mut text = |name: &str| match body.remove(name) {
-        None => Ok(String::new()),
-        Some(Value::String(text)) => Ok(text),
-        Some(_) => Err(invalid(format!("`{name}` must be text"))),
-    };
-    let who = signed(&caller, text("actor")?, text("reason")?)?;
-    let draft: TableDraft = serde_json::from_value(Value::Object(body))
-        .map_err(|error| invalid(format!("the body is not what is taken here: {error}")))?;
+    let ([actor, reason], rows) = read_apart(&surface, request).await?;
+    let who = caller.signed(actor, reason)?;
+    let draft = taken(rows)?;
     let drafted = tables(&surface)?.draft(name, draft, who).await?;
     let status = if drafted.unchanged { StatusCode::OK } else { StatusCode::CREATED };
     Ok((status, Json(drafted)).into_response())

@@ -21,7 +21,7 @@ use futures::{
 };
 use http::{Request, Response};
 use serde_json::Value;
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 
 use super::{Options, ServeError, Transport, listen, serve};
 use crate::{
@@ -65,6 +65,8 @@ struct Fake {
     sick: bool,
     /// A stream of a run never ends by itself.
     endless: bool,
+    /// Tells that a run is taken hold of, and waits before it is.
+    held: Option<(Arc<Notify>, Arc<Notify>)>,
 }
 
 fn summary(event: &Event) -> RunSummary {
@@ -265,11 +267,17 @@ impl Hub for Fake {
     }
 
     fn control(&self, run: RunId, request: ControlRequest) -> BoxFuture<'_, Result<(), ActError>> {
-        let mut known = self.runs.lock().unwrap();
-        ready(match known.get_mut(&run) {
-            Some(summary) => self.people.control(summary, request),
-            None => Err(ActError::UnknownRun { run }),
-        })
+        async move {
+            if let Some((begun, goes_on)) = &self.held {
+                begun.notify_one();
+                goes_on.notified().await;
+            }
+            let mut known = self.runs.lock().unwrap();
+            match known.get_mut(&run) {
+                Some(summary) => self.people.control(summary, request),
+                None => Err(ActError::UnknownRun { run }),
+            }
+        }
         .boxed()
     }
 

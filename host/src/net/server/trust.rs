@@ -7,12 +7,7 @@ use axum::{
 use serde::Deserialize;
 use utoipa::ToSchema;
 
-use super::{
-    Surface,
-    answer::read_json,
-    gate::Caller,
-    registry::{registry, signed},
-};
+use super::{Surface, answer::read_json, gate::Caller, registry::registry};
 use crate::{
     model::{id::KeyId, principal::Resource},
     net::problem::{Code, Document, Problem},
@@ -76,7 +71,7 @@ pub(super) async fn revoke(
         caller.may(Resource::Namespace(namespace))?;
     }
     let KeyRevocation { actor, reason } = read_json(&surface, request).await?;
-    let who = signed(&caller, actor, reason)?;
+    let who = caller.signed(actor, reason)?;
     let registry = registry(&surface)?;
     let id = id.ok_or_else(|| Problem::new(Code::PluginUnknown, format!("`{key}` is not a key's id")))?;
     Ok(Json(registry.revoke_key(id, who).await?))

@@ -182,7 +182,8 @@ const TABLE: [(&str, &str, To); 82] = [
     ("get", "/v1/secrets", Roles([false, false, true, true, true])),
     ("post", "/v1/secrets/{name}", OPERATORS),
     ("get", "/v1/pipelines/{namespace}/{name}/bindings", STAFF),
-    ("post", "/v1/pipelines/{namespace}/{name}/bindings", Roles([false, true, false, false, true])),
+    // Whoever writes pipelines and also changes connections.
+    ("post", "/v1/pipelines/{namespace}/{name}/bindings", ADMINS),
     ("get", "/v1/lanes", STAFF),
     ("get", "/v1/audit", Roles([false, false, false, true, true])),
     ("get", "/v1/audit/explain", Roles([false, false, false, true, true])),

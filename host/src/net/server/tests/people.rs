@@ -2,13 +2,14 @@
 
 use std::{
     collections::BTreeSet,
-    sync::Mutex,
+    sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
 
 use bytes::Bytes;
-use http::Response;
+use http::{Request, Response};
 use serde_json::{Value, json};
+use tokio::sync::Notify;
 use utoipa::OpenApi as _;
 
 use super::{Fake, Options, Served, json, order, start_with, summary};
@@ -21,7 +22,7 @@ use crate::{
         run::{RunState, RunSummary},
         timestamp::Timestamp,
     },
-    net::server::openapi::Description,
+    net::{client::send, server::openapi::Description},
     ports::hub::{ActError, ControlRequest, Decision, Question, QuestionFilter},
 };
 
@@ -360,4 +361,31 @@ fn the_description_of_a_question_has_its_fields() {
     let question = fields(&serde_json::to_value(hub.ask(run, "plan", "leads")).unwrap());
     let document = serde_json::to_value(Description::openapi()).unwrap();
     assert_eq!(fields(&document["components"]["schemas"]["Question"]["properties"]), question);
+}
+
+#[tokio::test]
+async fn what_somebody_asked_for_is_done_though_they_go_away() {
+    let (begun, goes_on) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let hub = Fake { held: Some((Arc::clone(&begun), Arc::clone(&goes_on))), ..Fake::default() };
+    let run = hub.park(1, "a", "x");
+    let mut served = serve(hub).await;
+    let hub = Arc::clone(&served.hub);
+    let url = format!("{}/v1/runs/{run}/control", served.url);
+    let body = r#"{"do":"pause","reason":"because"}"#;
+    let request = Request::post(url).header(JSON[0].0, JSON[0].1).body(Bytes::from(body)).unwrap();
+    let asking = tokio::spawn(async move { send(request).await.map(drop).map_err(|error| error.to_string()) });
+    begun.notified().await;
+    asking.abort();
+    assert!(asking.await.unwrap_err().is_cancelled());
+    // The connection is closed when the server has ended, which waits for nobody who is gone.
+    drop(served.stop.take());
+    served.ended.take().unwrap().await.unwrap().unwrap();
+    assert!(hub.people.done.lock().unwrap().is_empty());
+    goes_on.notify_one();
+    let done = async {
+        while hub.people.done.lock().unwrap().is_empty() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), done).await.expect("it is done all the same");
 }

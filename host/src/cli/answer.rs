@@ -1,0 +1,22 @@
+//! Reading what a hub answers, for people: what is absent is nothing to show.
+
+use serde_json::Value;
+
+/// What is at a JSON pointer, as text.
+pub(super) fn text(value: &Value, path: &str) -> String {
+    match value.pointer(path) {
+        Some(Value::String(text)) => text.clone(),
+        Some(Value::Null) | None => String::new(),
+        Some(other) => other.to_string(),
+    }
+}
+
+/// The elements at a JSON pointer.
+pub(super) fn list<'a>(value: &'a Value, path: &str) -> impl Iterator<Item = &'a Value> {
+    value.pointer(path).and_then(Value::as_array).into_iter().flatten()
+}
+
+/// The texts at a JSON pointer, one after the other.
+pub(super) fn texts(value: &Value, path: &str) -> String {
+    list(value, path).filter_map(Value::as_str).collect::<Vec<_>>().join(", ")
+}
