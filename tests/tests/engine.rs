@@ -84,7 +84,8 @@ async fn send(hub: &Hub, id: &str, event_type: &str, subject: &str, data: &Value
     }
     let response = hub.send(request.body(event.to_string().into()).unwrap()).await?;
     let answer: Value = serde_json::from_slice(response.body()).unwrap_or_default();
-    assert_eq!(response.status(), StatusCode::ACCEPTED, "{answer:#}");
+    // 200: it was accepted before.
+    assert!(response.status().is_success(), "{answer:#}");
     Ok(answer)
 }
 
