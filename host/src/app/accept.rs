@@ -100,9 +100,8 @@ pub async fn internal(shared: &Arc<Shared>, event: Event) -> Result<Acceptance, 
 }
 
 fn known(installation: &Installation, event: &Event) -> Result<(), AcceptError> {
-    let types = installation.event_types();
-    if !types.contains(event.event_type.as_str()) {
-        let mut known: Vec<&str> = types.into_iter().collect();
+    if !installation.knows(&event.event_type) {
+        let mut known: Vec<&str> = installation.event_types().into_iter().collect();
         known.sort_unstable();
         let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
         return Err(AcceptError::UnknownType { event_type: event.event_type.clone(), known });

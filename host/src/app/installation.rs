@@ -280,15 +280,24 @@ impl Installation {
         self.tables.iter().map(|(name, table)| (name.clone(), approved(table))).collect()
     }
 
-    /// Every event type that starts a pipeline or has a schema.
+    /// Every event type that starts a pipeline, is waited for, or has a schema.
     #[must_use]
     pub fn event_types(&self) -> HashSet<&str> {
+        self.known_types().collect()
+    }
+
+    /// Whether an event type starts a pipeline, is waited for, or has a schema.
+    #[must_use]
+    pub fn knows(&self, event_type: &str) -> bool {
+        self.known_types().any(|known| known == event_type)
+    }
+
+    fn known_types(&self) -> impl Iterator<Item = &str> {
         self.pipelines
             .values()
             .flat_map(|pipeline| pipeline.plan.triggers.iter().map(|trigger| trigger.event_type.as_str()))
             .chain(self.signal_types())
             .chain(self.events.iter().map(|(name, _)| name))
-            .collect()
     }
 
     /// Every event type that a run of any accepted version may wait for.

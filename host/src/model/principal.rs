@@ -146,7 +146,7 @@ words!(Action, "n action", {
 });
 
 /// What an action concerns.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Resource<'a> {
     /// The hub itself.
     Hub,
@@ -207,7 +207,7 @@ impl fmt::Display for TokenId {
 }
 
 /// What a token is held to, whatever its roles allow.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Scope {
     /// Only these actions; empty: whatever the roles allow.
@@ -301,7 +301,7 @@ fn listed(patterns: &BTreeSet<String>) -> String {
 }
 
 /// Who asks, as it was proven.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Principal {
     /// The name that decisions and audit records carry.
     pub name: String,

@@ -4,6 +4,8 @@
 //! The policies that come with the hub are a text file beside this one, and so is the schema that each policy, the
 //! operator's included, is validated against before it counts.
 
+mod permitted;
+
 use std::{
     collections::{BTreeSet, HashMap, HashSet},
     str::FromStr as _,
@@ -15,6 +17,7 @@ use cedar_policy::{
 };
 use miette::Diagnostic;
 
+use self::permitted::Permitted;
 use crate::model::principal::{Action, Denied, Kind, Principal, Resource};
 
 /// The schema, as text.
@@ -63,6 +66,7 @@ pub enum PolicyError {
 pub struct Policies {
     set: PolicySet,
     authorizer: Authorizer,
+    permitted: Permitted,
 }
 
 impl Policies {
@@ -99,7 +103,7 @@ impl Policies {
         if let Some(warning) = never {
             return Err(wrong(warning.policy_id().as_ref(), warning, "it would never be asked"));
         }
-        Ok(Self { set, authorizer: Authorizer::new() })
+        Ok(Self { set, authorizer: Authorizer::new(), permitted: Permitted::default() })
     }
 
     /// Whether a principal may do something.
@@ -113,6 +117,9 @@ impl Policies {
             resource: resource.to_string(),
             problem,
         })?;
+        if self.permitted.holds(who, action, resource) {
+            return Ok(());
+        }
         let denied = |problem: String| Denied::Policy {
             who: who.name.clone(),
             roles: who.roles.iter().map(|role| role.as_str()).collect::<Vec<_>>().join(", "),
@@ -128,6 +135,7 @@ impl Policies {
             return Err(denied(format!("a policy cannot be evaluated: {error}")));
         }
         if answer.decision() == cedar_policy::Decision::Allow {
+            self.permitted.add(who, action, resource);
             return Ok(());
         }
         let forbidding: Vec<String> = answer.diagnostics().reason().map(ToString::to_string).collect();
