@@ -391,16 +391,19 @@ async fn a_revocation_parks_and_two_people_take_it_back() {
         .map(|record| format!("{} {} {}", record["actor"], record["action"], record["subject"]).replace('"', ""))
         .collect();
     assert_eq!(
-        said.iter().map(|line| line.split("chg_").next().unwrap_or_default()).collect::<Vec<_>>(),
+        said.iter().map(|line| line.split_once("_").map_or(&**line, |(about, _)| about)).collect::<Vec<_>>(),
         [
             "ada line.pin line/test/judge",
             "ada plugin.publish plugin/test/judge/1.1.0",
             "sam plugin.revoke version/test/judge/1.0.0",
-            "sam change.propose change/",
-            "eve change.approve change/",
+            "sam change.propose change/chg",
+            "eve change.approve change/chg",
             "eve plugin.restore version/test/judge/1.0.0",
+            "sam run.resume run/run",
+            "sam run.resume run/run",
             "sam plugin.revoke version/test/judge/1.0.0",
             "sam line.promote line/test/judge",
+            "sam run.resume run/run",
         ]
     );
 }
