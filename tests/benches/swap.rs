@@ -188,7 +188,10 @@ async fn main() {
     println!("{} events in {elapsed:.1?}, none failed; p50 {:.1?}, p99 {:.1?}", sent.len(), at(50), at(99));
 
     let stories: Vec<Value> = stream::iter(&sent)
-        .map(|(id, _)| async { hub.get(&format!("/v1/runs/{id}")).await.1 })
+        .map(|(id, _)| {
+            let hub = &hub;
+            async move { hub.get(&format!("/v1/runs/{id}")).await.1 }
+        })
         .buffer_unordered(16)
         .collect()
         .await;
