@@ -3,7 +3,7 @@
 //! Sets up the process-wide receivers of `tracing` and `metrics`; whoever has something to say uses those crates, and
 //! never this module.
 
-use std::sync::OnceLock;
+use std::{sync::OnceLock, time::Duration};
 
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use tracing_subscriber::{EnvFilter, filter::LevelFilter, fmt};
@@ -49,6 +49,9 @@ fn directives(text: &str) -> String {
     }
 }
 
+/// How long samples are kept one by one.
+const TIDY: Duration = Duration::from_secs(5);
+
 /// The process's metrics in Prometheus' text form. The first call begins to collect; what was counted before is lost.
 pub fn metrics() -> PrometheusHandle {
     static HANDLE: OnceLock<PrometheusHandle> = OnceLock::new();
@@ -60,9 +63,22 @@ pub fn metrics() -> PrometheusHandle {
                 tracing::warn!("somebody else collects this process's metrics; `/metrics` stays empty");
             }
             describe();
+            tidy(&handle);
             handle
         })
         .clone()
+}
+
+/// Adds up what histograms collect, time and again: until then each sample is kept, and perhaps nobody looks.
+fn tidy(handle: &PrometheusHandle) {
+    let handle = handle.clone();
+    let tidying = move || loop {
+        std::thread::sleep(TIDY);
+        handle.run_upkeep();
+    };
+    if let Err(error) = std::thread::Builder::new().name("metrics".to_owned()).spawn(tidying) {
+        tracing::warn!(%error, "memory grows with each sample until somebody reads `/metrics`");
+    }
 }
 
 fn recorder() -> metrics_exporter_prometheus::PrometheusRecorder {

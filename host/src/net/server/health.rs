@@ -86,7 +86,7 @@ pub(super) async fn metrics(State(surface): State<Surface>) -> Result<Response, 
         surface.options.metrics.ok_or_else(|| Problem::new(Code::MetricsOff, "this hub collects no metrics"))?;
     surface.hub.gauge();
     metrics::gauge!("process_cpu_seconds_total").set(cpu_seconds());
-    // Without this, what histograms collect between two looks is kept for ever.
+    // What metrics mean is told of those that were described by now.
     handle.run_upkeep();
     Ok(([(header::CONTENT_TYPE, PROMETHEUS)], handle.render()).into_response())
 }
