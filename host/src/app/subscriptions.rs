@@ -49,6 +49,7 @@ use crate::{
         entry::Accepted,
         failure::{Failure, FailureKind},
         id::Digest,
+        setting::Origin,
         subscription::Subscription,
         timestamp::Timestamp,
     },
@@ -216,30 +217,96 @@ impl Subscriptions {
         Ok(())
     }
 
-    /// Declares one, or changes it; what is as it was is left alone.
+    /// Declares one as an operator's configuration does; what is as it was is left alone, and so is what was set over the
+    /// API or removed there.
     ///
     /// # Errors
     /// As [`SubscriptionError`] says; nothing was changed then.
     pub async fn declare(&self, cause: &Cause, name: &str, wanted: Subscription) -> Result<(), SubscriptionError> {
-        delivery::check(name, &wanted).map_err(|problem| SubscriptionError::Refused { problem })?;
         let _changing = self.changing.lock().await;
+        if let Some(held) = self.recorded(name).await? {
+            if held.removed.is_some() {
+                tracing::warn!(
+                    subscription = name,
+                    "hub.toml declares it, and it was removed over the API, which holds; `crossdock subscription add` \
+                     brings it back"
+                );
+                return Ok(());
+            }
+            if held.origin == Origin::Api {
+                if held.subscription != wanted {
+                    tracing::warn!(
+                        subscription = name,
+                        "hub.toml declares it in another way than it was set over the API, which holds"
+                    );
+                }
+                return Ok(());
+            }
+        }
+        self.put_in_place(cause, name, wanted, Origin::File).await
+    }
+
+    /// Sets one, as somebody asks over the API who may, together with whoever has agreed to it.
+    ///
+    /// # Errors
+    /// As [`SubscriptionError`] says; nothing was changed then.
+    pub(super) async fn set(&self, cause: &Cause, name: &str, wanted: Subscription) -> Result<(), SubscriptionError> {
+        let _changing = self.changing.lock().await;
+        self.put_in_place(cause, name, wanted, Origin::Api).await
+    }
+
+    /// Whether one may be set over the API.
+    ///
+    /// # Errors
+    /// As [`SubscriptionError`] says.
+    pub(super) fn may_be_set(&self, name: &str, wanted: &Subscription) -> Result<(), SubscriptionError> {
+        delivery::check(name, wanted).map_err(|problem| SubscriptionError::Refused { problem })?;
+        self.secrets_are_there(wanted)?;
+        if self.slot(name).is_err() { self.there_is_room() } else { Ok(()) }
+    }
+
+    /// One as it is declared, and who has the say about it; absent: there is none.
+    pub(super) fn held(&self, name: &str) -> Option<(Subscription, Origin)> {
+        let declared = self.slot(name).ok()?.declared();
+        Some((declared.subscription.clone(), declared.origin))
+    }
+
+    async fn recorded(&self, name: &str) -> Result<Option<Declared>, SubscriptionError> {
+        let read = record::read::<Declared>(&*self.shared.records, &format!("{DECLARED}{name}")).await;
+        Ok(read.map_err(unavailable)?.map(|(declared, _)| declared))
+    }
+
+    fn there_is_room(&self) -> Result<(), SubscriptionError> {
+        if self.read().len() < SUBSCRIPTIONS_MAX {
+            return Ok(());
+        }
+        let problem = format!("there are {SUBSCRIPTIONS_MAX} subscriptions, which is the most");
+        Err(SubscriptionError::Conflict { problem })
+    }
+
+    /// The lock is held.
+    async fn put_in_place(
+        &self,
+        cause: &Cause,
+        name: &str,
+        wanted: Subscription,
+        origin: Origin,
+    ) -> Result<(), SubscriptionError> {
+        delivery::check(name, &wanted).map_err(|problem| SubscriptionError::Refused { problem })?;
         if let Ok(slot) = self.slot(name) {
             let declared = slot.declared();
-            if declared.subscription != wanted {
+            if declared.subscription != wanted || declared.origin != origin {
                 // Whatever its endpoint said before, it may be another one now.
                 let standing = match &declared.standing {
-                    Standing::Disabled { .. } => Standing::Active,
+                    Standing::Disabled { .. } if declared.subscription != wanted => Standing::Active,
                     standing => standing.clone(),
                 };
-                let next = Declared { subscription: wanted, standing, ..(*declared).clone() };
+                let next = Declared { subscription: wanted, standing, origin, ..(*declared).clone() };
                 self.keep(cause, "subscription.set", &slot, next).await?;
             }
             return Ok(());
         }
-        if self.read().len() >= SUBSCRIPTIONS_MAX {
-            let problem = format!("there are {SUBSCRIPTIONS_MAX} subscriptions, which is the most");
-            return Err(SubscriptionError::Conflict { problem });
-        }
+        self.there_is_room()?;
         // It begins here, whenever it is taken up.
         let end = self.feed.catch_up(&self.shared).await.map_err(unavailable)?;
         let progress = Progress { read: end.0, ..Progress::default() };
@@ -250,6 +317,7 @@ impl Subscriptions {
             standing: Standing::Active,
             created: self.shared.clock.now(),
             removed: None,
+            origin,
         };
         self.put(cause, "subscription.set", name, &declared).await?;
         self.open(name, declared)
@@ -356,7 +424,7 @@ impl Subscriptions {
             Act::Pause => Standing::Paused { since: now, by: who.actor },
             Act::Resume => Standing::Active,
             Act::Remove => {
-                let next = Declared { removed: Some(now), ..(*declared).clone() };
+                let next = Declared { removed: Some(now), origin: Origin::Api, ..(*declared).clone() };
                 self.keep(&cause, "subscription.remove", &slot, next).await?;
                 let task = slot.task.lock().await.take();
                 if let Some(task) = task {
@@ -524,20 +592,6 @@ impl SubscriptionsPort for Subscriptions {
     fn list(&self) -> Vec<SubscriptionView> {
         let slots: Vec<_> = self.read().values().cloned().collect();
         slots.iter().map(|slot| slot.view(self.feed.end())).collect()
-    }
-
-    fn set<'a>(
-        &'a self,
-        who: Who,
-        name: &'a str,
-        subscription: Subscription,
-    ) -> BoxFuture<'a, Result<SubscriptionView, SubscriptionError>> {
-        async move {
-            self.secrets_are_there(&subscription)?;
-            self.declare(&Cause { actor: who.actor, reason: who.reason }, name, subscription).await?;
-            Ok(self.slot(name)?.view(self.feed.end()))
-        }
-        .boxed()
     }
 
     fn act<'a>(

@@ -175,17 +175,6 @@ pub trait Subscriptions: Send + Sync {
     /// All of them, by name.
     fn list(&self) -> Vec<SubscriptionView>;
 
-    /// Declares one, or changes it; a new one begins with what is accepted from now on. Audited when it answers.
-    ///
-    /// # Errors
-    /// As [`SubscriptionError`] says.
-    fn set<'a>(
-        &'a self,
-        who: Who,
-        name: &'a str,
-        subscription: Subscription,
-    ) -> BoxFuture<'a, Result<SubscriptionView, SubscriptionError>>;
-
     /// Does something with one; audited and in effect when it answers.
     ///
     /// # Errors
