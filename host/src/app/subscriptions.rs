@@ -46,6 +46,7 @@ use super::{
 use crate::{
     model::{
         audit::{Cause, Change},
+        connection::SecretRef,
         entry::Accepted,
         failure::{Failure, FailureKind},
         id::Digest,
@@ -269,6 +270,16 @@ impl Subscriptions {
     pub(super) fn held(&self, name: &str) -> Option<(Subscription, Origin)> {
         let declared = self.slot(name).ok()?.declared();
         Some((declared.subscription.clone(), declared.origin))
+    }
+
+    /// The secrets that deliveries are signed with, each with whose it is.
+    pub(super) fn secrets(&self) -> Vec<(String, SecretRef)> {
+        let slots: Vec<_> = self.read().values().cloned().collect();
+        let of = |slot: &Arc<Slot>| -> Vec<(String, SecretRef)> {
+            let whose = format!("subscription `{}`", slot.name);
+            slot.declared().subscription.secrets.iter().map(|secret| (whose.clone(), secret.clone())).collect()
+        };
+        slots.iter().flat_map(of).collect()
     }
 
     async fn recorded(&self, name: &str) -> Result<Option<Declared>, SubscriptionError> {
