@@ -182,6 +182,13 @@ impl Apis {
         Some((record.publication.clone(), record.origin))
     }
 
+    /// The contracts that are published through a connection and still answer.
+    pub(super) fn through(&self, connection: &str) -> Vec<ContractId> {
+        let published = self.published.load();
+        let through = published.iter().filter(|(_, record)| record.publication.connection == connection);
+        through.filter(|(contract, _)| self.standing(contract).is_ok()).map(|(contract, _)| contract.clone()).collect()
+    }
+
     async fn end(&self, cause: &Cause, contract: &ContractId) -> Result<ApiView, ApiError> {
         let _changing = self.changing.lock().await;
         let known = self.standing(contract)?;

@@ -42,3 +42,33 @@ async fn a_secret_stays_while_deliveries_are_signed_with_it_or_a_run_goes_on_wit
     assert_eq!((old.shown().len(), new.shown().len()), (2, 0), "it went on with what it began with");
     done(&remove(&hub, "secret", "old"));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_stays_and_implements_the_contract_while_reads_are_published_through_it() {
+    let remote = Gatekeeper::start("tok").await;
+    let setting = Setting::new("");
+    fs::write(setting.at("token"), "tok").unwrap();
+    let file = format!("file:{}", setting.at("token").display());
+    let api = "[apis.\"retail/warehouse@1\"]\nconnection = \"wms\"\noperations = [\"availability\"]\n";
+    let plugins = ["sandbox-warehouse", "sandbox-carrier"].map(packages::package);
+    let text = format!("plugins = {plugins:?}\n{}{api}", declared("wms", &remote.url, &file));
+    fs::write(setting.at("hub.toml"), text).unwrap();
+    let hub = setting.hub();
+
+    kept(&remove(&hub, "connection", "wms"), &["`retail/warehouse@1` is published through", "crossdock api withdraw"]);
+    let mut other = connection(&remote.url, &file);
+    other["plugin"] = json!("crossdock/sandbox-carrier");
+    let change = json!({ "do": "change", "connection": other, "reason": "x" });
+    let (status, refused) = post(&hub, "/v1/connections/wms", change.clone()).await;
+    assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY, "{refused:#}");
+    let detail = refused["detail"].as_str().unwrap();
+    assert!(detail.contains("`retail/warehouse@1`") && detail.contains("does not implement it"), "{detail}");
+    let (_, shown) = hub.get("/v1/connections/wms").await;
+    assert_eq!(shown["plugin"], "crossdock/sandbox-warehouse", "{shown:#}");
+
+    let withdraw = ["api", "withdraw", "retail/warehouse@1", "--reason", "nobody asks"];
+    done(&crossdock(&hub, &withdraw, None));
+    let (status, proposed) = post(&hub, "/v1/connections/wms", change).await;
+    assert_eq!(status, StatusCode::ACCEPTED, "{proposed:#}");
+    done(&remove(&hub, "connection", "wms"));
+}

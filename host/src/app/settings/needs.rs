@@ -9,6 +9,7 @@ use crate::{
     model::{
         connection::SecretRef,
         entry::{Entry, PluginUse},
+        id::ContractId,
     },
     ports::{journal::StreamId, settings::SettingError},
 };
@@ -31,6 +32,14 @@ impl HubSettings {
             return conflict(format!(
                 "connection `{name}` is bound in {}: bind another one there first (`crossdock pipeline bind`)",
                 bound.join(", ")
+            ));
+        }
+        let published = self.apis.through(name);
+        if !published.is_empty() {
+            return conflict(format!(
+                "`{}` is published through connection `{name}`: publish it through another one first (`crossdock api \
+                 publish`), or end that (`crossdock api withdraw`)",
+                published.iter().map(ContractId::as_str).collect::<Vec<_>>().join("`, `")
             ));
         }
         let mut revisions: BTreeSet<u64> = now.settings.revisions(name).collect();
