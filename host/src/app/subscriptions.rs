@@ -11,10 +11,12 @@
 //! | `worker` | works on one subscription; replays |
 //! | `endpoint` | makes one delivery |
 //! | `record` | what is recorded |
+//! | `replays` | has events delivered again |
 
 mod endpoint;
 mod feed;
 mod record;
+mod replays;
 #[cfg(test)]
 mod tests;
 mod window;
@@ -29,14 +31,14 @@ use arc_swap::ArcSwap;
 use bytes::Bytes;
 use futures::{FutureExt as _, future::BoxFuture};
 use tokio::{
-    sync::{Mutex, Notify, mpsc, oneshot},
+    sync::{Mutex, Notify, mpsc},
     task::JoinHandle,
 };
 
 use self::{
     feed::Feed,
-    record::{DECLARED, Declared, LETTERS_MAX, Progress, Replay},
-    worker::{Command, is_wanted},
+    record::{DECLARED, Declared, LETTERS_MAX, Progress},
+    worker::Command,
 };
 use super::{
     audit::{Audit, AuditError},
@@ -45,11 +47,9 @@ use super::{
 };
 use crate::{
     model::{
-        audit::{Cause, Change},
+        audit::Cause,
         connection::SecretRef,
-        entry::Accepted,
         failure::{Failure, FailureKind},
-        id::Digest,
         setting::Origin,
         subscription::Subscription,
         timestamp::Timestamp,
@@ -61,7 +61,7 @@ use crate::{
         journal::Position,
         registry::Who,
         subscriptions::{
-            Act, Failing, Letter, ReplayRequest, ReplayView, Selection, Standing, SubscriptionError, SubscriptionView,
+            Act, Failing, Letter, ReplayRequest, ReplayView, Standing, SubscriptionError, SubscriptionView,
             Subscriptions as SubscriptionsPort,
         },
     },
@@ -69,8 +69,6 @@ use crate::{
 
 /// Most subscriptions.
 pub const SUBSCRIPTIONS_MAX: usize = 200;
-/// Most replayed deliveries a second.
-pub const REPLAY_PER_SECOND_MAX: u32 = 100;
 
 /// How long a subscription that is paused or stopped keeps what it has not read from the archive, milliseconds: 30 days.
 pub const HELD_MS_MAX: u64 = 30 * 24 * 60 * 60 * 1_000;
@@ -99,6 +97,8 @@ struct Live {
     failing: Option<Failing>,
     dead_letters: usize,
     replay: Option<ReplayView>,
+    /// Whether a replay is asked for and not begun yet.
+    replay_begins: bool,
     /// Why it cannot be worked on at all.
     problem: Option<String>,
 }
@@ -455,57 +455,6 @@ impl Subscriptions {
             let action = if act == Act::Pause { "subscription.pause" } else { "subscription.resume" };
             self.keep(&cause, action, &slot, Declared { standing, ..(*declared).clone() }).await?;
         }
-        Ok(slot.view(self.feed.end()))
-    }
-
-    async fn ask_replay(&self, name: &str, request: ReplayRequest) -> Result<SubscriptionView, SubscriptionError> {
-        let ReplayRequest { who, selection, types, per_second, may_change } = request;
-        let slot = self.slot(name)?;
-        let refused = |problem: String| SubscriptionError::Refused { problem };
-        if !(1..=REPLAY_PER_SECOND_MAX).contains(&per_second) {
-            return Err(refused(format!("`per_second` is {per_second}; it must be 1 to {REPLAY_PER_SECOND_MAX}")));
-        }
-        if types.len() > delivery::TYPES_MAX {
-            return Err(refused(format!("`types` has {} entries; at most {}", types.len(), delivery::TYPES_MAX)));
-        }
-        let declared = slot.declared();
-        if declared.standing != Standing::Active {
-            let problem = format!("`{name}` is not active: resume it, and then have events replayed");
-            return Err(SubscriptionError::Conflict { problem });
-        }
-        // What was accepted before it was there was for others: who declares it may say otherwise.
-        let reaches = |time: Timestamp| may_change || time >= declared.created;
-        match selection {
-            Selection::Event(id) => {
-                let found = super::accept::first(&self.shared, id).await.map_err(unavailable)?;
-                let is_its = |event: &Accepted| is_wanted(&declared.subscription, event) && reaches(event.time);
-                if !found.is_some_and(|event| is_its(&event)) {
-                    return Err(refused(format!("there is no event {id} that `{name}` wants")));
-                }
-            }
-            Selection::Since(since) if !reaches(since) => {
-                let created = declared.created;
-                return Err(refused(format!("`{name}` is there since {created}; `since` cannot be earlier for you")));
-            }
-            Selection::Since(_) | Selection::DeadLetters => {}
-        }
-        let until = self.feed.catch_up(&self.shared).await.map_err(unavailable)?.0;
-        let what = serde_json::to_string(&selection).unwrap_or_default();
-        let replay = Replay { selection, types, per_second, after: None, at: 0, until, sent: 0, failed: 0 };
-        let (told, begun) = oneshot::channel();
-        let stopping = || unavailable("the subscription is not worked on now");
-        slot.commands.send((replay, told)).await.map_err(|_| stopping())?;
-        begun.await.map_err(|_| stopping())?.map_err(|problem| SubscriptionError::Conflict { problem })?;
-        // What was declared is as it was: the record says who had what delivered again.
-        let digest = Digest::of(&serde_json::to_vec(&*slot.declared()).map_err(unavailable)?);
-        let cause = Cause { actor: who.actor, reason: format!("{what} {}", who.reason).trim_end().to_owned() };
-        let change = Change {
-            action: "subscription.replay".to_owned(),
-            subject: format!("{DECLARED}{name}"),
-            before: Some(digest),
-            after: Some(digest),
-        };
-        self.audit.record(&cause, &change).await?;
         Ok(slot.view(self.feed.end()))
     }
 

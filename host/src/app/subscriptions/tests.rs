@@ -22,6 +22,7 @@ use crate::{
     },
     net::egress::Gateway,
     ports::{
+        hub::AuditFilter,
         invoker::{Completed, Component, Inspection, Invocation, Invoker, LoadError},
         journal::{Position, StreamId, Version},
         registry::Who,
@@ -204,5 +205,36 @@ async fn what_one_that_is_held_has_not_read_stays_out_of_the_archive_for_so_long
     ground.clock.set("2026-07-15T12:00:00Z");
     assert_eq!(behind(&life).await, None);
     assert!(life.subscriptions.problems().iter().any(|problem| problem.contains("archive")), "somebody is told");
+    life.end().await;
+}
+
+#[tokio::test]
+async fn a_replay_waits_for_whoever_changes_the_subscription_and_is_recorded_before_it_begins() {
+    let ground = ground();
+    let life = Life::begin(&ground).await;
+    life.declare("").await;
+    let event = life.accept("1", "/pipelines/test/shipping").await;
+    let asked_for = async || {
+        let filter = AuditFilter { subject: Some("subscription/x".to_owned()), limit: 9, ..AuditFilter::default() };
+        let lines = life.subscriptions.audit.list(&filter).await.expect("an audit log");
+        lines.iter().filter(|line| line.record.action == "subscription.replay").count()
+    };
+    let changing = life.subscriptions.changing.lock().await;
+    let mut replay = Box::pin(life.replay(Selection::Event(event), false));
+    for _ in 0..1_000 {
+        assert!(futures::poll!(&mut replay).is_pending(), "somebody changes it");
+        tokio::task::yield_now().await;
+    }
+    assert!(life.view().replay.is_none(), "nothing has begun");
+    assert_eq!(asked_for().await, 0);
+    // While it is begun, the lock is free: the subscription's own task may need it.
+    drop(changing);
+    replay.await.expect("its turn");
+    assert_eq!(asked_for().await, 1);
+
+    // What is refused has not been asked for.
+    let refused = life.replay(Selection::DeadLetters, false).await.expect_err("one at a time");
+    assert!(refused.to_string().contains("a replay is under way"), "{refused}");
+    assert_eq!(asked_for().await, 1);
     life.end().await;
 }
