@@ -55,13 +55,12 @@ use crate::{
         timestamp::Timestamp,
     },
     net::egress::Gateway,
-    policy::delivery,
+    policy::{delivery, review::is_same_person},
     ports::{
         egress::Egress,
         journal::Position,
-        registry::Who,
         subscriptions::{
-            Act, Failing, Letter, ReplayRequest, ReplayView, Standing, SubscriptionError, SubscriptionView,
+            Act, ActRequest, Failing, Letter, ReplayRequest, ReplayView, Standing, SubscriptionError, SubscriptionView,
             Subscriptions as SubscriptionsPort,
         },
     },
@@ -421,20 +420,28 @@ impl Subscriptions {
         }
     }
 
-    async fn act_on(&self, who: Who, name: &str, act: Act) -> Result<SubscriptionView, SubscriptionError> {
+    async fn act_on(&self, name: &str, request: ActRequest) -> Result<SubscriptionView, SubscriptionError> {
+        let ActRequest { who, act, may_change } = request;
         let _changing = self.changing.lock().await;
         let slot = self.slot(name)?;
         let declared = slot.declared();
         let now = self.shared.clock.now();
         let cause = Cause { actor: who.actor.clone(), reason: who.reason };
-        let standing = match act {
-            Act::Pause if declared.standing != Standing::Active => {
-                let problem = format!("`{name}` is not active; `crossdock subscription show` says why");
-                return Err(SubscriptionError::Conflict { problem });
+        let conflict = |problem: String| Err(SubscriptionError::Conflict { problem });
+        let standing = match (act, &declared.standing) {
+            (Act::Pause, Standing::Active) => Standing::Paused { since: now, by: who.actor },
+            // Who may declare it holds it on, whatever its owner meant.
+            (Act::Pause, Standing::Paused { since, by }) if may_change && !is_same_person(by, &who.actor) => {
+                Standing::Paused { since: *since, by: who.actor }
             }
-            Act::Pause => Standing::Paused { since: now, by: who.actor },
-            Act::Resume => Standing::Active,
-            Act::Remove => {
+            (Act::Pause, _) => {
+                return conflict(format!("`{name}` is not active; `crossdock subscription show` says why"));
+            }
+            (Act::Resume, Standing::Paused { by, .. }) if !may_change && !is_same_person(by, &who.actor) => {
+                return conflict(format!("`{by}` has paused `{name}`: they, or who may declare it, let it go on"));
+            }
+            (Act::Resume, _) => Standing::Active,
+            (Act::Remove, _) => {
                 let next = Declared { removed: Some(now), origin: Origin::Api, ..(*declared).clone() };
                 self.keep(&cause, "subscription.remove", &slot, next).await?;
                 let task = slot.task.lock().await.take();
@@ -556,11 +563,10 @@ impl SubscriptionsPort for Subscriptions {
 
     fn act<'a>(
         &'a self,
-        who: Who,
         name: &'a str,
-        act: Act,
+        request: ActRequest,
     ) -> BoxFuture<'a, Result<SubscriptionView, SubscriptionError>> {
-        self.act_on(who, name, act).boxed()
+        self.act_on(name, request).boxed()
     }
 
     fn replay<'a>(

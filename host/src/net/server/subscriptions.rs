@@ -25,7 +25,9 @@ use crate::{
     net::problem::{Code, Document, Problem},
     ports::{
         settings::{SettingChanged, SettingError},
-        subscriptions::{Act, Letter, ReplayRequest, Selection, SubscriptionError, SubscriptionView, Subscriptions},
+        subscriptions::{
+            Act, ActRequest, Letter, ReplayRequest, Selection, SubscriptionError, SubscriptionView, Subscriptions,
+        },
     },
 };
 
@@ -343,7 +345,7 @@ pub(super) async fn control(
         (Do::Resume, None) => Act::Resume,
         (Do::Remove, None) => Act::Remove,
     };
-    Ok(Json(port.act(who, &name, act).await?))
+    Ok(Json(port.act(&name, ActRequest { who, act, may_change }).await?))
 }
 
 /// The subscription, if the caller may do this with it. Whether there is one is shown to those alone who may see any.
