@@ -31,6 +31,8 @@ use crossdock_tests::{
 };
 use serde_json::{Value, json};
 
+#[path = "lifecycle/difference.rs"]
+mod difference;
 #[path = "lifecycle/tables.rs"]
 mod tables;
 
