@@ -8,6 +8,7 @@
 //! | [`authorization`] | who may do what |
 //! | [`chain`] | whether a batch of the journal continues the one before it, and holds what it says |
 //! | [`delivery`] | where events may be delivered, how they are signed, what an answer means |
+//! | [`disclosure`] | whether a change lets more leave the hub for others than before |
 //! | [`effective`] | what a plugin may touch, and which layer denies it the rest |
 //! | [`egress`] | which HTTP requests a connector may send |
 //! | [`event_schema`] | whether a schema may become the next version of an event type |
@@ -28,6 +29,7 @@ pub mod authorization;
 pub mod binding;
 pub mod chain;
 pub mod delivery;
+pub mod disclosure;
 pub mod effective;
 pub mod egress;
 pub mod event_schema;

@@ -155,6 +155,23 @@ impl Hub {
         token.to_owned()
     }
 
+    /// Has a second person, the operator `second`, agree to the change that the command line says is proposed; what is said
+    /// then.
+    ///
+    /// # Panics
+    /// If nothing is proposed, or it cannot be agreed to.
+    #[allow(clippy::panic, reason = "a test that cannot set itself up has failed, and must say why")]
+    pub fn agree(&self, said: &str) -> String {
+        let id: String = said.split_once("set_").map(|(_, id)| id.chars().take(12).collect()).unwrap_or_default();
+        let mut command = Command::new(&self.binary);
+        command.args(["plugin", "approve", &format!("set_{id}"), "--reason", "agreed", "--hub", &self.url]);
+        match command.env("NO_COLOR", "1").env("CROSSDOCK_TOKEN", self.token_of("second")).output() {
+            Ok(output) if output.status.success() => String::from_utf8_lossy(&output.stdout).into_owned(),
+            Ok(output) => panic!("{said}: {}", String::from_utf8_lossy(&output.stderr)),
+            Err(error) => panic!("{said}: {error}"),
+        }
+    }
+
     /// Posts a body as a person.
     ///
     /// # Panics

@@ -24,6 +24,9 @@ use http::StatusCode;
 use serde_json::{Value, json};
 use tokio_rustls::rustls::{self, pki_types::ServerName};
 
+#[path = "access/streams.rs"]
+mod streams;
+
 const BINARY: &str = env!("CARGO_BIN_EXE_crossdock-tested");
 const JSON: [(&str, &str); 1] = [("content-type", "application/json")];
 const EVENT: (&str, &str) = ("content-type", "application/cloudevents+json");

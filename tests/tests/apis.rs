@@ -31,6 +31,9 @@ use http::{Request, Response, StatusCode};
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
+#[path = "apis/disclosure.rs"]
+mod disclosure;
+
 const BINARY: &str = env!("CARGO_BIN_EXE_crossdock-tested");
 const JSON: [(&str, &str); 1] = [("content-type", "application/json")];
 const API: &str = "/v1/apis/retail/erp-orders/1";
@@ -223,6 +226,7 @@ async fn consumers_know_the_contract_and_do_not_notice_that_the_erp_behind_it_is
     let publish = ["api", "publish", "retail/erp-orders@1", "--connection", "plain", "--operation", "read_order"];
     let (code, said) = crossdock(&hub, &[&publish[..], &["--cache-s", "600", "--reason", "we move"]].concat());
     assert_eq!(code, 0, "{said}");
+    hub.agree(&said);
     let third = ask(&hub, &channel, &path, &[("if-none-match", &tag)]).await;
     assert_eq!((third.status(), body(&third)), (StatusCode::OK, order(&number)));
     assert_eq!(erp.asked(), 1);
@@ -230,8 +234,8 @@ async fn consumers_know_the_contract_and_do_not_notice_that_the_erp_behind_it_is
     assert!(keys(&body(&third)).iter().all(|key| keys(&body(&first)).contains(key)));
     let (_, audit) = hub.get("/v1/audit?action=api").await;
     let who: Vec<_> = audit["records"].as_array().unwrap().iter().map(|line| line["actor"].as_str().unwrap()).collect();
-    assert_eq!(who, ["tests", "operator:config"], "{audit:#}");
-    assert_eq!(audit["records"][0]["reason"], "we move");
+    assert_eq!(who, ["second", "operator:config"], "{audit:#}");
+    assert_eq!(audit["records"][0]["reason"], "agreed (asked for by tests: we move)");
     assert!(hub.stop());
 }
 
@@ -247,7 +251,7 @@ async fn writes_are_not_published_and_who_is_not_meant_to_ask_is_not_answered() 
     for (operation, part) in
         [("create_order", "`create_order` of `retail/erp-orders@1` is a write"), ("x", "no operation `x`")]
     {
-        let (code, said) = crossdock(&hub, &[&publish[..], &[operation]].concat());
+        let (code, said) = crossdock(&hub, &[&publish[..], &[operation, "--reason", "x"]].concat());
         assert!(code == 1 && said.contains(part), "{said}");
     }
     for (operation, said) in [("create_order", "is a write"), ("find_order", "is not published"), ("x", "no operation")]
@@ -293,7 +297,8 @@ async fn an_api_says_that_it_ends_and_then_does() {
 
     let publish = ["api", "publish", "retail/erp-orders@1", "--connection", "plain", "--operation", "read_order"];
     let until = |deprecated: &str, sunset: &str| {
-        let more = ["--deprecated", deprecated, "--sunset", sunset, "--successor", "retail/erp-orders@2"];
+        let more =
+            ["--deprecated", deprecated, "--sunset", sunset, "--successor", "retail/erp-orders@2", "--reason", "x"];
         crossdock(&hub, &[&publish[..], &more].concat())
     };
     let (code, said) = until("2024-03-01T00:00:00Z", "2020-01-01T00:00:00Z");
@@ -314,8 +319,9 @@ async fn an_api_says_that_it_ends_and_then_does() {
     let response = ask(&hub, &channel, &path, &[]).await;
     refused(&response, 410, "api.gone");
     assert!(body(&response)["detail"].as_str().unwrap().contains("use `retail/erp-orders@2`"), "{}", body(&response));
-    let (code, said) = crossdock(&hub, &publish);
+    let (code, said) = crossdock(&hub, &[&publish[..], &["--reason", "x"]].concat());
     assert_eq!(code, 0, "{said}");
+    hub.agree(&said);
     assert_eq!(ask(&hub, &channel, &path, &[]).await.status(), StatusCode::OK, "an operator may think better of it");
     let (code, said) = crossdock(&hub, &["api", "withdraw", "retail/erp-orders@1", "--reason", "nobody asks"]);
     assert!(code == 0 && said.contains("is published no longer"), "{said}");

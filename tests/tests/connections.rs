@@ -22,6 +22,8 @@ use serde_json::{Value, json};
 
 #[path = "connections/bindings.rs"]
 mod bindings;
+#[path = "connections/needs.rs"]
+mod needs;
 
 const BINARY: &str = env!("CARGO_BIN_EXE_crossdock-tested");
 const JSON: [(&str, &str); 1] = [("content-type", "application/json")];

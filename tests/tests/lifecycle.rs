@@ -31,6 +31,11 @@ use crossdock_tests::{
 };
 use serde_json::{Value, json};
 
+#[path = "lifecycle/difference.rs"]
+mod difference;
+#[path = "lifecycle/tables.rs"]
+mod tables;
+
 const BINARY: &str = env!("CARGO_BIN_EXE_crossdock-tested");
 const EVENT: &str = "test.order.v1";
 const NAME: &str = "test/orders";

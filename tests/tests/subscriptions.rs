@@ -26,6 +26,9 @@ use http::{HeaderMap, Request, StatusCode};
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
+#[path = "subscriptions/disclosure.rs"]
+mod disclosure;
+
 const BINARY: &str = env!("CARGO_BIN_EXE_crossdock-tested");
 const JSON: [(&str, &str); 1] = [("content-type", "application/json")];
 
@@ -157,7 +160,7 @@ fn crossdock(hub: &Hub, arguments: &[&str]) -> (i32, String) {
     (output.status.code().unwrap_or(-1), said)
 }
 
-/// Declares a subscription to what is shipped, with retries that a test can wait for.
+/// Declares a subscription to what is shipped, with retries that a test can wait for; a second person agrees.
 #[track_caller]
 fn add(hub: &Hub, folder: &Path, name: &str, url: &str, more: &[&str]) {
     let secret = format!("file:{}", folder.join("secret").display());
@@ -180,8 +183,10 @@ fn add(hub: &Hub, folder: &Path, name: &str, url: &str, more: &[&str]) {
         "--max-ms",
         "200",
     ];
-    let (code, said) = crossdock(hub, &[&arguments[..], more].concat());
+    let reason = ["--reason", "a contract"];
+    let (code, said) = crossdock(hub, &[&arguments[..], &reason, more].concat());
     assert_eq!(code, 0, "{said}");
+    hub.agree(&said);
 }
 
 async fn ship(hub: &Hub, id: &str, subject: &str) {
@@ -228,7 +233,7 @@ async fn what_a_pipeline_emits_is_delivered_signed_and_its_owner_alone_sees_that
     ship(&hub, "0", "before").await;
     hub.runs_until("before", |runs| runs.len() == 1 && runs[0]["state"] == "completed").await;
     let old = format!("file:{}", folder.path().join("old-secret").display());
-    add(&hub, folder.path(), "acme-shipping", &partner.url, &["--secret", &old, "--reason", "a contract"]);
+    add(&hub, folder.path(), "acme-shipping", &partner.url, &["--secret", &old]);
     ship(&hub, "1", "17").await;
     assert_eq!(
         partner.until("the first", |taken| !taken.is_empty()).await,
@@ -280,7 +285,7 @@ async fn what_a_pipeline_emits_is_delivered_signed_and_its_owner_alone_sees_that
         ["tests", "subscription.remove"],
         ["acme", "subscription.resume"],
         ["acme", "subscription.pause"],
-        ["tests", "subscription.set"],
+        ["second", "subscription.set"],
     ];
     assert_eq!(actions, expected, "{audit:#}");
     assert!(hub.stop());
@@ -418,7 +423,7 @@ async fn what_may_not_be_reached_or_signed_is_refused() {
     let refused = |url: &str, secret: &str, more: &[&str], part: &str| {
         let arguments =
             ["subscription", "add", "x", "--owner", "acme", "--types", "test.*", "--url", url, "--secret", secret];
-        let (code, said) = crossdock(&hub, &[&arguments[..], more].concat());
+        let (code, said) = crossdock(&hub, &[&arguments[..], &["--reason", "x"], more].concat());
         assert!(code == 1 && said.contains(part), "{said}");
     };
     refused("http://acme.example/in", &secret, &[], "must be `https`");
@@ -454,9 +459,12 @@ async fn what_may_not_be_reached_or_signed_is_refused() {
         "https://localhost:1/in",
         "--secret",
         &secret,
+        "--reason",
+        "x",
     ];
     let (code, said) = crossdock(&hub, &arguments);
     assert_eq!(code, 0, "{said}");
+    hub.agree(&said);
     ship(&hub, "1", "17").await;
     let view = view_until(&hub, "inside", |view| view["failing"].is_object()).await;
     assert!(view["failing"]["cause"].as_str().unwrap().contains("loopback address"), "{view:#}");

@@ -261,16 +261,23 @@ impl Access {
         Ok(held)
     }
 
-    async fn let_in(&self, shown: Option<&str>) -> Result<Principal, AuthError> {
+    /// Whom something that is shown stands for, with the token if it is one of this hub.
+    async fn identify(&self, shown: Option<&str>, now: Timestamp) -> Result<(Principal, Option<Arc<Held>>), AuthError> {
         if !AccessPort::is_enrolled(self) {
             return Err(AuthError::NotEnrolled);
         }
         let shown = shown.ok_or(AuthError::Missing)?;
-        let now = self.clock.now();
         if let Some(openid) = self.openid.load_full().filter(|_| !token::is_token(shown)) {
-            return openid.verify(shown, now).await;
+            return Ok((openid.verify(shown, now).await?, None));
         }
         let held = self.proven(shown, now)?;
+        Ok((held.record.principal(), Some(held)))
+    }
+
+    async fn let_in(&self, shown: Option<&str>) -> Result<Principal, AuthError> {
+        let now = self.clock.now();
+        let (principal, held) = self.identify(shown, now).await?;
+        let Some(held) = held else { return Ok(principal) };
         let record = &held.record;
         let counted = held.count.take(&record.id, record.limits, now);
         if held.count.is_due(now) {
@@ -278,13 +285,17 @@ impl Access {
             tokio::spawn(async move { count.keep(&*records, &id).await });
         }
         counted?;
-        Ok(record.principal())
+        Ok(principal)
     }
 }
 
 impl AccessPort for Access {
     fn authenticate<'a>(&'a self, shown: Option<&'a str>) -> BoxFuture<'a, Result<Principal, AuthError>> {
         self.let_in(shown).boxed()
+    }
+
+    fn prove<'a>(&'a self, shown: Option<&'a str>) -> BoxFuture<'a, Result<Principal, AuthError>> {
+        async move { Ok(self.identify(shown, self.clock.now()).await?.0) }.boxed()
     }
 
     fn is_enrolled(&self) -> bool {

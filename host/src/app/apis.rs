@@ -44,6 +44,7 @@ use crate::{
         contract::ContractOperation,
         id::{ContractId, hash32},
         manifest::Effect,
+        setting::Origin,
         timestamp::Timestamp,
     },
     policy::publication,
@@ -67,6 +68,9 @@ struct Record {
     /// When it ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     withdrawn: Option<Timestamp>,
+    /// Who has the say about it.
+    #[serde(default)]
+    origin: Origin,
 }
 
 /// Published reads of a hub. Shared behind an `Arc`.
@@ -118,26 +122,77 @@ impl Apis {
         Ok(Self { shared, audit, published, answers: Arc::default(), changing: Mutex::default() })
     }
 
-    /// Publishes what an operator declares; what is as it was is left alone.
+    /// Publishes what an operator declares; what is as it was is left alone, and so is what was published or ended over the
+    /// API.
     ///
     /// # Errors
     /// As [`ApiError`] says; nothing was changed then.
     pub async fn set(&self, cause: &Cause, contract: ContractId, wanted: Publication) -> Result<(), ApiError> {
         let _changing = self.changing.lock().await;
         let known = self.published.load().get(&contract).cloned();
-        if known.is_some_and(|known| known.publication == wanted && known.withdrawn.is_none()) {
+        if let Some(known) = known.filter(|known| known.origin == Origin::Api || known.withdrawn.is_some()) {
+            if known.publication != wanted || known.withdrawn.is_some() {
+                tracing::warn!(
+                    %contract,
+                    "hub.toml publishes it in another way than was said over the API, which holds; `crossdock api publish` \
+                     changes that"
+                );
+            }
+            return Ok(());
+        }
+        self.put_in_place(cause, contract, wanted, Origin::File).await
+    }
+
+    /// Publishes what somebody asks for over the API who may, together with whoever has agreed to it.
+    ///
+    /// # Errors
+    /// As [`ApiError`] says; nothing was changed then.
+    pub(super) async fn publish(
+        &self,
+        cause: &Cause,
+        contract: ContractId,
+        wanted: Publication,
+    ) -> Result<(), ApiError> {
+        let _changing = self.changing.lock().await;
+        self.put_in_place(cause, contract, wanted, Origin::Api).await
+    }
+
+    /// The lock is held.
+    async fn put_in_place(
+        &self,
+        cause: &Cause,
+        contract: ContractId,
+        wanted: Publication,
+        origin: Origin,
+    ) -> Result<(), ApiError> {
+        let known = self.published.load().get(&contract).cloned();
+        let is_same = |known: &Record| known.publication == wanted && known.origin == origin;
+        if known.is_some_and(|known| is_same(&known) && known.withdrawn.is_none()) {
             // Whether it can answer by now is for `problems` to say: at a start, it keeps nothing else from going on.
             return Ok(());
         }
         self.holds(&contract, &wanted)?;
-        let record = Record { publication: wanted, published: self.shared.clock.now(), withdrawn: None };
+        let record = Record { publication: wanted, published: self.shared.clock.now(), withdrawn: None, origin };
         self.keep(cause, "api.publish", contract, record).await
+    }
+
+    /// A publication as it is, if it answers, and who has the say about it.
+    pub(super) fn held(&self, contract: &ContractId) -> Option<(Publication, Origin)> {
+        let record = self.standing(contract).ok()?;
+        Some((record.publication.clone(), record.origin))
+    }
+
+    /// The contracts that are published through a connection and still answer.
+    pub(super) fn through(&self, connection: &str) -> Vec<ContractId> {
+        let published = self.published.load();
+        let through = published.iter().filter(|(_, record)| record.publication.connection == connection);
+        through.filter(|(contract, _)| self.standing(contract).is_ok()).map(|(contract, _)| contract.clone()).collect()
     }
 
     async fn end(&self, cause: &Cause, contract: &ContractId) -> Result<ApiView, ApiError> {
         let _changing = self.changing.lock().await;
         let known = self.standing(contract)?;
-        let record = Record { withdrawn: Some(self.shared.clock.now()), ..(*known).clone() };
+        let record = Record { withdrawn: Some(self.shared.clock.now()), origin: Origin::Api, ..(*known).clone() };
         self.keep(cause, "api.withdraw", contract.clone(), record.clone()).await?;
         self.view(contract, &record).ok_or_else(|| ApiError::Unknown { contract: contract.to_string() })
     }
@@ -155,7 +210,10 @@ impl Apis {
     }
 
     /// Whether a publication holds against its contract and what is installed now.
-    fn holds(&self, contract: &ContractId, wanted: &Publication) -> Result<(), ApiError> {
+    ///
+    /// # Errors
+    /// What does not, and what to change.
+    pub(super) fn holds(&self, contract: &ContractId, wanted: &Publication) -> Result<(), ApiError> {
         let refused = |problem: String| ApiError::Refused { problem };
         let installation = self.shared.installation.load();
         let declared = installation.contracts.get(contract).ok_or_else(|| {
@@ -354,23 +412,6 @@ impl ApisPort for Apis {
                 .increment(1);
             }
             answer
-        }
-        .boxed()
-    }
-
-    fn publish(
-        &self,
-        who: Who,
-        contract: ContractId,
-        publication: Publication,
-    ) -> BoxFuture<'_, Result<ApiView, ApiError>> {
-        async move {
-            let cause = Cause { actor: who.actor, reason: who.reason };
-            self.set(&cause, contract.clone(), publication).await?;
-            let unknown = || ApiError::Unknown { contract: contract.to_string() };
-            // As it is now, though its sunset may be over.
-            let record = self.published.load().get(&contract).cloned().ok_or_else(unknown)?;
-            self.view(&contract, &record).ok_or_else(unknown)
         }
         .boxed()
     }

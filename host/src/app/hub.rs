@@ -53,7 +53,7 @@ use super::{
         AllSecrets,
         store::{KeyPlace, SecretStore},
     },
-    settings::{Declared, HubSettings},
+    settings::{self, Declared, HubSettings},
     snapshot::{self, Claim, Loaded},
     subscriptions::Subscriptions,
     traffic,
@@ -204,10 +204,17 @@ impl Hub {
         let registry = Registry::new(Arc::clone(&shared), Arc::clone(&installer), Arc::clone(&store));
         registry.load_trust().await?;
         let registry = Arc::new(registry);
-        let (own, making) = (Arc::clone(&shared), Arc::clone(&installer));
-        let settings = Arc::new(HubSettings::new(own, making, Arc::clone(&registry), kept, data));
         let subscriptions = Subscriptions::new(Arc::clone(&shared), Arc::clone(&audit), Arc::clone(&installer.gateway));
-        let apis = Apis::open(Arc::clone(&shared), Arc::clone(&audit)).await?;
+        let apis = Arc::new(Apis::open(Arc::clone(&shared), Arc::clone(&audit)).await?);
+        let parts = settings::Parts {
+            shared: Arc::clone(&shared),
+            installer: Arc::clone(&installer),
+            registry: Arc::clone(&registry),
+            store: kept,
+            subscriptions: Arc::clone(&subscriptions),
+            apis: Arc::clone(&apis),
+        };
+        let settings = Arc::new(HubSettings::new(parts, data));
         Ok(Self {
             registry,
             settings,
@@ -221,7 +228,7 @@ impl Hub {
             data: data.into(),
             retention: Arc::default(),
             access,
-            apis: Arc::new(apis),
+            apis,
             subscriptions,
             claim: Arc::new(Mutex::new(claim)),
         })

@@ -165,6 +165,7 @@ impl Installer {
         }
         self.load_tables(&mut next).await?;
         self.load_pipelines(&mut next).await?;
+        self.keep_all_earlier(&mut next).await;
         Ok(next)
     }
 

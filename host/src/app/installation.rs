@@ -10,7 +10,7 @@ use std::{
 };
 
 use jsonschema::Validator;
-use semver::Version;
+use semver::{Version, VersionReq};
 
 use self::{
     lines::{Alternates, Lines, Live, States},
@@ -39,7 +39,7 @@ use crate::{
         table::TableRecord,
         timestamp::Timestamp,
     },
-    policy::signing::envelope::Envelope,
+    policy::{lifecycle, signing::envelope::Envelope},
     ports::{egress::Egress, invoker::Inspection},
 };
 
@@ -164,6 +164,8 @@ pub struct Table {
     pub versions: BTreeMap<Version, TableVersion>,
     /// The rows of the version that serves, by key.
     pub rows: Option<Document>,
+    /// The same of versions that served before, for runs of pipelines that do not take the one that serves now.
+    pub earlier: BTreeMap<Version, Document>,
 }
 
 /// A version of a reference table.
@@ -181,6 +183,14 @@ impl Table {
     pub fn active(&self) -> Option<(&Version, &TableVersion)> {
         let version = self.line.active.as_ref()?;
         Some((version, self.versions.get(version)?))
+    }
+
+    /// Of the versions that served before, may serve still, and are taken at a range: the latest that did.
+    #[must_use]
+    pub fn before(&self, range: &VersionReq) -> Option<(&Version, &TableVersion)> {
+        let taken = self.line.earlier.iter().rev().filter(|version| range.matches(version));
+        let kept = taken.filter_map(|version| self.versions.get_key_value(version));
+        kept.into_iter().find(|(_, kept)| lifecycle::may_serve(kept.reviewed.record.state))
     }
 }
 

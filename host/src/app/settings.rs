@@ -1,4 +1,4 @@
-//! What an operator sets while the hub runs: secrets, connections, bindings. As in the registry, one change at a time, each
+//! What an operator sets while the hub runs: secrets, connections, bindings, what leaves the hub for others. As in the registry, one change at a time, each
 //! in the same order: checked, recorded in the audit log, recorded, then one new picture in the old one's place. What lets
 //! code reach more than before waits for a second person.
 //!
@@ -7,12 +7,14 @@
 //! | [`secrets`] | the secrets that the hub keeps |
 //! | [`connections`] | connections, and the rotation of their secrets |
 //! | [`bindings`] | which connection each name of a pipeline stands for |
+//! | [`outward`] | what is delivered to and published for others |
 //! | [`probe`] | the test of a connection |
 //! | [`needs`] | what still needs a connection or a secret |
 
 pub(super) mod bindings;
 mod connections;
 mod needs;
+mod outward;
 mod probe;
 mod secrets;
 
@@ -26,20 +28,24 @@ use arc_swap::ArcSwap;
 use futures::{FutureExt as _, future::BoxFuture};
 
 use super::{
+    apis::Apis,
     gate::with_source,
     install::{InstallError, Installer, read},
     installation::Installation,
     registry::Registry,
     runner::Shared,
     secrets::store::{SecretStore, StoreError},
+    subscriptions::Subscriptions,
 };
 use crate::{
     model::{
+        api::Publication,
         audit::Cause,
         connection::Connection,
-        id::hash32,
+        id::{ContractId, hash32},
         registry::ProposalState,
         setting::{Probe, SettingChange, SettingProposal},
+        subscription::Subscription,
     },
     policy::review::is_same_person,
     ports::{
@@ -75,6 +81,8 @@ pub(super) struct HubSettings {
     installer: Arc<Installer>,
     registry: Arc<Registry>,
     store: Arc<SecretStore>,
+    subscriptions: Arc<Subscriptions>,
+    apis: Arc<Apis>,
     data: PathBuf,
     declared: ArcSwap<Declared>,
 }
@@ -92,15 +100,21 @@ struct Ready {
     tested: Option<Tested>,
 }
 
+/// What is changed.
+pub(super) struct Parts {
+    pub(super) shared: Arc<Shared>,
+    pub(super) installer: Arc<Installer>,
+    pub(super) registry: Arc<Registry>,
+    pub(super) store: Arc<SecretStore>,
+    pub(super) subscriptions: Arc<Subscriptions>,
+    pub(super) apis: Arc<Apis>,
+}
+
 impl HubSettings {
-    pub(super) fn new(
-        shared: Arc<Shared>,
-        installer: Arc<Installer>,
-        registry: Arc<Registry>,
-        store: Arc<SecretStore>,
-        data: &Path,
-    ) -> Self {
-        Self { shared, installer, registry, store, data: data.to_owned(), declared: ArcSwap::default() }
+    pub(super) fn new(parts: Parts, data: &Path) -> Self {
+        let Parts { shared, installer, registry, store, subscriptions, apis } = parts;
+        let (data, declared) = (data.to_owned(), ArcSwap::default());
+        Self { shared, installer, registry, store, subscriptions, apis, data, declared }
     }
 
     /// Remembers what hub.toml declares.
@@ -171,14 +185,24 @@ impl HubSettings {
                 return Err(SettingError::Conflict { problem });
             }
             SettingChange::Connection { name, connection, origin, .. } => {
-                self.installer.set_connection(now, cause, action, &name, *connection, origin).await
+                Some(self.installer.set_connection(now, cause, action, &name, *connection, origin).await)
             }
             SettingChange::Bind { pipeline, names, origin } => {
                 let record = super::install::bindings::after(now.settings.bindings.get(&pipeline), names, origin);
-                self.installer.bind(now, cause, action, &pipeline, record).await
+                Some(self.installer.bind(now, cause, action, &pipeline, record).await)
+            }
+            SettingChange::Subscription { name, subscription } => {
+                self.subscriptions.set(cause, &name, *subscription).await?;
+                None
+            }
+            SettingChange::Api { contract, publication } => {
+                self.apis.publish(cause, contract, *publication).await?;
+                None
             }
         };
-        self.shared.installation.store(Arc::new(next.map_err(refused)?));
+        if let Some(next) = next {
+            self.shared.installation.store(Arc::new(next.map_err(refused)?));
+        }
         tracing::info!(summary, actor = cause.actor, "a setting has changed");
         metrics::counter!("crossdock_settings_changes_total", "action" => action).increment(1);
         Ok(SettingChanged::Done { summary, notes, tested })
@@ -196,6 +220,12 @@ impl HubSettings {
             }
             SettingChange::Bind { pipeline, names, origin } => {
                 self.plan_binding(now, pipeline, names.clone(), *origin)?
+            }
+            SettingChange::Subscription { name, subscription } => {
+                self.plan_subscription(name, Subscription::clone(subscription))?
+            }
+            SettingChange::Api { contract, publication } => {
+                self.plan_publication(contract, Publication::clone(publication))?
             }
         };
         if let Some(more) = ready.because.iter().find(|because| !proposal.because.contains(because)) {
@@ -318,6 +348,24 @@ impl Settings for HubSettings {
         who: Who,
     ) -> BoxFuture<'a, Result<SettingChanged, SettingError>> {
         self.change_binding(pipeline, act, who).boxed()
+    }
+
+    fn subscribe<'a>(
+        &'a self,
+        name: &'a str,
+        subscription: Subscription,
+        who: Who,
+    ) -> BoxFuture<'a, Result<SettingChanged, SettingError>> {
+        self.change_subscription(name, subscription, who).boxed()
+    }
+
+    fn publish(
+        &self,
+        contract: ContractId,
+        publication: Publication,
+        who: Who,
+    ) -> BoxFuture<'_, Result<SettingChanged, SettingError>> {
+        self.change_publication(contract, publication, who).boxed()
     }
 
     fn proposals(&self) -> BoxFuture<'_, Result<Vec<SettingProposal>, SettingError>> {

@@ -11,10 +11,12 @@
 //! | `worker` | works on one subscription; replays |
 //! | `endpoint` | makes one delivery |
 //! | `record` | what is recorded |
+//! | `replays` | has events delivered again |
 
 mod endpoint;
 mod feed;
 mod record;
+mod replays;
 #[cfg(test)]
 mod tests;
 mod window;
@@ -29,14 +31,14 @@ use arc_swap::ArcSwap;
 use bytes::Bytes;
 use futures::{FutureExt as _, future::BoxFuture};
 use tokio::{
-    sync::{Mutex, Notify, mpsc, oneshot},
+    sync::{Mutex, Notify, mpsc},
     task::JoinHandle,
 };
 
 use self::{
     feed::Feed,
-    record::{DECLARED, Declared, LETTERS_MAX, Progress, Replay},
-    worker::{Command, is_wanted},
+    record::{DECLARED, Declared, LETTERS_MAX, Progress},
+    worker::Command,
 };
 use super::{
     audit::{Audit, AuditError},
@@ -45,21 +47,20 @@ use super::{
 };
 use crate::{
     model::{
-        audit::{Cause, Change},
-        entry::Accepted,
+        audit::Cause,
+        connection::SecretRef,
         failure::{Failure, FailureKind},
-        id::Digest,
+        setting::Origin,
         subscription::Subscription,
         timestamp::Timestamp,
     },
     net::egress::Gateway,
-    policy::delivery,
+    policy::{delivery, review::is_same_person},
     ports::{
         egress::Egress,
         journal::Position,
-        registry::Who,
         subscriptions::{
-            Act, Failing, Letter, ReplayRequest, ReplayView, Selection, Standing, SubscriptionError, SubscriptionView,
+            Act, ActRequest, Failing, Letter, ReplayRequest, ReplayView, Standing, SubscriptionError, SubscriptionView,
             Subscriptions as SubscriptionsPort,
         },
     },
@@ -67,8 +68,6 @@ use crate::{
 
 /// Most subscriptions.
 pub const SUBSCRIPTIONS_MAX: usize = 200;
-/// Most replayed deliveries a second.
-pub const REPLAY_PER_SECOND_MAX: u32 = 100;
 
 /// How long a subscription that is paused or stopped keeps what it has not read from the archive, milliseconds: 30 days.
 pub const HELD_MS_MAX: u64 = 30 * 24 * 60 * 60 * 1_000;
@@ -97,6 +96,8 @@ struct Live {
     failing: Option<Failing>,
     dead_letters: usize,
     replay: Option<ReplayView>,
+    /// Whether a replay is asked for and not begun yet.
+    replay_begins: bool,
     /// Why it cannot be worked on at all.
     problem: Option<String>,
 }
@@ -216,30 +217,106 @@ impl Subscriptions {
         Ok(())
     }
 
-    /// Declares one, or changes it; what is as it was is left alone.
+    /// Declares one as an operator's configuration does; what is as it was is left alone, and so is what was set over the
+    /// API or removed there.
     ///
     /// # Errors
     /// As [`SubscriptionError`] says; nothing was changed then.
     pub async fn declare(&self, cause: &Cause, name: &str, wanted: Subscription) -> Result<(), SubscriptionError> {
-        delivery::check(name, &wanted).map_err(|problem| SubscriptionError::Refused { problem })?;
         let _changing = self.changing.lock().await;
+        if let Some(held) = self.recorded(name).await? {
+            if held.removed.is_some() {
+                tracing::warn!(
+                    subscription = name,
+                    "hub.toml declares it, and it was removed over the API, which holds; `crossdock subscription add` \
+                     brings it back"
+                );
+                return Ok(());
+            }
+            if held.origin == Origin::Api {
+                if held.subscription != wanted {
+                    tracing::warn!(
+                        subscription = name,
+                        "hub.toml declares it in another way than it was set over the API, which holds"
+                    );
+                }
+                return Ok(());
+            }
+        }
+        self.put_in_place(cause, name, wanted, Origin::File).await
+    }
+
+    /// Sets one, as somebody asks over the API who may, together with whoever has agreed to it.
+    ///
+    /// # Errors
+    /// As [`SubscriptionError`] says; nothing was changed then.
+    pub(super) async fn set(&self, cause: &Cause, name: &str, wanted: Subscription) -> Result<(), SubscriptionError> {
+        let _changing = self.changing.lock().await;
+        self.put_in_place(cause, name, wanted, Origin::Api).await
+    }
+
+    /// Whether one may be set over the API.
+    ///
+    /// # Errors
+    /// As [`SubscriptionError`] says.
+    pub(super) fn may_be_set(&self, name: &str, wanted: &Subscription) -> Result<(), SubscriptionError> {
+        delivery::check(name, wanted).map_err(|problem| SubscriptionError::Refused { problem })?;
+        self.secrets_are_there(wanted)?;
+        if self.slot(name).is_err() { self.there_is_room() } else { Ok(()) }
+    }
+
+    /// One as it is declared, and who has the say about it; absent: there is none.
+    pub(super) fn held(&self, name: &str) -> Option<(Subscription, Origin)> {
+        let declared = self.slot(name).ok()?.declared();
+        Some((declared.subscription.clone(), declared.origin))
+    }
+
+    /// The secrets that deliveries are signed with, each with whose it is.
+    pub(super) fn secrets(&self) -> Vec<(String, SecretRef)> {
+        let slots: Vec<_> = self.read().values().cloned().collect();
+        let of = |slot: &Arc<Slot>| -> Vec<(String, SecretRef)> {
+            let whose = format!("subscription `{}`", slot.name);
+            slot.declared().subscription.secrets.iter().map(|secret| (whose.clone(), secret.clone())).collect()
+        };
+        slots.iter().flat_map(of).collect()
+    }
+
+    async fn recorded(&self, name: &str) -> Result<Option<Declared>, SubscriptionError> {
+        let read = record::read::<Declared>(&*self.shared.records, &format!("{DECLARED}{name}")).await;
+        Ok(read.map_err(unavailable)?.map(|(declared, _)| declared))
+    }
+
+    fn there_is_room(&self) -> Result<(), SubscriptionError> {
+        if self.read().len() < SUBSCRIPTIONS_MAX {
+            return Ok(());
+        }
+        let problem = format!("there are {SUBSCRIPTIONS_MAX} subscriptions, which is the most");
+        Err(SubscriptionError::Conflict { problem })
+    }
+
+    /// The lock is held.
+    async fn put_in_place(
+        &self,
+        cause: &Cause,
+        name: &str,
+        wanted: Subscription,
+        origin: Origin,
+    ) -> Result<(), SubscriptionError> {
+        delivery::check(name, &wanted).map_err(|problem| SubscriptionError::Refused { problem })?;
         if let Ok(slot) = self.slot(name) {
             let declared = slot.declared();
-            if declared.subscription != wanted {
+            if declared.subscription != wanted || declared.origin != origin {
                 // Whatever its endpoint said before, it may be another one now.
                 let standing = match &declared.standing {
-                    Standing::Disabled { .. } => Standing::Active,
+                    Standing::Disabled { .. } if declared.subscription != wanted => Standing::Active,
                     standing => standing.clone(),
                 };
-                let next = Declared { subscription: wanted, standing, ..(*declared).clone() };
+                let next = Declared { subscription: wanted, standing, origin, ..(*declared).clone() };
                 self.keep(cause, "subscription.set", &slot, next).await?;
             }
             return Ok(());
         }
-        if self.read().len() >= SUBSCRIPTIONS_MAX {
-            let problem = format!("there are {SUBSCRIPTIONS_MAX} subscriptions, which is the most");
-            return Err(SubscriptionError::Conflict { problem });
-        }
+        self.there_is_room()?;
         // It begins here, whenever it is taken up.
         let end = self.feed.catch_up(&self.shared).await.map_err(unavailable)?;
         let progress = Progress { read: end.0, ..Progress::default() };
@@ -250,6 +327,7 @@ impl Subscriptions {
             standing: Standing::Active,
             created: self.shared.clock.now(),
             removed: None,
+            origin,
         };
         self.put(cause, "subscription.set", name, &declared).await?;
         self.open(name, declared)
@@ -342,21 +420,29 @@ impl Subscriptions {
         }
     }
 
-    async fn act_on(&self, who: Who, name: &str, act: Act) -> Result<SubscriptionView, SubscriptionError> {
+    async fn act_on(&self, name: &str, request: ActRequest) -> Result<SubscriptionView, SubscriptionError> {
+        let ActRequest { who, act, may_change } = request;
         let _changing = self.changing.lock().await;
         let slot = self.slot(name)?;
         let declared = slot.declared();
         let now = self.shared.clock.now();
         let cause = Cause { actor: who.actor.clone(), reason: who.reason };
-        let standing = match act {
-            Act::Pause if declared.standing != Standing::Active => {
-                let problem = format!("`{name}` is not active; `crossdock subscription show` says why");
-                return Err(SubscriptionError::Conflict { problem });
+        let conflict = |problem: String| Err(SubscriptionError::Conflict { problem });
+        let standing = match (act, &declared.standing) {
+            (Act::Pause, Standing::Active) => Standing::Paused { since: now, by: who.actor },
+            // Who may declare it holds it on, whatever its owner meant.
+            (Act::Pause, Standing::Paused { since, by }) if may_change && !is_same_person(by, &who.actor) => {
+                Standing::Paused { since: *since, by: who.actor }
             }
-            Act::Pause => Standing::Paused { since: now, by: who.actor },
-            Act::Resume => Standing::Active,
-            Act::Remove => {
-                let next = Declared { removed: Some(now), ..(*declared).clone() };
+            (Act::Pause, _) => {
+                return conflict(format!("`{name}` is not active; `crossdock subscription show` says why"));
+            }
+            (Act::Resume, Standing::Paused { by, .. }) if !may_change && !is_same_person(by, &who.actor) => {
+                return conflict(format!("`{by}` has paused `{name}`: they, or who may declare it, let it go on"));
+            }
+            (Act::Resume, _) => Standing::Active,
+            (Act::Remove, _) => {
+                let next = Declared { removed: Some(now), origin: Origin::Api, ..(*declared).clone() };
                 self.keep(&cause, "subscription.remove", &slot, next).await?;
                 let task = slot.task.lock().await.take();
                 if let Some(task) = task {
@@ -376,57 +462,6 @@ impl Subscriptions {
             let action = if act == Act::Pause { "subscription.pause" } else { "subscription.resume" };
             self.keep(&cause, action, &slot, Declared { standing, ..(*declared).clone() }).await?;
         }
-        Ok(slot.view(self.feed.end()))
-    }
-
-    async fn ask_replay(&self, name: &str, request: ReplayRequest) -> Result<SubscriptionView, SubscriptionError> {
-        let ReplayRequest { who, selection, types, per_second, may_change } = request;
-        let slot = self.slot(name)?;
-        let refused = |problem: String| SubscriptionError::Refused { problem };
-        if !(1..=REPLAY_PER_SECOND_MAX).contains(&per_second) {
-            return Err(refused(format!("`per_second` is {per_second}; it must be 1 to {REPLAY_PER_SECOND_MAX}")));
-        }
-        if types.len() > delivery::TYPES_MAX {
-            return Err(refused(format!("`types` has {} entries; at most {}", types.len(), delivery::TYPES_MAX)));
-        }
-        let declared = slot.declared();
-        if declared.standing != Standing::Active {
-            let problem = format!("`{name}` is not active: resume it, and then have events replayed");
-            return Err(SubscriptionError::Conflict { problem });
-        }
-        // What was accepted before it was there was for others: who declares it may say otherwise.
-        let reaches = |time: Timestamp| may_change || time >= declared.created;
-        match selection {
-            Selection::Event(id) => {
-                let found = super::accept::first(&self.shared, id).await.map_err(unavailable)?;
-                let is_its = |event: &Accepted| is_wanted(&declared.subscription, event) && reaches(event.time);
-                if !found.is_some_and(|event| is_its(&event)) {
-                    return Err(refused(format!("there is no event {id} that `{name}` wants")));
-                }
-            }
-            Selection::Since(since) if !reaches(since) => {
-                let created = declared.created;
-                return Err(refused(format!("`{name}` is there since {created}; `since` cannot be earlier for you")));
-            }
-            Selection::Since(_) | Selection::DeadLetters => {}
-        }
-        let until = self.feed.catch_up(&self.shared).await.map_err(unavailable)?.0;
-        let what = serde_json::to_string(&selection).unwrap_or_default();
-        let replay = Replay { selection, types, per_second, after: None, at: 0, until, sent: 0, failed: 0 };
-        let (told, begun) = oneshot::channel();
-        let stopping = || unavailable("the subscription is not worked on now");
-        slot.commands.send((replay, told)).await.map_err(|_| stopping())?;
-        begun.await.map_err(|_| stopping())?.map_err(|problem| SubscriptionError::Conflict { problem })?;
-        // What was declared is as it was: the record says who had what delivered again.
-        let digest = Digest::of(&serde_json::to_vec(&*slot.declared()).map_err(unavailable)?);
-        let cause = Cause { actor: who.actor, reason: format!("{what} {}", who.reason).trim_end().to_owned() };
-        let change = Change {
-            action: "subscription.replay".to_owned(),
-            subject: format!("{DECLARED}{name}"),
-            before: Some(digest),
-            after: Some(digest),
-        };
-        self.audit.record(&cause, &change).await?;
         Ok(slot.view(self.feed.end()))
     }
 
@@ -526,27 +561,12 @@ impl SubscriptionsPort for Subscriptions {
         slots.iter().map(|slot| slot.view(self.feed.end())).collect()
     }
 
-    fn set<'a>(
-        &'a self,
-        who: Who,
-        name: &'a str,
-        subscription: Subscription,
-    ) -> BoxFuture<'a, Result<SubscriptionView, SubscriptionError>> {
-        async move {
-            self.secrets_are_there(&subscription)?;
-            self.declare(&Cause { actor: who.actor, reason: who.reason }, name, subscription).await?;
-            Ok(self.slot(name)?.view(self.feed.end()))
-        }
-        .boxed()
-    }
-
     fn act<'a>(
         &'a self,
-        who: Who,
         name: &'a str,
-        act: Act,
+        request: ActRequest,
     ) -> BoxFuture<'a, Result<SubscriptionView, SubscriptionError>> {
-        self.act_on(who, name, act).boxed()
+        self.act_on(name, request).boxed()
     }
 
     fn replay<'a>(

@@ -5,13 +5,18 @@ use std::process::ExitCode;
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
-use super::{Failed, HubAddress, control::Why, out::Out};
+use super::{
+    Failed, HubAddress,
+    control::{Who, Why},
+    out::Out,
+    plugin::said,
+};
 use crate::model::{api::Publication, id::ContractId, timestamp::Timestamp};
 
 /// Reads that are published under a contract.
 #[derive(Subcommand, Debug)]
 pub(super) enum Api {
-    /// Publish reads of a connection under a contract, or change how they are.
+    /// Publish reads of a connection under a contract, or change how; a second person has to agree where others get more.
     Publish(Publish),
     /// List the APIs that are published.
     List(HubAddress),
@@ -51,7 +56,7 @@ pub(super) struct Publish {
     #[arg(long, value_name = "MS")]
     timeout_ms: Option<u32>,
     #[command(flatten)]
-    why: Why,
+    who: Who,
 }
 
 /// Which API.
@@ -108,10 +113,12 @@ impl Publish {
             successor: self.successor,
             timeout_ms: self.timeout_ms,
         };
-        let body = serde_json::to_vec(&json!({ "do": "publish", "api": api, "reason": self.why.reason }))?;
-        let client = self.why.address.client()?;
-        let view: Value = client.post(&path(&self.contract), "application/json", body).await?;
-        show(out, &view);
+        let answer: Value = self.who.send(&path(&self.contract), json!({ "do": "publish", "api": api })).await?;
+        if answer.get("outcome").is_some() {
+            said(out, &answer)
+        } else {
+            show(out, &answer)
+        }
         Ok(ExitCode::SUCCESS)
     }
 }

@@ -1,6 +1,7 @@
 //! `crossdock pipeline`.
 
 mod bind;
+mod diff;
 mod lifecycle;
 
 use std::{

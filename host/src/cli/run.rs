@@ -232,7 +232,10 @@ impl Show {
                     return Ok(ExitCode::FAILURE);
                 }
             }
-            None => return Err("the hub ended the stream without a word; is it stopping?".into()),
+            None => {
+                let ended = "the hub ended the stream: it is stopping, or the token is not valid any more";
+                return Err(ended.into());
+            }
         }
         Ok(ExitCode::SUCCESS)
     }

@@ -8,8 +8,9 @@ use serde_json::{Value, json};
 use super::{
     Failed, HubAddress,
     answer::{text, texts},
-    control::Why,
+    control::{Who, Why},
     out::Out,
+    plugin::said,
 };
 use crate::{
     model::{
@@ -23,7 +24,7 @@ use crate::{
 /// Events that are delivered to others' endpoints.
 #[derive(Subcommand, Debug)]
 pub(super) enum Subscription {
-    /// Declare a subscription, or change it; a new one begins with what is accepted from now on.
+    /// Declare a subscription, or change it; a second person has to agree where more leaves the hub than before.
     Add(Add),
     /// List the subscriptions that you may see.
     List(HubAddress),
@@ -83,7 +84,7 @@ pub(super) struct Add {
     #[arg(long, default_value_t = Retry::default().within_s, value_name = "SECONDS")]
     within_s: u64,
     #[command(flatten)]
-    why: Why,
+    who: Who,
 }
 
 /// Which subscription.
@@ -181,9 +182,12 @@ impl Add {
             concurrency: self.concurrency,
             retry,
         };
-        let body = serde_json::to_vec(&json!({ "subscription": subscription, "reason": self.why.reason }))?;
-        let view: Value = self.why.address.client()?.post(&path(&self.name), "application/json", body).await?;
-        show(out, &view);
+        let answer: Value = self.who.send(&path(&self.name), json!({ "subscription": subscription })).await?;
+        if answer.get("outcome").is_some() {
+            said(out, &answer)
+        } else {
+            show(out, &answer)
+        }
         Ok(ExitCode::SUCCESS)
     }
 }

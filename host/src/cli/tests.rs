@@ -76,7 +76,14 @@ const TABLE: &[(&str, &[&str])] = &[
     ("pipeline schema", &[]),
     ("pipeline list", &["get /v1/pipelines"]),
     ("pipeline draft", &["post /v1/pipelines/{namespace}/{name}"]),
-    ("pipeline diff", &["get /v1/pipelines/{namespace}/{name}/difference"]),
+    (
+        "pipeline diff",
+        &[
+            "get /v1/pipelines/{namespace}/{name}/difference",
+            "get /v1/pipelines/{namespace}/{name}",
+            "get /v1/pipelines/{namespace}/{name}/versions/{version}",
+        ],
+    ),
     ("pipeline approve", &["post /v1/pipelines/{namespace}/{name}/control"]),
     ("pipeline promote", &["post /v1/pipelines/{namespace}/{name}/control"]),
     ("pipeline rollback", &["post /v1/pipelines/{namespace}/{name}/control"]),

@@ -19,7 +19,7 @@ use std::{
 
 use cel::{
     Context, Env, Program, Value as Cel,
-    common::ast::{EntryExpr, Expr, IdedExpr},
+    common::ast::{EntryExpr, Expr, IdedExpr, LiteralValue, operators},
     objects::{Key, Map},
 };
 use serde_json::Value;
@@ -129,7 +129,11 @@ impl Expression {
         if let Some(problem) = refusal::of(program.expression()) {
             return Err(CompileError { problem, offset: 0 });
         }
-        let form = match path_of(program.expression()) {
+        // What is looked up in a document goes through the interpreter, as it always did; a whole table does not.
+        let only_names = |path: &Vec<String>| {
+            matches!(path.as_slice(), [root, _] if root == TABLES) || is_dotted(program.expression())
+        };
+        let form = match path_of(program.expression()).filter(only_names) {
             Some(path) => Form::Path(path),
             None => {
                 let estimate = Estimate::of(program.expression(), source, &reading.paths).ok_or_else(|| {
@@ -343,16 +347,30 @@ impl Reading {
     }
 }
 
-/// The path that an expression consists of, if it is one: `a.b.c`.
+/// The path that an expression consists of, if it is one: `a.b.c`, or `a['b'].c`.
 fn path_of(node: &IdedExpr) -> Option<Vec<String>> {
+    let (operand, name) = match &node.expr {
+        Expr::Ident(name) => return Some(vec![name.clone()]),
+        Expr::Select(select) if !select.test => (&*select.operand, select.field.clone()),
+        Expr::Call(call) if call.func_name == operators::INDEX => match call.args.as_slice() {
+            [operand, IdedExpr { expr: Expr::Literal(LiteralValue::String(key)), .. }] => {
+                (operand, key.inner().to_owned())
+            }
+            _ => return None,
+        },
+        _ => return None,
+    };
+    let mut path = path_of(operand)?;
+    path.push(name);
+    Some(path)
+}
+
+/// Whether a path is written with dots alone.
+fn is_dotted(node: &IdedExpr) -> bool {
     match &node.expr {
-        Expr::Ident(name) => Some(vec![name.clone()]),
-        Expr::Select(select) if !select.test => {
-            let mut path = path_of(&select.operand)?;
-            path.push(select.field.clone());
-            Some(path)
-        }
-        _ => None,
+        Expr::Ident(_) => true,
+        Expr::Select(select) => is_dotted(&select.operand),
+        _ => false,
     }
 }
 

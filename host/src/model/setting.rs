@@ -8,12 +8,20 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use serde_json::Value;
 
-use super::{connection::Connection, id::Digest, json::Json, registry::ProposalState, timestamp::Timestamp};
+use super::{
+    api::Publication,
+    connection::Connection,
+    id::{ContractId, Digest},
+    json::Json,
+    registry::ProposalState,
+    subscription::Subscription,
+    timestamp::Timestamp,
+};
 
 /// How many earlier revisions of a connection, and earlier bindings of a pipeline, are kept.
 pub const EARLIER_MAX: usize = 16;
 
-/// Who has the say about a connection or a binding.
+/// Who has the say about a connection, a binding, a subscription or a publication.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Origin {
@@ -185,7 +193,7 @@ pub struct Probe {
     pub input: Option<Json>,
 }
 
-/// A change to a connection or to a pipeline's binding. It never holds a secret's value.
+/// A change to a connection, to a pipeline's binding, or to what leaves the hub for others. It never holds a secret's value.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "do", rename_all = "kebab-case")]
 pub enum SettingChange {
@@ -210,6 +218,20 @@ pub enum SettingChange {
         /// Who has the say from then on.
         origin: Origin,
     },
+    /// Has events delivered to somebody's endpoint.
+    Subscription {
+        /// Its name.
+        name: String,
+        /// What is delivered to whom.
+        subscription: Box<Subscription>,
+    },
+    /// Publishes reads of a connection.
+    Api {
+        /// The contract that they are published under.
+        contract: ContractId,
+        /// Which reads, on which terms.
+        publication: Box<Publication>,
+    },
 }
 
 impl SettingChange {
@@ -219,6 +241,8 @@ impl SettingChange {
         match self {
             Self::Connection { name, .. } => format!("connection/{name}"),
             Self::Bind { pipeline, .. } => format!("binding/{pipeline}"),
+            Self::Subscription { name, .. } => format!("subscription/{name}"),
+            Self::Api { contract, .. } => format!("api/{contract}"),
         }
     }
 }

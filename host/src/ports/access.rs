@@ -257,6 +257,12 @@ pub trait Access: Send + Sync {
     /// Why they are not let in.
     fn authenticate<'a>(&'a self, shown: Option<&'a str>) -> BoxFuture<'a, Result<Principal, AuthError>>;
 
+    /// The same for something that goes on, such as a stream: whether they would be let in now. Counts nothing.
+    ///
+    /// # Errors
+    /// Why they would not.
+    fn prove<'a>(&'a self, shown: Option<&'a str>) -> BoxFuture<'a, Result<Principal, AuthError>>;
+
     /// Whether anybody can be let in at all. Until then, only liveness and enrolment answer.
     fn is_enrolled(&self) -> bool;
 

@@ -6,7 +6,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::registry::Who;
-use crate::model::{api::Publication, id::ContractId, timestamp::Timestamp};
+use crate::model::{id::ContractId, timestamp::Timestamp};
 
 /// What a consumer gives an operation.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -175,17 +175,6 @@ pub trait Apis: Send + Sync {
         operation: &'a str,
         input: Input,
     ) -> BoxFuture<'a, Result<ApiAnswer, ApiError>>;
-
-    /// Publishes reads, or changes how they are; in effect and audited when it answers.
-    ///
-    /// # Errors
-    /// As [`ApiError`] says.
-    fn publish(
-        &self,
-        who: Who,
-        contract: ContractId,
-        publication: Publication,
-    ) -> BoxFuture<'_, Result<ApiView, ApiError>>;
 
     /// Ends a publication; in effect and audited when it answers.
     ///

@@ -1,4 +1,5 @@
-//! What an operator sets while the hub runs: secrets, connections, and which connection each name of a pipeline stands for.
+//! What an operator sets while the hub runs: secrets, connections, which connection each name of a pipeline stands for, and
+//! what leaves the hub for others.
 
 use std::collections::BTreeMap;
 
@@ -7,8 +8,11 @@ use serde::Serialize;
 
 use super::{registry::Who, secrets::Secret};
 use crate::model::{
+    api::Publication,
     connection::{Connection, SecretRef},
+    id::ContractId,
     setting::{Probe, SettingProposal},
+    subscription::Subscription,
     timestamp::Timestamp,
 };
 
@@ -283,6 +287,29 @@ pub trait Settings: Send + Sync {
         act: BindAct,
         who: Who,
     ) -> BoxFuture<'a, Result<SettingChanged, SettingError>>;
+
+    /// Has events delivered to somebody's endpoint, or changes how; proposes to where more leaves the hub than before.
+    ///
+    /// # Errors
+    /// As [`SettingError`] says.
+    fn subscribe<'a>(
+        &'a self,
+        name: &'a str,
+        subscription: Subscription,
+        who: Who,
+    ) -> BoxFuture<'a, Result<SettingChanged, SettingError>>;
+
+    /// Publishes reads of a connection under a contract, or changes how they are; proposes to where more is given to others
+    /// than before.
+    ///
+    /// # Errors
+    /// As [`SettingError`] says.
+    fn publish(
+        &self,
+        contract: ContractId,
+        publication: Publication,
+        who: Who,
+    ) -> BoxFuture<'_, Result<SettingChanged, SettingError>>;
 
     /// Changes that were proposed, the latest first.
     ///

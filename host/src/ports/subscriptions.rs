@@ -170,21 +170,21 @@ pub enum Act {
     Remove,
 }
 
+/// Something that is asked to be done with one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ActRequest {
+    /// Who asks, and why.
+    pub who: Who,
+    /// What.
+    pub act: Act,
+    /// Whether whoever asks may change the subscription, and so decide against who paused it.
+    pub may_change: bool,
+}
+
 /// Subscriptions.
 pub trait Subscriptions: Send + Sync {
     /// All of them, by name.
     fn list(&self) -> Vec<SubscriptionView>;
-
-    /// Declares one, or changes it; a new one begins with what is accepted from now on. Audited when it answers.
-    ///
-    /// # Errors
-    /// As [`SubscriptionError`] says.
-    fn set<'a>(
-        &'a self,
-        who: Who,
-        name: &'a str,
-        subscription: Subscription,
-    ) -> BoxFuture<'a, Result<SubscriptionView, SubscriptionError>>;
 
     /// Does something with one; audited and in effect when it answers.
     ///
@@ -192,9 +192,8 @@ pub trait Subscriptions: Send + Sync {
     /// As [`SubscriptionError`] says.
     fn act<'a>(
         &'a self,
-        who: Who,
         name: &'a str,
-        act: Act,
+        request: ActRequest,
     ) -> BoxFuture<'a, Result<SubscriptionView, SubscriptionError>>;
 
     /// Has events delivered again, beside what comes in; recorded when it answers, and goes on after a restart.

@@ -234,16 +234,16 @@ async fn the_connection_behind_is_exchanged_without_the_old_ones_answers() {
     let api = Published::new("cache_s = 3600").await;
     api.script.say(Ok(ORDER));
     let before = api.read("17").await.expect("an answer");
-    let who = Who { actor: "ann".to_owned(), reason: "we move".to_owned() };
-    let view = api.apis.publish(who.clone(), contract(), publication("tryton", "cache_s = 3600")).await.expect("taken");
-    assert_eq!(view.connection.as_deref(), Some("tryton"));
+    let cause = Cause::hub("we move");
+    api.apis.publish(&cause, contract(), publication("tryton", "cache_s = 3600")).await.expect("taken");
+    assert_eq!(api.apis.api(&contract()).map(|view| view.connection), Ok(Some("tryton".to_owned())));
     let other = r#"{"id":"17","number":"SO17","total":"1.00","currency":"EUR","status":"open"}"#;
     api.script.say(Ok(other));
     let after = api.read("17").await.expect("an answer");
     assert_eq!((after.origin, after.body), (Origin::Remote, Bytes::from_static(other.as_bytes())));
     assert_ne!(before.tag, after.tag);
 
-    let refused = api.apis.publish(who, contract(), publication("wms", "")).await.unwrap_err();
+    let refused = api.apis.publish(&cause, contract(), publication("wms", "")).await.unwrap_err();
     assert!(refused.to_string().contains("which does not implement `retail/erp-orders@1`"), "{refused}");
     assert_eq!(api.apis.api(&contract()).map(|view| view.connection), Ok(Some("tryton".to_owned())));
 }

@@ -1,9 +1,12 @@
-//! Reference tables: loaded at a start. Only the rows of the version that serves are kept in memory; what a run was given
-//! before is read by its digest when the run is taken up.
+//! Reference tables: loaded at a start. Only the rows of the version that serves, and of those that runs of older pipelines
+//! take in its stead, are kept in memory; what a run was given before is read by its digest when the run is taken up.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
-use semver::Version;
+use semver::{Version, VersionReq};
 
 use super::{InstallError, Installer, read};
 use crate::{
@@ -63,6 +66,42 @@ impl Installer {
             (table.line, table.rows) = (line, Some(rows));
         }
         Ok(())
+    }
+
+    /// Keeps the rows of versions of a table that served before and that runs may still be given: those that an accepted
+    /// pipeline takes which does not take the one that serves.
+    ///
+    /// # Errors
+    /// If rows are gone or damaged; what was kept before stays then.
+    pub(in crate::app) async fn keep_earlier(&self, next: &mut Installation, name: &str) -> Result<(), InstallError> {
+        let Some(table) = next.tables.get(name) else { return Ok(()) };
+        let Some(active) = &table.line.active else { return Ok(()) };
+        let ranges = next.plans.values().flat_map(|plan| plan.tables()).filter(|(_, used)| used.name == name);
+        let others: BTreeSet<String> =
+            ranges.filter(|(_, used)| !used.range.matches(active)).map(|(_, used)| used.range.to_string()).collect();
+        let mut earlier = BTreeMap::new();
+        for range in others.iter().filter_map(|range| VersionReq::parse(range).ok()) {
+            let Some((version, kept)) = table.before(&range) else { continue };
+            let rows = match table.earlier.get(version) {
+                Some(rows) => rows.clone(),
+                None => self.rows(name, kept.record.digest).await?,
+            };
+            earlier.insert(version.clone(), rows);
+        }
+        if let Some(table) = next.tables.get_mut(name) {
+            Arc::make_mut(table).earlier = earlier;
+        }
+        Ok(())
+    }
+
+    /// The same of every table, at a start. What cannot be read keeps nobody from starting: the runs that need it are parked.
+    pub(super) async fn keep_all_earlier(&self, next: &mut Installation) {
+        let names: Vec<String> = next.tables.keys().cloned().collect();
+        for name in names {
+            if let Err(error) = self.keep_earlier(next, &name).await {
+                next.unusable.push(error.to_string());
+            }
+        }
     }
 
     /// The rows of a version.

@@ -13,7 +13,7 @@ use std::{
 use semver::{Version, VersionReq};
 use tokio::sync::watch;
 
-use super::{Bound, Installation, OpenConnection, Plugin};
+use super::{Bound, Installation, OpenConnection, Plugin, TableVersion};
 use crate::{
     app::trial::Counts,
     flow::{
@@ -359,8 +359,33 @@ impl Bindings for Bound<'_> {
     }
 
     fn table(&self, wanted: &TableRange) -> Result<(TableUse, Document), Unserved> {
-        let TableRange { alias, name, range } = wanted;
-        let table = self.installation.tables.get(name).ok_or_else(|| {
+        let unserved = match self.installation.table(wanted) {
+            Ok(served) => return Ok(served),
+            Err(unserved) => unserved,
+        };
+        // A run of a version that new runs do not start on any more: what served it goes on doing so.
+        let TableRange { name, range, .. } = wanted;
+        let is_this = |(_, used): (&str, &TableRange)| used.name == *name && used.range == *range;
+        if self.installation.pipelines.get(self.pipeline).is_some_and(|serving| serving.plan.tables().any(is_this)) {
+            return Err(unserved);
+        }
+        let table = self.installation.tables.get(name);
+        let before = table.and_then(|table| {
+            let (version, kept) = table.before(range)?;
+            Some((used(wanted, version, kept), table.earlier.get(version)?.clone()))
+        });
+        before.ok_or(unserved)
+    }
+}
+
+impl Installation {
+    /// The version of a table that serves, and its rows, if they are taken.
+    ///
+    /// # Errors
+    /// What does not serve, and what to do about it.
+    pub fn table(&self, wanted: &TableRange) -> Result<(TableUse, Document), Unserved> {
+        let TableRange { name, range, .. } = wanted;
+        let table = self.tables.get(name).ok_or_else(|| {
             format!("there is no table `{name}`: draft it, have it approved and promote it (`crossdock table draft`)")
         })?;
         let none = || format!("no version of table `{name}` serves: promote one (`crossdock table promote`)");
@@ -369,9 +394,13 @@ impl Bindings for Bound<'_> {
             let problem = format!("table `{name}` serves {version}, and this pipeline takes `{range}`");
             return Err(format!("{problem}: promote a version that suits").into());
         }
-        let digest = active.record.digest;
-        Ok((TableUse { alias: alias.clone(), name: name.clone(), version: version.to_string(), digest }, rows))
+        Ok((used(wanted, version, active), rows))
     }
+}
+
+fn used(wanted: &TableRange, version: &Version, kept: &TableVersion) -> TableUse {
+    let TableRange { alias, name, .. } = wanted;
+    TableUse { alias: alias.clone(), name: name.clone(), version: version.to_string(), digest: kept.record.digest }
 }
 
 fn as_canary(used: &PluginUse) -> Arc<PluginUse> {

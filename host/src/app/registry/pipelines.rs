@@ -333,7 +333,7 @@ impl Registry {
             }
         }
         for (step, table) in pipeline.plan.tables() {
-            if let Err(unserved) = bound.table(table) {
+            if let Err(unserved) = now.table(table) {
                 return conflict(format!("step `{step}`: {}", unserved.problem));
             }
         }

@@ -1,5 +1,6 @@
 //! Versions of reference tables: one person drafts rows, another approves them, and from its promotion on every step that
-//! begins is given them. A step that has begun keeps the rows that it began with.
+//! begins is given them. A step that has begun keeps the rows that it began with, and runs of a pipeline's earlier version
+//! that does not take them go on with those of before.
 
 use std::sync::Arc;
 
@@ -250,11 +251,12 @@ impl Registry {
             review::require_unused(&what, version, table.line.active.as_ref())?;
         }
         let action = format!("table.{}", act.verb());
+        let mut next = copy(now);
+        let kept = TableVersion { reviewed: moved.clone(), ..kept.clone() };
+        Arc::make_mut(next.tables.entry(name.to_owned()).or_default()).versions.insert(version.clone(), kept);
+        self.keep_earlier(&mut next, name).await?;
         let put = self.installer.put_as(cause, &action, &table_state_key(name, version), &moved).await;
         put.map_err(|error| refused(THING, error))?;
-        let mut next = copy(now);
-        let kept = TableVersion { reviewed: moved, ..kept.clone() };
-        Arc::make_mut(next.tables.entry(name.to_owned()).or_default()).versions.insert(version.clone(), kept);
         self.shared.installation.store(Arc::new(next));
         let (done, notes) = match act {
             ReviewAct::Approve { .. } => {
@@ -292,16 +294,22 @@ impl Registry {
             }
         }
         let rows = self.rows_of(name, kept).await?;
-        let put = self.installer.put_as(cause, action, &table_active_key(name), &line).await;
-        put.map_err(|error| refused(THING, error))?;
         let mut next = copy(now);
         let table: &mut Table = Arc::make_mut(next.tables.entry(name.to_owned()).or_default());
-        (table.line, table.rows) = (line, Some(rows));
+        (table.line, table.rows) = (line.clone(), Some(rows));
+        self.keep_earlier(&mut next, name).await?;
+        let put = self.installer.put_as(cause, action, &table_active_key(name), &line).await;
+        put.map_err(|error| refused(THING, error))?;
         let steps = users(now, name).count();
         self.shared.installation.store(Arc::new(next));
         let summary = format!("steps that begin are given {name}@{version}");
         let note = format!("{} rows, for {steps} steps of pipelines that serve", kept.record.rows);
         Ok(ReviewDone { name: name.to_owned(), version: Some(version), summary, notes: vec![note] })
+    }
+
+    async fn keep_earlier(&self, next: &mut Installation, name: &str) -> Result<(), ReviewError> {
+        let kept = self.installer.keep_earlier(next, name).await;
+        kept.map_err(|error| ReviewError::Unavailable { reason: error.to_string() })
     }
 
     async fn rows_of(&self, name: &str, kept: &TableVersion) -> Result<Document, ReviewError> {

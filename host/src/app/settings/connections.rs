@@ -186,6 +186,7 @@ impl HubSettings {
         for (place, reference) in connection.references() {
             because.extend(self.check_reference(name, &place, reference, known.contains(&reference))?);
         }
+        self.check_publications(name, &candidate)?;
         self.check_bindings(now, name, candidate)?;
         let mut notes = Vec::new();
         if self.declared.load().connections.get(name).is_some_and(|declared| *declared != connection) {
@@ -259,6 +260,19 @@ impl HubSettings {
             }
         }
         Ok(())
+    }
+
+    /// Whether what is published through a connection can be answered with it.
+    fn check_publications(&self, name: &str, candidate: &OpenConnection) -> Result<(), SettingError> {
+        let manifest = &candidate.plugin.manifest;
+        let lost = self.apis.through(name).into_iter().find(|contract| !manifest.implements.contains(contract));
+        let Some(contract) = lost else { return Ok(()) };
+        let problem = format!(
+            "`{contract}` is published through connection `{name}`, and `{}` does not implement it: publish it through \
+             another one first (`crossdock api publish`), or end that (`crossdock api withdraw`)",
+            manifest.id
+        );
+        Err(SettingError::Refused { problem, tested: None })
     }
 
     /// What putting another reference in place comes to.

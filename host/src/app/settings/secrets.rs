@@ -32,6 +32,8 @@ impl HubSettings {
         let uses = |reference: &SecretRef| matches!(reference, SecretRef::Store(used) if used == name);
         let mut users: Vec<String> =
             now.secrets().filter(|(_, reference)| uses(reference)).map(|(whose, _)| whose).collect();
+        let signing = self.subscriptions.secrets().into_iter();
+        users.extend(signing.filter(|(_, reference)| uses(reference)).map(|(whose, _)| whose));
         users.dedup();
         users
     }
@@ -59,11 +61,7 @@ impl HubSettings {
             SecretAct::TakeBack => self.store.take_back(&cause, name).await?,
             SecretAct::Confirm => self.store.confirm(&cause, name).await?,
             SecretAct::Remove => {
-                let users = self.users_of(name);
-                if !users.is_empty() {
-                    let problem = format!("secret `{name}` is used by {}: change that first", users.join(", "));
-                    return Err(SettingError::Conflict { problem });
-                }
+                self.may_be_forgotten(name).await?;
                 self.store.remove(&cause, name).await?;
                 tracing::info!(secret = name, actor = cause.actor, "a secret was removed");
                 return Ok(None);

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use super::window::Tried;
 use crate::{
-    model::{entry::Accepted, id::AcceptanceId, subscription::Subscription, timestamp::Timestamp},
+    model::{entry::Accepted, id::AcceptanceId, setting::Origin, subscription::Subscription, timestamp::Timestamp},
     ports::{
         records::{RecordError, Records, Revision},
         subscriptions::{Letter, Selection, Standing},
@@ -29,6 +29,9 @@ pub(super) struct Declared {
     /// When it was removed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) removed: Option<Timestamp>,
+    /// Who has the say about it.
+    #[serde(default)]
+    pub(super) origin: Origin,
 }
 
 /// How far a subscription is. INVARIANT: everything up to `read` was delivered or given up, or is in `waiting`.

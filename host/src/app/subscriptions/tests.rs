@@ -22,10 +22,14 @@ use crate::{
     },
     net::egress::Gateway,
     ports::{
+        hub::AuditFilter,
         invoker::{Completed, Component, Inspection, Invocation, Invoker, LoadError},
         journal::{Position, StreamId, Version},
         registry::Who,
-        subscriptions::{ReplayRequest, Selection, SubscriptionError, SubscriptionView, Subscriptions as _},
+        subscriptions::{
+            Act, ActRequest, ReplayRequest, Selection, Standing, SubscriptionError, SubscriptionView,
+            Subscriptions as _,
+        },
     },
 };
 
@@ -123,6 +127,10 @@ impl Life {
         assert!(became.is_ok(), "{what}: {:?}", self.view());
     }
 
+    async fn act(&self, actor: &str, act: Act, may_change: bool) -> Result<SubscriptionView, SubscriptionError> {
+        self.subscriptions.act("x", ActRequest { who: who(actor), act, may_change }).await
+    }
+
     async fn replay(&self, selection: Selection, may_change: bool) -> Result<SubscriptionView, SubscriptionError> {
         let request = ReplayRequest { who: who("acme"), selection, types: Vec::new(), per_second: 100, may_change };
         self.subscriptions.replay("x", request).await
@@ -185,8 +193,7 @@ async fn what_one_that_is_held_has_not_read_stays_out_of_the_archive_for_so_long
     });
     read.await.expect("nothing is unread");
 
-    let act = |act| life.subscriptions.act(who("ops"), "x", act);
-    act(crate::ports::subscriptions::Act::Pause).await.expect("paused");
+    life.act("ops", Act::Pause, true).await.expect("paused");
     ground.clock.set("2026-06-02T12:00:00Z");
     let unread = life.shared.clock.now();
     life.accept("2", "/shops/one").await;
@@ -204,5 +211,62 @@ async fn what_one_that_is_held_has_not_read_stays_out_of_the_archive_for_so_long
     ground.clock.set("2026-07-15T12:00:00Z");
     assert_eq!(behind(&life).await, None);
     assert!(life.subscriptions.problems().iter().any(|problem| problem.contains("archive")), "somebody is told");
+    life.end().await;
+}
+
+#[tokio::test]
+async fn a_replay_waits_for_whoever_changes_the_subscription_and_is_recorded_before_it_begins() {
+    let ground = ground();
+    let life = Life::begin(&ground).await;
+    life.declare("").await;
+    let event = life.accept("1", "/pipelines/test/shipping").await;
+    let asked_for = async || {
+        let filter = AuditFilter { subject: Some("subscription/x".to_owned()), limit: 9, ..AuditFilter::default() };
+        let lines = life.subscriptions.audit.list(&filter).await.expect("an audit log");
+        lines.iter().filter(|line| line.record.action == "subscription.replay").count()
+    };
+    let changing = life.subscriptions.changing.lock().await;
+    let mut replay = Box::pin(life.replay(Selection::Event(event), false));
+    for _ in 0..1_000 {
+        assert!(futures::poll!(&mut replay).is_pending(), "somebody changes it");
+        tokio::task::yield_now().await;
+    }
+    assert!(life.view().replay.is_none(), "nothing has begun");
+    assert_eq!(asked_for().await, 0);
+    // While it is begun, the lock is free: the subscription's own task may need it.
+    drop(changing);
+    replay.await.expect("its turn");
+    assert_eq!(asked_for().await, 1);
+
+    // What is refused has not been asked for.
+    let refused = life.replay(Selection::DeadLetters, false).await.expect_err("one at a time");
+    assert!(refused.to_string().contains("a replay is under way"), "{refused}");
+    assert_eq!(asked_for().await, 1);
+    life.end().await;
+}
+
+#[tokio::test]
+async fn what_an_operator_has_paused_its_owner_does_not_let_go_on() {
+    let ground = ground();
+    let life = Life::begin(&ground).await;
+    life.declare("").await;
+    let paused_by = |view: SubscriptionView| match view.standing {
+        Standing::Paused { by, .. } => by,
+        other => format!("{other:?}"),
+    };
+    let view = life.act("acme", Act::Pause, false).await.expect("its own");
+    assert_eq!(paused_by(view), "acme");
+    let view = life.act("ops", Act::Pause, true).await.expect("an operator holds it on");
+    assert_eq!(paused_by(view), "ops");
+    life.act("ops", Act::Pause, true).await.expect_err("it is held");
+    for act in [Act::Resume, Act::Pause] {
+        let refused = life.act("acme", act, false).await.expect_err("it is not theirs to say");
+        assert!(matches!(refused, SubscriptionError::Conflict { .. }), "{refused}");
+    }
+    assert_eq!(paused_by(life.view()), "ops");
+    let view = life.act("olga", Act::Resume, true).await.expect("another operator");
+    assert_eq!(view.standing, Standing::Active);
+    life.act("acme", Act::Pause, false).await.expect("its own");
+    life.act("Acme", Act::Resume, false).await.expect("who paused it lets it go on");
     life.end().await;
 }

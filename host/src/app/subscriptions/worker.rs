@@ -122,6 +122,8 @@ pub(super) async fn run(subscriptions: Arc<Subscriptions>, slot: Arc<Slot>, mut 
             }
             Some((replay, told)) = commands.recv() => {
                 let begun = worker.begin_replay(replay).await;
+                worker.show();
+                worker.slot.live().replay_begins = false;
                 // Whoever asked may have gone.
                 let _ = told.send(begun);
             }

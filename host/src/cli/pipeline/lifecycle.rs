@@ -1,37 +1,34 @@
-//! `crossdock pipeline draft`, `diff`, `approve`, `promote`, `rollback`, `show`, `versions`, `deprecate`, `retire`.
+//! `crossdock pipeline draft`, `approve`, `promote`, `rollback`, `show`, `versions`, `deprecate`, `retire`.
 
 use std::{collections::BTreeMap, path::PathBuf, process::ExitCode};
 
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
-use super::{read, tell};
+use super::{diff::Diff, read, tell};
 use crate::{
     cli::{
         Failed,
         answer::text,
         control::Who,
         out::Out,
-        versions::{Act, Deprecate, Line, Named, Pair, Rollback, Shown, drafted, field, path_of, same_line, table},
+        versions::{Act, Deprecate, Line, Named, Rollback, Shown, drafted, path_of, table},
     },
     flow::language::{self, diagnostic},
-    model::{
-        difference::{Fate, PipelineDifference},
-        pipeline::Place,
-    },
+    model::pipeline::Place,
     net::client::{ClientError, encoded},
 };
 
 /// Where pipelines are asked for.
-const KIND: &str = "pipelines";
+pub(super) const KIND: &str = "pipelines";
 
 /// Versions of pipelines, and which of them new runs start on.
 #[derive(Subcommand, Debug)]
 pub(in crate::cli) enum Lifecycle {
     /// Send a pipeline to a hub as a draft: checked, kept, and run by nobody before somebody else approves it.
     Draft(Draft),
-    /// Tell what differs between two versions, step by step.
-    Diff(Pair),
+    /// Tell what differs between two versions, or a file and a version, step by step.
+    Diff(Diff),
     /// Approve a draft of somebody else's.
     Approve(Act),
     /// Have new runs start on a version; those under way finish on theirs.
@@ -71,7 +68,7 @@ impl Lifecycle {
     pub(in crate::cli) async fn run(self, out: &Out) -> Result<ExitCode, Failed> {
         match self {
             Self::Draft(draft) => draft.run(out).await,
-            Self::Diff(pair) => diff(&pair, out).await,
+            Self::Diff(diff) => diff.run(out).await,
             Self::Approve(act) => act.send(out, KIND, "approve", json!({})).await,
             Self::Promote(promote) => promote.run(out).await,
             Self::Rollback(rollback) => rollback.send(out, KIND).await,
@@ -133,33 +130,6 @@ impl Promote {
         let more = if bindings.is_empty() { json!({}) } else { json!({ "bindings": bindings }) };
         self.act.send(out, KIND, "promote", more).await
     }
-}
-
-async fn diff(pair: &Pair, out: &Out) -> Result<ExitCode, Failed> {
-    same_line(pair)?;
-    let path = format!("/v1/{KIND}/{}/difference", path_of(&pair.from.name)?);
-    let query = [("from", pair.from.version.to_string()), ("to", pair.to.version.to_string())];
-    let found: PipelineDifference = pair.address.client()?.get_with(&path, &query).await?;
-    if out.is_json() {
-        out.value(&found);
-        return Ok(ExitCode::SUCCESS);
-    }
-    out.say(format!("{} {} → {}", out.bold(&pair.from.name), pair.from.version, pair.to.version));
-    if found.is_empty() {
-        out.say("nothing differs");
-    }
-    found.fields.iter().for_each(|change| out.say(format!("  {}", field(out, change))));
-    for step in &found.steps {
-        let word = step.change.as_str();
-        let word = match step.change {
-            Fate::Added => out.green(word),
-            Fate::Removed => out.red(word),
-            Fate::Changed | Fate::Moved => out.yellow(word),
-        };
-        out.say(format!("  {word} {} {}", step.kind, out.bold(&step.step)));
-        step.fields.iter().for_each(|change| out.say(format!("    {}", field(out, change))));
-    }
-    Ok(ExitCode::SUCCESS)
 }
 
 async fn show(shown: &Shown, out: &Out) -> Result<ExitCode, Failed> {

@@ -174,6 +174,9 @@ mod tests {
                 [root, name, rest @ ..] if root == "tables" && name == "prices" => {
                     Some((Document::from(json!({ "A": { "price": "9.90" }, "7": { "price": "1.00" } })), rest))
                 }
+                [root, name, rest @ ..] if root == "steps" && name == "ask" => {
+                    Some((Document::from(json!({ "id": "o1" })), rest))
+                }
                 [root, rest @ ..] if root == "event" => {
                     Some((Document::from(json!({ "sku": "A", "no": 7, "all": ["A", "B"] })), rest))
                 }
@@ -199,6 +202,16 @@ mod tests {
         check("decimal(tables.prices[event.sku].price) * 2", "\"19.80\"");
         check("tables.prices['B'].price", "No such key: B");
         check("tables.costs['B']", "tables");
+    }
+
+    #[test]
+    fn what_is_named_in_brackets_is_what_is_named_after_a_dot() {
+        check("tables['prices'][event.sku].price", "\"9.90\"");
+        check("tables['prices']['A']['price']", "\"9.90\"");
+        check("tables[\"prices\"]", r#"{"7":{"price":"1.00"},"A":{"price":"9.90"}}"#);
+        check("event.sku in tables['prices'] && has(tables['prices'].A)", "true");
+        check("steps['ask'].id + steps.ask['id']", "\"o1o1\"");
+        check("event['all'].map(sku, sku in tables['prices'])", "[true,false]");
     }
 
     #[test]

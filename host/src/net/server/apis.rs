@@ -14,7 +14,13 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use super::{Surface, answer::read_json, ending::Ending, gate::Caller};
+use super::{
+    Surface,
+    answer::read_json,
+    ending::Ending,
+    gate::Caller,
+    settings::{answered, settings},
+};
 use crate::{
     model::{
         api::Publication,
@@ -22,7 +28,10 @@ use crate::{
         principal::{Action, Resource},
     },
     net::problem::{Code, Document, Problem},
-    ports::apis::{ApiAnswer, ApiError, ApiView, Apis, Input, Origin},
+    ports::{
+        apis::{ApiAnswer, ApiError, ApiView, Apis, Input, Origin},
+        settings::{SettingChanged, SettingError},
+    },
 };
 
 /// `Cache-Status` (RFC 9211).
@@ -142,7 +151,8 @@ pub(super) async fn show(
     Ok(Json(for_caller(&surface, &caller, apis(&surface)?.api(&contract)?)))
 }
 
-/// Publishes reads of a connection under a contract, or changes or ends that; in effect and audited when it answers.
+/// Publishes reads of a connection under a contract, or changes or ends that, or proposes to where more is given to others
+/// than before; in effect and audited when it answers 200.
 #[utoipa::path(
     post,
     path = "/v1/apis/{namespace}/{name}/{major}",
@@ -151,8 +161,10 @@ pub(super) async fn show(
     request_body(content = ControlDoc, content_type = "application/json"),
     responses(
         (status = 200, description = "Published, or withdrawn", body = ApiViewDoc),
+        (status = 202, description = "Proposed: a second person has to agree at `/v1/changes/{id}/decision`", body = Object),
         (status = 400, description = "`request.invalid`", body = Document, content_type = "application/problem+json"),
         (status = 404, description = "`api.unknown`", body = Document, content_type = "application/problem+json"),
+        (status = 409, description = "`setting.conflict`", body = Document, content_type = "application/problem+json"),
         (status = 410, description = "`api.gone`", body = Document, content_type = "application/problem+json"),
         (status = 413, description = "`body.too-large`", body = Document, content_type = "application/problem+json"),
         (status = 415, description = "`event.content-type`", body = Document, content_type = "application/problem+json"),
@@ -165,21 +177,36 @@ pub(super) async fn control(
     caller: Caller,
     Path(place): Path<Place>,
     request: Request,
-) -> Result<Json<ApiView>, Problem> {
+) -> Result<Response, Problem> {
     let contract = permitted(&caller, &place)?;
     let ControlBody { r#do: act, api, actor, reason } = read_json(&surface, request).await?;
     let who = caller.signed(actor, reason)?;
-    let apis = apis(&surface)?;
-    Ok(Json(match (act, api) {
-        (Act::Publish, Some(api)) => apis.publish(who, contract, api).await?,
-        (Act::Withdraw, None) => apis.withdraw(who, &contract).await?,
-        (Act::Publish, None) => {
-            return Err(Problem::new(Code::RequestInvalid, "`api` says what to publish; it is not there"));
+    match (act, api) {
+        (Act::Publish, Some(api)) => {
+            match settings(&surface)?.publish(contract.clone(), api, who).await.map_err(told)? {
+                proposed @ SettingChanged::Proposed(_) => Ok(answered(proposed)),
+                SettingChanged::Done { .. } => {
+                    // As it is now, though its sunset may be over.
+                    let view = apis(&surface)?.list().into_iter().find(|view| view.contract == contract);
+                    let unknown = || ApiError::Unknown { contract: contract.to_string() };
+                    Ok(Json(view.ok_or_else(unknown)?).into_response())
+                }
+            }
         }
+        (Act::Withdraw, None) => Ok(Json(apis(&surface)?.withdraw(who, &contract).await?).into_response()),
+        (Act::Publish, None) => Err(Problem::new(Code::RequestInvalid, "`api` says what to publish; it is not there")),
         (Act::Withdraw, Some(_)) => {
-            return Err(Problem::new(Code::RequestInvalid, "`api` is there, and a withdrawal takes none"));
+            Err(Problem::new(Code::RequestInvalid, "`api` is there, and a withdrawal takes none"))
         }
-    }))
+    }
+}
+
+/// Why reads are not published, in this route's own words.
+fn told(error: SettingError) -> Problem {
+    match error {
+        SettingError::Refused { problem, .. } => ApiError::Refused { problem }.into(),
+        other => other.into(),
+    }
 }
 
 /// Describes an API: OpenAPI 3.1, made from the contract.

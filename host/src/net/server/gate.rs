@@ -5,9 +5,13 @@
 //! something that only the handler knows ([`Access::Each`]), and then the handler asks [`Caller::may`]. A handler that
 //! answers well without having asked is a defect, and its answer is not sent.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    future::pending,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
 };
 
 use axum::{
@@ -16,6 +20,7 @@ use axum::{
     response::{IntoResponse as _, Response},
 };
 use http::{HeaderMap, header, request::Parts};
+use tokio::time::timeout;
 
 use super::Surface;
 use crate::{
@@ -25,8 +30,12 @@ use crate::{
         access::{AuthError, TokenError},
         hub::Hub,
         registry::Who,
+        secrets::Secret,
     },
 };
+
+/// How long something that goes on, such as a stream, may go on after whoever asked for it may not any more.
+const AGAIN: Duration = Duration::from_secs(5);
 
 /// What a route asks of whoever calls it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,6 +58,8 @@ pub(super) struct Caller {
     hub: Arc<dyn Hub>,
     principal: Arc<Principal>,
     action: Action,
+    /// What they showed, to be looked at again while they are answered.
+    shown: Option<Arc<Secret>>,
     asked: Arc<AtomicBool>,
 }
 
@@ -94,6 +105,27 @@ impl Caller {
 }
 
 impl Caller {
+    /// Resolves soon after they would not be let in any more, because their token was revoked or has expired, or may not do
+    /// on the hub what the route is for. For an answer that goes on.
+    pub(super) fn until_shut_out(&self) -> impl Future<Output = ()> + Send + use<> {
+        let caller = self.clone();
+        async move {
+            loop {
+                let _ = timeout(AGAIN, pending::<()>()).await;
+                let shown = caller.shown.as_ref().map(|shown| str::from_utf8(shown.expose()).unwrap_or_default());
+                let access = caller.hub.access();
+                let stays = match access.prove(shown).await {
+                    Ok(who) => access.decide(&who, caller.action, Resource::Hub).map_err(|denied| denied.to_string()),
+                    Err(error) => Err(error.to_string()),
+                };
+                if let Err(problem) = stays {
+                    tracing::info!(who = caller.principal.name, problem, "somebody is answered no further");
+                    return;
+                }
+            }
+        }
+    }
+
     /// Puts the name that they act under in place of the one that they gave, if any; the reason says so if it is not
     /// their own.
     pub(super) fn sign(&self, actor: &mut String, reason: &mut String) -> Result<(), Problem> {
@@ -172,7 +204,8 @@ async fn let_in(surface: &Surface, headers: &HeaderMap, action: Action) -> Resul
     let shown = bearer(headers)?;
     let principal = surface.hub.access().authenticate(shown).await?;
     let hub = Arc::clone(&surface.hub);
-    Ok(Caller { hub, principal: Arc::new(principal), action, asked: Arc::default() })
+    let shown = shown.map(|shown| Arc::new(Secret::new(shown.as_bytes())));
+    Ok(Caller { hub, principal: Arc::new(principal), action, shown, asked: Arc::default() })
 }
 
 /// What `Authorization: Bearer` carries (RFC 6750); absent: there is no such header.

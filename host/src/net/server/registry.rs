@@ -19,6 +19,7 @@ use super::{
     gate::Caller,
     pipelines::parse_version,
     settings::may_bind,
+    subscriptions::may_set,
 };
 use crate::{
     model::{
@@ -309,7 +310,8 @@ pub(super) async fn bind(
 #[derive(Serialize, ToSchema)]
 pub(super) struct Changes {
     /// The latest first: `id`, `time`, `actor`, `reason`, `act`, `because`, `state`; of a plugin (`chg_…`) `plugin`,
-    /// `pipeline` and `force` as well. Changes of connections and bindings (`set_…`) only for who has `connection.read`.
+    /// `pipeline` and `force` as well. Changes of connections, bindings, subscriptions and publications (`set_…`) only for who
+    /// has `connection.read`.
     #[schema(value_type = Vec<Object>)]
     changes: Vec<Value>,
 }
@@ -384,6 +386,12 @@ pub(super) async fn decide(
             match &proposal.act {
                 SettingChange::Connection { .. } => caller.may_do(Action::ConnectionChange, Resource::Hub)?,
                 SettingChange::Bind { pipeline, .. } => may_bind(&caller, pipeline)?,
+                SettingChange::Subscription { name, subscription } => {
+                    may_set(&surface, &caller, name, &subscription.owner)?;
+                }
+                SettingChange::Api { contract, .. } => {
+                    caller.may_do(Action::ApiPublish, Resource::Contract(contract.as_str()))?;
+                }
             }
             let who = caller.signed(actor, reason)?;
             let made = settings.decide(&id, approved, who).await?;

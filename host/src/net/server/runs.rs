@@ -10,13 +10,14 @@ use axum::{
         sse::{Event, KeepAlive},
     },
 };
-use futures::{Stream, StreamExt as _};
+use futures::{Stream, StreamExt as _, future};
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::{
     Surface,
     answer::parameters,
+    gate::Caller,
     openapi::{RunSummaryDoc, RunViewDoc},
 };
 use crate::{
@@ -115,7 +116,8 @@ pub(super) async fn show(State(surface): State<Surface>, Path(id): Path<String>)
     surface.hub.run(run).await.map(Json).ok_or_else(|| unknown(&id))
 }
 
-/// Streams the run as it is, and again after each durable change, until it is settled: server-sent events named `run`.
+/// Streams the run as it is, and again after each durable change, until it is settled, or the caller's token is not valid
+/// any more: server-sent events named `run`.
 #[utoipa::path(
     get,
     path = "/v1/runs/{id}/stream",
@@ -129,6 +131,7 @@ pub(super) async fn show(State(surface): State<Surface>, Path(id): Path<String>)
 )]
 pub(super) async fn stream(
     State(surface): State<Surface>,
+    caller: Caller,
     Path(id): Path<String>,
 ) -> Result<Sse<impl Stream<Item = Result<Event, axum::Error>>>, Problem> {
     let run = find(&surface, &id)?;
@@ -136,8 +139,8 @@ pub(super) async fn stream(
         return Err(unknown(&id));
     }
     let views = surface.hub.watch(run).map(|view| Event::default().event("run").json_data(view));
-    let until_stop = views.take_until(surface.stopping.cancelled_owned());
-    Ok(Sse::new(until_stop).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)))
+    let over = future::select(Box::pin(surface.stopping.cancelled_owned()), Box::pin(caller.until_shut_out()));
+    Ok(Sse::new(views.take_until(over)).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)))
 }
 
 pub(super) fn unknown(id: &str) -> Problem {

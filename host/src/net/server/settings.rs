@@ -394,7 +394,8 @@ pub(super) fn may_bind(caller: &Caller, pipeline: &str) -> Result<(), Problem> {
     caller.may_do(Action::ConnectionChange, Resource::Hub)
 }
 
-fn answered(changed: SettingChanged) -> Response {
+/// That a change is made, or proposed.
+pub(super) fn answered(changed: SettingChanged) -> Response {
     let status = if matches!(changed, SettingChanged::Done { .. }) { StatusCode::OK } else { StatusCode::ACCEPTED };
     (status, Json(changed)).into_response()
 }

@@ -4,6 +4,7 @@
 use axum::{
     Json,
     extract::{Path, RawQuery, Request, State},
+    response::{IntoResponse as _, Response},
 };
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -14,6 +15,7 @@ use super::{
     answer::{parameters, read_json},
     gate::Caller,
     runs,
+    settings::{answered, settings},
 };
 use crate::{
     model::{
@@ -21,7 +23,12 @@ use crate::{
         subscription::Subscription,
     },
     net::problem::{Code, Document, Problem},
-    ports::subscriptions::{Act, Letter, ReplayRequest, Selection, SubscriptionError, SubscriptionView, Subscriptions},
+    ports::{
+        settings::{SettingChanged, SettingError},
+        subscriptions::{
+            Act, ActRequest, Letter, ReplayRequest, Selection, SubscriptionError, SubscriptionView, Subscriptions,
+        },
+    },
 };
 
 /// Replayed deliveries a second unless told.
@@ -120,7 +127,7 @@ pub(super) struct SetDoc {
     /// Who; absent: whoever sends it.
     actor: Option<String>,
     /// Why.
-    reason: Option<String>,
+    reason: String,
 }
 
 #[derive(Deserialize)]
@@ -233,7 +240,8 @@ pub(super) async fn dead_letters(
     Ok(Json(Letters { dead_letters: subscriptions(&surface)?.dead_letters(&name, limit).await? }))
 }
 
-/// Declares a subscription, or changes it; a new one begins with what is accepted from now on. Audited when it answers.
+/// Declares a subscription, or changes it, or proposes to where more leaves the hub than before; a new one begins with what
+/// is accepted from then on. Audited and in effect when it answers 200.
 #[utoipa::path(
     post,
     path = "/v1/subscriptions/{name}",
@@ -242,6 +250,7 @@ pub(super) async fn dead_letters(
     request_body(content = SetDoc, content_type = "application/json"),
     responses(
         (status = 200, description = "The subscription", body = SubscriptionViewDoc),
+        (status = 202, description = "Proposed: a second person has to agree at `/v1/changes/{id}/decision`", body = Object),
         (status = 400, description = "`request.invalid`", body = Document, content_type = "application/problem+json"),
         (status = 409, description = "`subscription.conflict`", body = Document, content_type = "application/problem+json"),
         (status = 413, description = "`body.too-large`", body = Document, content_type = "application/problem+json"),
@@ -255,13 +264,38 @@ pub(super) async fn set(
     caller: Caller,
     Path(name): Path<String>,
     request: Request,
-) -> Result<Json<SubscriptionView>, Problem> {
+) -> Result<Response, Problem> {
     // Before anything is read, and again once it is known whose it is to be.
     caller.may(Resource::Subscription { name: &name, owner: "" })?;
     let SetBody { subscription, actor, reason } = read_json(&surface, request).await?;
-    caller.may(Resource::Subscription { name: &name, owner: &subscription.owner })?;
+    may_set(&surface, &caller, &name, &subscription.owner)?;
     let who = caller.signed(actor, reason)?;
-    Ok(Json(subscriptions(&surface)?.set(who, &name, subscription).await?))
+    match settings(&surface)?.subscribe(&name, subscription, who).await.map_err(told)? {
+        proposed @ SettingChanged::Proposed(_) => Ok(answered(proposed)),
+        SettingChanged::Done { .. } => {
+            let all = subscriptions(&surface)?.list();
+            let view = all.into_iter().find(|view| view.name == name);
+            Ok(Json(view.ok_or_else(|| Problem::from(SubscriptionError::Unknown { name }))?).into_response())
+        }
+    }
+}
+
+/// Whether somebody may have a subscription become another's, or be as they say: it is both owners' matter.
+pub(super) fn may_set(surface: &Surface, caller: &Caller, name: &str, owner: &str) -> Result<(), Problem> {
+    let all = surface.hub.subscriptions().map(Subscriptions::list).unwrap_or_default();
+    if let Some(held) = all.iter().find(|view| view.name == name) {
+        caller.may_do(Action::SubscriptionChange, resource(held))?;
+    }
+    caller.may_do(Action::SubscriptionChange, Resource::Subscription { name, owner })
+}
+
+/// Why a subscription is not set, in this route's own words.
+fn told(error: SettingError) -> Problem {
+    match error {
+        SettingError::Refused { problem, .. } => SubscriptionError::Refused { problem }.into(),
+        SettingError::Conflict { problem } => SubscriptionError::Conflict { problem }.into(),
+        other => other.into(),
+    }
 }
 
 /// Pauses, resumes or removes a subscription, or has its events delivered again; recorded when it answers.
@@ -311,7 +345,7 @@ pub(super) async fn control(
         (Do::Resume, None) => Act::Resume,
         (Do::Remove, None) => Act::Remove,
     };
-    Ok(Json(port.act(who, &name, act).await?))
+    Ok(Json(port.act(&name, ActRequest { who, act, may_change }).await?))
 }
 
 /// The subscription, if the caller may do this with it. Whether there is one is shown to those alone who may see any.

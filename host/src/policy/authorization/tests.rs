@@ -81,6 +81,21 @@ fn each_role_may_do_what_the_table_says() {
     }
 }
 
+/// What a connection may do is an operator's to say, what a pipeline does a retailer's: to bind one to the other takes both,
+/// which a person may be.
+#[test]
+fn who_binds_is_admin_or_operator_and_retailer_at_once() {
+    let policies = Policies::new([]).unwrap();
+    let may = |roles: &[Role]| {
+        let person = Principal { roles: roles.iter().copied().collect(), ..principal(Role::Partner) };
+        [Action::PipelineChange, Action::ConnectionChange]
+            .into_iter()
+            .all(|action| policies.decide(&person, action, concerned(action)).is_ok())
+    };
+    assert!(!may(&[Role::Operator]) && !may(&[Role::Retailer]));
+    assert!(may(&[Role::Admin]) && may(&[Role::Operator, Role::Retailer]));
+}
+
 #[test]
 fn nobody_without_a_role_may_do_anything_that_matters() {
     let policies = Policies::new([]).unwrap();

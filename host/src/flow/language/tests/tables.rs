@@ -16,6 +16,7 @@ fn check(first: &str, expected: &[&str]) {
 fn a_step_that_names_a_table_may_look_into_it() {
     check(TABLES, &[]);
     check(&TABLES.replace("[event.data.sku]", ""), &[]);
+    check(&TABLES.replace("tables.prices[event.data.sku]", "tables['prices']['A']"), &[]);
     let both =
         TABLES.replace("${ tables.prices[event.data.sku] }", "{ all: '${ tables.prices }', d: \"${ event.data }\" }");
     check(&both, &[]);

@@ -92,6 +92,10 @@ impl Access for Door {
         .boxed()
     }
 
+    fn prove<'a>(&'a self, shown: Option<&'a str>) -> BoxFuture<'a, Result<Principal, AuthError>> {
+        self.authenticate(shown)
+    }
+
     fn is_enrolled(&self) -> bool {
         !self.unmanned
     }
