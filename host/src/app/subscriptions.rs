@@ -48,7 +48,7 @@ use crate::{
         audit::{Cause, Change},
         entry::Accepted,
         failure::{Failure, FailureKind},
-        id::Digest,
+        id::{Digest, SubjectKeyId},
         subscription::Subscription,
         timestamp::Timestamp,
     },
@@ -181,6 +181,11 @@ impl Subscriptions {
             configured: Lock::default(),
             changing: Mutex::default(),
         })
+    }
+
+    /// Forgets the events that are sealed with a key that was destroyed: none of them is delivered any more.
+    pub fn forget(&self, key: SubjectKeyId) {
+        self.feed.forget(key);
     }
 
     /// Keeps what an operator's configuration declares for [`Subscriptions::begin`].

@@ -225,7 +225,7 @@ fn asked(who: &Principal, action: Action, resource: Resource<'_>) -> Option<(Req
 }
 
 /// Actions that change nothing, as the schema groups them; a test compares the two.
-const READS: [Action; 12] = [
+const READS: [Action; 13] = [
     Action::RunRead,
     Action::SubscriptionRead,
     Action::ApiRead,
@@ -234,6 +234,7 @@ const READS: [Action; 12] = [
     Action::TableRead,
     Action::ConnectionRead,
     Action::SecretRead,
+    Action::PrivacyRead,
     Action::AuditRead,
     Action::HealthRead,
     Action::DescriptionRead,
