@@ -33,6 +33,7 @@ pub mod package;
 pub mod parcel;
 mod people;
 pub mod permits;
+pub mod personal;
 mod polls;
 pub mod promises;
 pub mod publish;

@@ -21,6 +21,7 @@ mod next;
 mod out;
 mod pipeline;
 mod plugin;
+mod privacy;
 mod run;
 mod schema;
 mod secret;
@@ -103,6 +104,9 @@ enum Command {
     /// See who changed what runs, and prove the whole history without trusting the hub.
     #[command(subcommand)]
     Audit(audit::Audit),
+    /// See what is held of a person's data, and erase it.
+    #[command(subcommand)]
+    Privacy(privacy::Privacy),
     /// Archive runs that ended, and look at archives, of a hub that is switched off.
     #[command(subcommand)]
     Archive(archive::Archive),
@@ -164,6 +168,7 @@ async fn dispatch(command: Command, out: &Out) -> Result<ExitCode, Failed> {
         Command::Subscription(subscription) => subscription.run(out).await,
         Command::Schema(schema) => Box::pin(schema.run(out)).await,
         Command::Audit(audit) => Box::pin(audit.run(out)).await,
+        Command::Privacy(privacy) => privacy.run(out).await,
         Command::Archive(archive) => Box::pin(archive.run(out)).await,
         Command::Backup(backup) => Box::pin(backup.run(out)).await,
         Command::Enroll(enroll) => enroll.run(out).await,

@@ -19,6 +19,7 @@ pub mod limits;
 pub mod log;
 pub mod manifest;
 pub mod pace;
+pub mod personal;
 pub mod pipeline;
 pub mod principal;
 pub mod registry;

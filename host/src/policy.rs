@@ -16,6 +16,7 @@
 //! | [`gate`] | whether a plugin version may be published, and what its changes mean |
 //! | [`lifecycle`] | which state a plugin's version can go to |
 //! | [`openid`] | whom a token of an OpenID provider stands for |
+//! | [`personal`] | what of an event is personal data, and how it is sealed |
 //! | [`reach`] | whether a change of a connection or a binding lets code reach more than before |
 //! | [`publication`] | which reads may be published, and on which terms |
 //! | [`replay`] | whether a whole journal, batch after batch, is what a checkpoint was signed for |
@@ -37,6 +38,7 @@ pub mod flow_control;
 pub mod gate;
 pub mod lifecycle;
 pub mod openid;
+pub mod personal;
 pub mod publication;
 pub mod reach;
 pub mod replay;

@@ -11,6 +11,7 @@ pub mod hub;
 pub mod invoker;
 pub mod journal;
 pub mod pipelines;
+pub mod privacy;
 pub mod promises;
 pub mod records;
 pub mod registry;

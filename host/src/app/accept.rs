@@ -10,13 +10,14 @@ use super::{
     installation::Installation,
     intake,
     mailbox::KEPT_MS,
+    personal,
     runner::{self, Shared},
 };
 use crate::{
     model::{
         entry::{Accepted, Entry, Start},
         event::Event,
-        id::{AcceptanceId, RunId, SignalKey},
+        id::{AcceptanceId, RunId, SignalKey, SubjectKeyId},
         timestamp::Timestamp,
     },
     ports::{
@@ -50,9 +51,11 @@ pub async fn external(shared: &Arc<Shared>, events: Vec<Event>) -> Result<Vec<Ac
                 continue;
             }
         };
-        let accepted = prepare(shared, &installation, event, schema)?;
-        shared.intake.check(intake::lane(&accepted), shared.actors.count())?;
-        prepared.push(Prepared::New(accepted));
+        let accepted = prepare(shared, &installation, event, schema, &[]).await?;
+        if let Prepared::New(accepted) = &accepted {
+            shared.intake.check(intake::lane(accepted), shared.actors.count())?;
+        }
+        prepared.push(accepted);
     }
     if prepared.len() > 1 {
         // A contradiction must refuse the batch before anything of it is stored.
@@ -85,18 +88,24 @@ pub async fn external(shared: &Arc<Shared>, events: Vec<Event>) -> Result<Vec<Ac
 }
 
 /// Accepts an event that a run emits, or that the hub makes by itself. Its type need not be known to anybody; its data is
-/// held to the schema of its type all the same.
+/// held to the schema of its type all the same. What it was made from may be sealed with keys.
 ///
 /// # Errors
 /// As [`AcceptError`] says; nothing was accepted then.
-pub async fn internal(shared: &Arc<Shared>, event: Event) -> Result<Acceptance, AcceptError> {
+pub async fn internal(
+    shared: &Arc<Shared>,
+    event: Event,
+    made_from: &[SubjectKeyId],
+) -> Result<Acceptance, AcceptError> {
     let installation = shared.installation.load_full();
     let schema = match installation.events.hold(&event) {
         Ok(schema) => schema,
         Err(error) => return found(shared, &again(shared, &event).await?.ok_or(error)?).await,
     };
-    let accepted = prepare(shared, &installation, event, schema)?;
-    store(shared, accepted).await
+    match prepare(shared, &installation, event, schema, made_from).await? {
+        Prepared::New(accepted) => store(shared, accepted).await,
+        Prepared::Again(accepted) => found(shared, &accepted).await,
+    }
 }
 
 fn known(installation: &Installation, event: &Event) -> Result<(), AcceptError> {
@@ -113,7 +122,8 @@ fn known(installation: &Installation, event: &Event) -> Result<(), AcceptError> 
 enum Prepared {
     /// It is stored, with what is to become of it.
     New(Accepted),
-    /// It was accepted when its schema still took it, and whoever sends it again never heard so.
+    /// It was accepted before: its schema took it then and no longer does, or it holds personal data, and a duplicate is
+    /// sealed with no key.
     Again(Accepted),
 }
 
@@ -127,17 +137,18 @@ impl Prepared {
 
 /// The acceptance of an event that came before, exactly as it is now.
 async fn again(shared: &Shared, event: &Event) -> Result<Option<Accepted>, AcceptError> {
-    Ok(first(shared, event.acceptance()).await?.filter(|first| first.digest == event.digest()))
+    Ok(first(shared, event.acceptance()).await?.filter(|first| first.is_same(event.digest())))
 }
 
 /// Decides what becomes of an event, which is kept with the schema that it fits. Decided before it is stored, and stored
 /// with it.
-fn prepare(
+async fn prepare(
     shared: &Shared,
     installation: &Installation,
     mut event: Event,
     schema: Option<String>,
-) -> Result<Accepted, AcceptError> {
+    made_from: &[SubjectKeyId],
+) -> Result<Prepared, AcceptError> {
     let acceptance = event.acceptance();
     let digest = event.digest();
     event.data_schema = schema.or(event.data_schema);
@@ -162,10 +173,24 @@ fn prepare(
             starts.push(Start { run: RunId::of(acceptance, name), pipeline: plan.pipeline.clone(), lane });
         }
     }
-    Ok(Accepted { time: shared.clock.now(), event, digest, starts })
+    let accepted = Accepted { time: shared.clock.now(), event, digest, starts, personal: None };
+    let tags = personal::tags(installation, &accepted.event);
+    if tags.is_none() && made_from.is_empty() {
+        return Ok(Prepared::New(accepted));
+    }
+    if first(shared, acceptance).await?.is_some() {
+        return Ok(Prepared::Again(accepted));
+    }
+    let personal = personal::of(shared, tags.as_deref(), &accepted.event, made_from).await?;
+    Ok(Prepared::New(Accepted { personal, ..accepted }))
 }
 
 async fn store(shared: &Arc<Shared>, mut accepted: Accepted) -> Result<Acceptance, AcceptError> {
+    // Until what comes of it is listed, the person's data is not erased.
+    let _kept = match (&accepted.personal, shared.facts.keyring()) {
+        (Some(personal), Some(keyring)) => Some(keyring.accept(&personal.keys).await.map_err(unavailable)?),
+        _ => None,
+    };
     // Waits that are due from now on wait until it is durable and offered, or not.
     let under_way = shared.mailbox.under_way(&*shared.clock);
     accepted.time = under_way.time;
@@ -241,7 +266,7 @@ fn offer(shared: &Arc<Shared>, key: SignalKey, acceptance: AcceptanceId, time: T
 async fn find(shared: &Shared, accepted: &Accepted) -> Result<Option<Acceptance>, AcceptError> {
     let id = accepted.event.acceptance();
     let Some(first) = first(shared, id).await? else { return Ok(None) };
-    if first.digest != accepted.digest {
+    if !first.is_same(accepted.digest) {
         return Err(contradiction(&accepted.event, id));
     }
     metrics::counter!("crossdock_events_duplicate_total").increment(1);
@@ -251,7 +276,7 @@ async fn find(shared: &Shared, accepted: &Accepted) -> Result<Option<Acceptance>
 
 /// Starts the runs of an acceptance that nobody started: its sender never heard that it was stored.
 async fn start_missing(shared: &Arc<Shared>, id: AcceptanceId) -> Result<(), AcceptError> {
-    let Some(first) = first(shared, id).await? else { return Ok(()) };
+    let Some(first) = first(shared, id).await?.filter(|first| !first.is_erased()) else { return Ok(()) };
     for start in first.starts.iter().filter(|start| !shared.index.contains(start.run)) {
         let stream = StreamId::Run(start.run);
         let begun = shared.facts.read(stream).await.map(|(entries, _)| !entries.is_empty());
@@ -271,6 +296,10 @@ async fn start_missing(shared: &Arc<Shared>, id: AcceptanceId) -> Result<(), Acc
     Ok(())
 }
 
+fn unavailable(error: impl std::error::Error) -> AcceptError {
+    AcceptError::Unavailable { reason: error.to_string() }
+}
+
 fn contradiction(event: &Event, first: AcceptanceId) -> AcceptError {
     AcceptError::Contradiction { id: event.id.clone(), source_uri: event.source.clone(), first }
 }
@@ -280,11 +309,7 @@ fn contradiction(event: &Event, first: AcceptanceId) -> AcceptError {
 /// # Errors
 /// If the journal cannot be read.
 pub async fn first(shared: &Shared, id: AcceptanceId) -> Result<Option<Accepted>, AcceptError> {
-    let (entries, _) = shared
-        .facts
-        .read(StreamId::Acceptance(id))
-        .await
-        .map_err(|error| AcceptError::Unavailable { reason: error.to_string() })?;
+    let (entries, _) = shared.facts.read(StreamId::Acceptance(id)).await.map_err(unavailable)?;
     Ok(entries.into_iter().find_map(|entry| match entry {
         Entry::Accepted(accepted) => Some(*accepted),
         _ => None,

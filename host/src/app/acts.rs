@@ -1,6 +1,8 @@
 //! What people do to runs, as audit records: control, overrides, moves. A record is durable before its act takes effect,
 //! so nothing is done to a run that the audit log does not know of; the act itself is a fact of the run.
 
+use std::borrow::Cow;
+
 use serde::Serialize;
 
 use super::{
@@ -13,6 +15,8 @@ use crate::{
         audit::{Cause, Change},
         entry::{ApprovalDecided, Control, Controlled, Moved},
         id::{Digest, RunId},
+        json::Json,
+        personal::SEALED,
     },
 };
 
@@ -43,6 +47,17 @@ enum What<'a> {
     Control(&'a Control),
     Override { step: &'a str, revision: u32, approved: bool, code: &'a str, evidence: Digest },
     Move { version: &'a str, pipeline: Digest, steps: &'a std::collections::BTreeMap<String, String> },
+}
+
+/// What the audit log is told of an act upon a run: of one with personal data, not what a write gave.
+pub(super) fn shown(controlled: &Controlled, derived: bool) -> Cow<'_, Controlled> {
+    let Control::Resolve { step, output: Some(_) } = &controlled.action else { return Cow::Borrowed(controlled) };
+    if !derived {
+        return Cow::Borrowed(controlled);
+    }
+    let output = Some(Json::of_sorted(&SEALED.into()));
+    let action = Control::Resolve { step: step.clone(), output };
+    Cow::Owned(Controlled { action, ..controlled.clone() })
 }
 
 /// Whether the audit log knows what is about to be done to a run; if not, it must not be done.

@@ -328,7 +328,7 @@ fn line(record: &Record) -> Result<AuditLine, AuditError> {
 }
 
 /// Keys of the records that affect what runs, and what setting one is called.
-const ACTIONS: [(&str, &str); 25] = [
+const ACTIONS: [(&str, &str); 26] = [
     ("plugin/", "plugin.install"),
     ("connection/", "connection.set"),
     ("source/", "source.set"),
@@ -349,6 +349,7 @@ const ACTIONS: [(&str, &str); 25] = [
     ("secret/", "secret.set"),
     ("secrets-key", "secrets-key.set"),
     ("setting/", "setting.set"),
+    ("erasure/", "privacy.erase"),
     ("api/", "api.publish"),
     ("subscription/", "subscription.set"),
     ("revoked-key/", "key.revoke"),

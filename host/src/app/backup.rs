@@ -6,10 +6,15 @@
 //!                     without the key of the secrets that the hub keeps, which are in the store, encrypted
 //! ```
 //!
+//! The keys of personal data are copied, sealed, after the journal: whatever it holds has its key. A backup is older than
+//! the erasures that come after it, so a restore asks for the list of them ([`super::personal::erasures`]) and destroys
+//! those keys before it counts.
+//!
 //! The journal is copied while its committer stands still, and the copy is opened and proven from the first group to the
 //! last before the backup counts. A restored hub starts with its effects paused: see [`super::effects`].
 
 use std::{
+    collections::BTreeSet,
     fs::{self, File},
     io::{self, Write as _},
     path::{Path, PathBuf},
@@ -18,7 +23,11 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::{effects, secrets};
+use super::{
+    effects,
+    personal::{self, erasures, keyring},
+    secrets,
+};
 use crate::{
     model::timestamp::Timestamp,
     ports::{clock::Clock, journal::ReadError},
@@ -30,8 +39,9 @@ pub const MANIFEST_FILE: &str = "backup.json";
 const DATA: &str = "data";
 const FORMAT: &str = "crossdock-backup-1";
 const ASSETS: &str = "assets";
-/// What is not copied: it can be computed again, is of this process, or opens secrets that are in the backup.
-const LEFT_OUT: [&str; 4] = ["store", "cache", effects::MARKER_FILE, secrets::key::FOLDER];
+/// What is not copied with the rest: it can be computed again, is of this process, opens secrets that are in the backup, or
+/// is copied after the journal.
+const LEFT_OUT: [&str; 5] = ["store", "cache", effects::MARKER_FILE, secrets::key::FOLDER, personal::FOLDER];
 
 /// What a backup holds.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -85,6 +95,23 @@ pub enum BackupError {
         path: PathBuf,
         /// What is missing or wrong.
         problem: String,
+    },
+    /// It may hold keys that were destroyed since.
+    #[error(
+        "`{path}` holds keys of personal data, some of which may have been destroyed since: name the list of those, \
+         `--erasures OLD_DATA/audit/erasures` or the copy of it that you keep; or, if nothing was erased since, say \
+         `--nothing-erased`"
+    )]
+    Erasures {
+        /// As given.
+        path: PathBuf,
+    },
+    /// The keys of personal data cannot be used.
+    #[error("the keys of personal data cannot be used")]
+    Keys {
+        /// Why.
+        #[from]
+        source: keyring::KeyringError,
     },
     /// A file cannot be read or written.
     #[error("cannot copy `{path}`; see to its permissions and to the room on the disk")]
@@ -153,11 +180,13 @@ pub async fn create(
     copied.map_err(|error| ReadError::Unavailable { reason: error.to_string() })??;
     let time = clock.now();
     let paused = store.copy_to(&to.join("store")).await?;
-    // After it: what was installed meanwhile needs its files.
-    let (from, into) = (data.join(ASSETS), to.join(ASSETS));
-    let again = move || if from.is_dir() { copy_rest(&from, &into, &[]) } else { Ok(()) };
-    let copied = tokio::task::spawn_blocking(again).await;
-    copied.map_err(|error| ReadError::Unavailable { reason: error.to_string() })??;
+    // After it: what was installed, and what was sealed meanwhile, needs its files.
+    for folder in [ASSETS, personal::FOLDER] {
+        let (from, into) = (data.join(folder), to.join(folder));
+        let again = move || if from.is_dir() { copy_rest(&from, &into, &[]) } else { Ok(()) };
+        let copied = tokio::task::spawn_blocking(again).await;
+        copied.map_err(|error| ReadError::Unavailable { reason: error.to_string() })??;
+    }
     // The copy itself is opened and proven, not one more copy of it: a backup that does not open is none.
     let (copy, own) = (to.join("store"), Arc::clone(clock));
     let opened = tokio::task::spawn_blocking(move || Store::open(&copy, own)).await;
@@ -215,7 +244,11 @@ fn copy_rest(from: &Path, to: &Path, left_out: &[&str]) -> Result<(), BackupErro
             copy_rest(&path, &target, &[])?;
         } else if kind.is_file() {
             let copied = fs::copy(&path, &target).and_then(|_| File::open(&target)?.sync_all());
-            copied.map_err(io_error(&path))?;
+            match copied {
+                // A key of personal data may go while its folder is copied.
+                Err(error) if error.kind() == io::ErrorKind::NotFound && !path.exists() => {}
+                copied => copied.map_err(io_error(&path))?,
+            }
         }
     }
     File::open(to).and_then(|dir| dir.sync_all()).map_err(io_error(to))
@@ -271,12 +304,35 @@ pub fn check(backup: &Path) -> Result<Manifest, BackupError> {
     Ok(manifest)
 }
 
-/// Restores a backup to a data folder that does not exist yet, and pauses its effects.
+/// What is known of erasures since a backup was made.
+#[derive(Clone, Copy, Debug)]
+pub enum Since<'a> {
+    /// Nobody says: a backup with keys of personal data is not restored.
+    Unknown,
+    /// There were none.
+    Nothing,
+    /// Those of this list, which is kept from then on.
+    Listed(&'a Path),
+}
+
+/// Restores a backup to a data folder that does not exist yet, and pauses its effects. What was erased since is not
+/// brought back.
 ///
 /// # Errors
 /// As [`BackupError`] says.
-pub fn restore(backup: &Path, data: &Path) -> Result<Manifest, BackupError> {
+pub fn restore(backup: &Path, data: &Path, since: Since<'_>) -> Result<Manifest, BackupError> {
     let manifest = check(backup)?;
+    let held = backup.join(DATA).join(personal::FOLDER);
+    if matches!(since, Since::Unknown) && keyring::holds_any(&held).map_err(io_error(&held))? {
+        return Err(BackupError::Erasures { path: backup.to_owned() });
+    }
+    let listed = match since {
+        Since::Listed(list) => {
+            // A name that was mistyped is not taken for an empty list.
+            fs::metadata(list).and_then(|_| erasures::read(list)).map_err(io_error(list))?
+        }
+        Since::Unknown | Since::Nothing => BTreeSet::new(),
+    };
     make_target(data)?;
     // The marker comes first: a restore that is cut short must not run with its effects either.
     let word = format!(
@@ -287,5 +343,8 @@ pub fn restore(backup: &Path, data: &Path) -> Result<Manifest, BackupError> {
     );
     write_durably(&effects::marker(data), word.as_bytes())?;
     copy_rest(&backup.join(DATA), data, &[])?;
+    let list = erasures::path_in(data);
+    erasures::add(&list, listed).map_err(io_error(&list))?;
+    keyring::destroy_listed(&data.join(personal::FOLDER), &list)?;
     Ok(manifest)
 }

@@ -18,10 +18,11 @@ use crate::{
         entry::{Control, Controlled, Output, Parent, RunStarted},
         event::Event,
         failure::{Failure, FailureKind},
-        id::{AcceptanceId, RunId},
+        id::{AcceptanceId, RunId, SubjectKeyId},
         json::Json,
         lane::Lane,
         limits::Usage,
+        personal::Personal,
         run::RunState,
     },
     ports::journal::StreamId,
@@ -51,6 +52,7 @@ pub(super) async fn run(
     acceptance: AcceptanceId,
     key: String,
     start: Start,
+    keys: Vec<SubjectKeyId>,
     winds_up: watch::Receiver<WindingUp>,
 ) -> Option<Answer> {
     let Start { instance, run: child, pipeline, range, step, detach, data } = start;
@@ -66,6 +68,7 @@ pub(super) async fn run(
         step,
         detach,
         data.json(),
+        keys,
     )
     .await
     {
@@ -89,6 +92,7 @@ async fn begin(
     step: String,
     detached: bool,
     data: &Json,
+    keys: Vec<SubjectKeyId>,
 ) -> Result<(), Failure> {
     if shared.index.contains(child) {
         return Ok(());
@@ -121,7 +125,9 @@ async fn begin(
     // As urgent as the run that waits for it, unless it says otherwise.
     let lane = if found.plan.lane.is_some() { intake::lane_of(&found.plan, &EventScope::new(&event)) } else { lane };
     let parent = Some(Parent { run: parent, step, detached });
-    let started = RunStarted { time, acceptance, pipeline: found.plan.pipeline.clone(), key, event, lane, parent };
+    let personal = (!keys.is_empty()).then(|| Personal::whole(keys));
+    let pipeline = found.plan.pipeline.clone();
+    let started = RunStarted { time, acceptance, pipeline, key, event, lane, parent, personal };
     runner::start_with(shared, child, &found.plan, started);
     Ok(())
 }

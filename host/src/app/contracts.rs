@@ -9,8 +9,12 @@ use jsonschema::{PatternOptions, Registry, Validator};
 use serde_json::Value;
 
 use super::schemas::{self, EventTypes, SchemaVersion};
-use crate::model::{
-    contract::OperationContract, event_schema::SchemaRecord, id::ContractId, manifest::Manifest, timestamp::Timestamp,
+use crate::{
+    model::{
+        contract::OperationContract, event_schema::SchemaRecord, id::ContractId, manifest::Manifest,
+        timestamp::Timestamp,
+    },
+    policy::personal::tags::Tags,
 };
 
 /// What relative references in schemas are relative to: `{"$ref": "retail/order@1"}` is this and `retail/order@1`.
@@ -126,7 +130,11 @@ impl Library {
             .offline()
             .build(&record.schema)
             .map_err(|error| format!("the schema does not hold: {error}"))?;
-        Ok(SchemaVersion { digest: schemas::digest(&record.schema), record, validator })
+        let personal = Tags::read(&record.schema, &Self::references());
+        let personal =
+            personal.map_err(|problem| format!("the schema does not hold at `{}`: {}", problem.at, problem.found))?;
+        let (digest, personal) = (schemas::digest(&record.schema), personal.map(Arc::new));
+        Ok(SchemaVersion { digest, record, validator, personal })
     }
 
     /// Whether a connector has every operation of the contracts that it says it implements.

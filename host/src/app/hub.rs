@@ -2,6 +2,7 @@
 
 mod keep;
 mod pipelines;
+mod privacy;
 mod readiness;
 mod refusal;
 mod registry;
@@ -44,6 +45,7 @@ use super::{
     package::Package,
     people,
     permits::Permits,
+    personal::{erase::recorded, keyring::Keyring},
     promises,
     queues::Queues,
     registry::{Registry, views},
@@ -160,6 +162,8 @@ impl Hub {
         let access = Arc::new(Access::open(Arc::clone(&audit), store.records(), Arc::clone(&clock)).await?);
         let kept = SecretStore::open(store.records(), Arc::clone(&audit), Arc::clone(&clock), key).await?;
         let kept = Arc::new(kept);
+        let erased = recorded(&*store.records(), None).await?.into_keys();
+        let keyring = Arc::new(Keyring::open(data, erased, Arc::clone(&kept), Arc::clone(&clock))?);
         let secrets: Arc<dyn Secrets> = Arc::new(AllSecrets::new(Arc::clone(&kept), data));
         let installer = Installer {
             audit: Arc::clone(&audit),
@@ -176,7 +180,7 @@ impl Hub {
         let Loaded { index, mailbox, inbox, exceptions, claim } = reading.await.unwrap_or_default();
         let shared = Arc::new(Shared {
             hub: identity::hub_id(&*store.records()).await?.into(),
-            facts: Facts::new(store.journal(), store.blobs()),
+            facts: Facts::new(store.journal(), store.blobs()).with_keys(keyring),
             audit: Arc::clone(&audit),
             invoker,
             clock,
@@ -598,6 +602,10 @@ impl HubPort for Hub {
 
     fn settings(&self) -> Option<&dyn crate::ports::settings::Settings> {
         Some(&*self.settings)
+    }
+
+    fn privacy(&self) -> Option<&dyn crate::ports::privacy::Privacy> {
+        Some(self)
     }
 
     fn schemas(&self) -> Option<&dyn crate::ports::schemas::Schemas> {

@@ -7,6 +7,7 @@ use tokio::sync::oneshot;
 
 use super::{
     actors::{Command, Moving},
+    facts::FactsError,
     runner::{self, Shared},
 };
 use crate::{
@@ -115,7 +116,7 @@ pub(super) async fn move_to(shared: &Arc<Shared>, run: RunId, request: MoveReque
 }
 
 async fn exists(shared: &Arc<Shared>, run: RunId) -> Result<(), ActError> {
-    if let Some(summary) = shared.index.get(run) {
+    if let Some(summary) = shared.index.get(run).filter(|summary| !summary.state.is_ended()) {
         // A run that this hub cannot carry forward does nothing that it is told.
         return match (summary.state, summary.cause) {
             (RunState::Parked, Some(cause)) if cause.starts_with("it cannot be taken up") => {
@@ -124,7 +125,9 @@ async fn exists(shared: &Arc<Shared>, run: RunId) -> Result<(), ActError> {
             _ => Ok(()),
         };
     }
-    match shared.facts.read(StreamId::Run(run)).await {
+    // Nothing is made of a run whose data was erased, which is done only when it has ended.
+    match shared.facts.read_whole(StreamId::Run(run)).await {
+        Err(error @ FactsError::Erased) => Err(ActError::Conflict { problem: error.to_string() }),
         Ok((entries, _)) if entries.is_empty() => Err(ActError::UnknownRun { run }),
         Ok(_) => Ok(()),
         Err(error) => Err(ActError::Unavailable { reason: error.to_string() }),

@@ -88,12 +88,16 @@ pub(super) async fn replay(shared: &Arc<Shared>, job: &Job) -> Result<Report, St
             break;
         }
         tally.look_into();
-        let entries = match shared.facts.read(StreamId::Run(run)).await {
+        let entries = match shared.facts.read_whole(StreamId::Run(run)).await {
             Ok((entries, _)) if entries.is_empty() => {
                 tally.left_out("run.gone", "its archive was dropped", run, None);
                 continue;
             }
             Ok((entries, _)) => entries,
+            Err(FactsError::Erased) => {
+                tally.left_out("content.erased", "the personal data in it was erased", run, None);
+                continue;
+            }
             Err(FactsError::Blob { source: None, .. }) => {
                 tally.left_out("content.gone", "a document of it is not kept any more", run, None);
                 continue;

@@ -22,7 +22,7 @@ use super::{
     children::{self, WindingUp},
     effects::Effects,
     exceptions::Exceptions,
-    facts::Facts,
+    facts::{self, Facts, keys_of},
     inbox::Inbox,
     index::Index,
     installation::Installation,
@@ -44,7 +44,7 @@ use crate::{
     model::{
         entry::{Accepted, Entry, Output, RunStarted, Start},
         failure::{Failure, FailureKind},
-        id::{AcceptanceId, RunId},
+        id::{AcceptanceId, RunId, SubjectKeyId},
         json::Json,
         limits::Usage,
         pipeline::Order,
@@ -119,6 +119,11 @@ pub struct Shared {
 
 /// Starts a run that a durable acceptance names.
 pub fn start(shared: &Arc<Shared>, accepted: &Accepted, acceptance: AcceptanceId, start: &Start) {
+    if accepted.is_erased() {
+        // In a backup from before the erasure, it may not have begun.
+        tracing::warn!(run = %start.run, "a run is not begun: the personal data that it is about was erased");
+        return;
+    }
     let installation = shared.installation.load();
     let Some(plan) = installation.plans.get(&start.pipeline.digest) else {
         tracing::error!(run = %start.run, pipeline = start.pipeline.name, "the accepted pipeline is not installed");
@@ -176,6 +181,7 @@ pub fn started(plan: &Plan, accepted: &Accepted, acceptance: AcceptanceId, start
         event: accepted.event.clone(),
         lane: start.lane,
         parent: None,
+        personal: accepted.personal.clone(),
     }
 }
 
@@ -185,6 +191,8 @@ struct Drive {
     version: Version,
     /// Facts that are recorded and not yet durable.
     buffer: Vec<Entry>,
+    /// The keys that its durable facts are sealed with, and that what comes is.
+    keys: Vec<SubjectKeyId>,
     commands: mpsc::UnboundedReceiver<Command>,
     /// Calls that are out. No answer: the hub stopped before the call could leave, or before a run that is waited for
     /// had ended.
@@ -205,6 +213,8 @@ enum Stop {
     Stopping,
     /// Somebody else appended to the run.
     Taken,
+    /// The personal data that it works with was erased, and its facts cannot be sealed any more.
+    Erased,
 }
 
 fn spawn(shared: &Arc<Shared>, drive: Drive) {
@@ -216,6 +226,9 @@ fn spawn(shared: &Arc<Shared>, drive: Drive) {
             Ok(Ok(()) | Err(Stop::Stopping)) => {}
             Ok(Err(Stop::Taken)) => {
                 tracing::warn!(run = %id, "somebody else carries this run forward; leaving it to them");
+            }
+            Ok(Err(Stop::Erased)) => {
+                shared.index.stuck(id, "the personal data that it took in last was erased".to_owned());
             }
             Err(_) => {
                 tracing::error!(run = %id, "the hub failed at this run, which is a defect of the hub");
@@ -232,6 +245,7 @@ impl Drive {
             run,
             version,
             buffer,
+            keys: Vec::new(),
             commands,
             out: FuturesUnordered::new(),
             due: None,
@@ -325,7 +339,13 @@ impl Drive {
             Command::Control(controlled, reply) => {
                 let checked = self.run.check_control(&controlled.action);
                 if checked.is_ok() {
-                    if !acts::is_known(shared, &self.run, Act::Control(&controlled)).await {
+                    if !acts::is_known(
+                        shared,
+                        &self.run,
+                        Act::Control(&acts::shown(&controlled, !self.keys.is_empty())),
+                    )
+                    .await
+                    {
                         return Ok(());
                     }
                     self.control(controlled, shared).await?;
@@ -353,7 +373,7 @@ impl Drive {
         }
         self.commit(shared).await?;
         let Moving { plan, moved, dry } = moving;
-        let entries = match shared.facts.read(StreamId::Run(self.run.id)).await {
+        let entries = match shared.facts.read_whole(StreamId::Run(self.run.id)).await {
             Ok((entries, _)) => entries,
             Err(error) => return Ok(Err(MoveRefusal { problems: vec![format!("its facts cannot be read: {error}")] })),
         };
@@ -419,6 +439,9 @@ impl Drive {
         // Once the run is being wound up, its calls find out and undo: they leave, however long they wait.
         let withdrawn = if self.run.is_halted() { CancellationToken::new() } else { self.withdrawn.clone() };
         let caller = Caller { id: self.run.id, plan: Arc::clone(&self.run.plan), lane, withdrawn };
+        // What was made from it is as personal as the run's own facts, those included that are not durable yet.
+        let mut keys = self.keys.clone();
+        keys_of(&self.buffer, &mut keys);
         match effect {
             Effect::Invoke(invoke) => self.out.push(
                 async move { Some(Box::new(calls::invoke(&shared, &installation, &caller, invoke).await)) }.boxed(),
@@ -426,14 +449,16 @@ impl Drive {
             Effect::Call(call) => self
                 .out
                 .push(async move { calls::call(&shared, &installation, &caller, call).await.map(Box::new) }.boxed()),
-            Effect::Emit(event) => self.out.push(async move { Some(Box::new(emit(&shared, event).await)) }.boxed()),
+            Effect::Emit(event) => {
+                self.out.push(async move { Some(Box::new(emit(&shared, event, &keys).await)) }.boxed())
+            }
             Effect::Start(child) => {
                 let key = self.run.beginning().key.clone();
                 let acceptance = self.run.beginning().acceptance;
                 let winds_up = self.winds_up.subscribe();
                 self.out.push(
                     async move {
-                        children::run(&shared, &caller, acceptance, key, child, winds_up).await.map(Box::new)
+                        children::run(&shared, &caller, acceptance, key, child, keys, winds_up).await.map(Box::new)
                     }
                     .boxed(),
                 );
@@ -454,12 +479,14 @@ impl Drive {
         let stream = StreamId::Run(self.run.id);
         let (mut delay_ms, longest_ms) = APPEND_RETRY_MS;
         loop {
-            match shared.facts.append(stream, self.version, &self.buffer).await {
+            match shared.facts.append_sealed(stream, self.version, &self.buffer, &self.keys).await {
                 Ok(version) => {
                     self.version = version;
                     break;
                 }
                 Err(AppendError::Conflict) => return Err(Stop::Taken),
+                // An event that came in right before its erasure: what was durable before it is taken up at the next start.
+                Err(_) if shared.facts.lacks_keys(&self.buffer, &self.keys).await => return Err(Stop::Erased),
                 // The facts are kept and tried again under the same id: an outcome that was unknown is found out so.
                 Err(error) => {
                     tracing::warn!(run = %self.run.id, %error, delay_ms, "the journal did not take facts");
@@ -473,7 +500,8 @@ impl Drive {
             }
         }
         // Only now is anything of it visible.
-        observe(shared, self.run.id, &self.buffer);
+        observe(shared, self.run.id, &self.buffer, !self.keys.is_empty());
+        keys_of(&self.buffer, &mut self.keys);
         self.trials.observe(shared, &self.run.plan.pipeline.name, &self.buffer);
         let lets_others_begin = match self.run.plan.order {
             Order::None => false,
@@ -494,12 +522,12 @@ enum Happened {
     Command(Command),
 }
 
-async fn emit(shared: &Arc<Shared>, emit: Emit) -> Answer {
+async fn emit(shared: &Arc<Shared>, emit: Emit, keys: &[SubjectKeyId]) -> Answer {
     let Emit { instance, event } = emit;
     let id = event.acceptance();
     // In a task of its own: a run whose wait is due waits for what is being accepted, and must not wait for itself.
-    let task = Arc::clone(shared);
-    let accepted = shared.tasks.spawn(async move { accept::internal(&task, event).await }).await;
+    let (task, keys) = (Arc::clone(shared), keys.to_vec());
+    let accepted = shared.tasks.spawn(async move { accept::internal(&task, event, &keys).await }).await;
     let failed = |error| AcceptError::Unavailable { reason: format!("the hub failed: {error}") };
     let result = match accepted.unwrap_or_else(|error| Err(failed(error))) {
         Ok(_) => Ok(Output::Json(Json::from(serde_json::json!({ "event": id })))),
@@ -519,6 +547,11 @@ pub fn deliver(shared: &Arc<Shared>, run: RunId, command: Command) {
     let task = Arc::clone(shared);
     shared.tasks.spawn(async move {
         if let Err(error) = take_up(&task, run, commands).await {
+            // One that has ended does nothing any more, whatever comes for it.
+            let over = task.index.get(run).is_none_or(|summary| summary.state.is_ended());
+            if over && matches!(error, ResumeError::Erased) {
+                return;
+            }
             tracing::error!(%run, error = &error as &dyn std::error::Error, "a run cannot be taken up");
             task.index.stuck(run, format!("it cannot be taken up: {error}"));
         }
@@ -558,12 +591,14 @@ fn count_call(usage: &Usage) {
     }
 }
 
-fn observe(shared: &Arc<Shared>, run: RunId, entries: &[Entry]) {
+/// Takes in durable facts of a run; `derived` says whether those before them hold personal data, which is listed nowhere.
+fn observe(shared: &Arc<Shared>, run: RunId, entries: &[Entry], derived: bool) {
     for (key, acceptance) in shared.mailbox.observe(run, entries) {
         deliver(shared, run, Command::Signal { key, acceptance });
     }
     shared.inbox.observe(run, entries);
-    shared.exceptions.observe(run, entries);
+    let shown = facts::shown(entries, derived);
+    shared.exceptions.observe(run, &shown);
     for entry in entries {
         match entry {
             Entry::StepDone(done) => count_call(&done.usage),
@@ -575,7 +610,7 @@ fn observe(shared: &Arc<Shared>, run: RunId, entries: &[Entry]) {
             _ => {}
         }
     }
-    if let Some(settled) = shared.index.add(run, entries) {
+    if let Some(settled) = shared.index.add(run, &shown) {
         metrics::counter!("crossdock_runs_total", "pipeline" => settled.pipeline, "state" => settled.state.as_str())
             .increment(1);
     }

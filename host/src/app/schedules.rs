@@ -157,7 +157,7 @@ async fn accept_due(
     skipped: u64,
 ) -> Result<(), String> {
     let event = event(pipeline, trigger, due);
-    accept::internal(shared, event)
+    accept::internal(shared, event, &[])
         .await
         .map_err(|error| format!("the event due at {due} is not accepted: {error}"))?;
     let at = shared.clock.now();

@@ -22,6 +22,7 @@ use crate::{
         json::Json,
         timestamp::Timestamp,
     },
+    policy::personal::tags::Tags,
     ports::{hub::AcceptError, schemas::Notice},
 };
 
@@ -51,6 +52,8 @@ pub struct SchemaVersion {
     pub digest: Digest,
     /// Made of it.
     pub validator: Validator,
+    /// What it says of personal data; absent: nothing.
+    pub personal: Option<Arc<Tags>>,
 }
 
 /// A version of a type's schema, with its number and its type.
@@ -162,6 +165,12 @@ impl EventTypes {
             schema: event_schema::reference(&event.event_type, number),
             misfits,
         })
+    }
+
+    /// What an event's schema says of personal data. The event fits it.
+    #[must_use]
+    pub fn tags(&self, event: &Event) -> Option<Arc<Tags>> {
+        self.version_of(event).ok()??.version.personal.clone()
     }
 
     /// Refuses what is sent although its time is over.

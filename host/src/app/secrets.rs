@@ -29,7 +29,7 @@ pub struct LocalSecrets;
 
 /// Folders below the data folder in which the hub keeps tokens, keys and what it has recorded: nobody's secret lies there.
 /// `secrets` is not among them, since a retailer in a box keeps those of its systems beside the key.
-const OWN_FOLDERS: [&str; 3] = ["access", "audit", "store"];
+const OWN_FOLDERS: [&str; 4] = ["access", "audit", "personal", "store"];
 
 /// Resolves every reference, but to the hub's own files: whoever may name a secret could have them signed with, or sent.
 pub struct AllSecrets {

@@ -248,11 +248,11 @@ pub async fn fold(
                     }
                 }
                 StreamId::Run(run) => {
-                    derived.index.add(run, &stored.entries);
+                    derived.index.add(run, &stored.shown());
                     // What lies there is offered to the run when it is taken up.
                     derived.mailbox.observe(run, &stored.entries);
                     derived.inbox.observe(run, &stored.entries);
-                    derived.exceptions.observe(run, &stored.entries);
+                    derived.exceptions.observe(run, &stored.shown());
                 }
                 StreamId::Audit => {}
             }

@@ -50,6 +50,7 @@ use crate::{
         audit::Cause,
         connection::SecretRef,
         failure::{Failure, FailureKind},
+        id::SubjectKeyId,
         setting::Origin,
         subscription::Subscription,
         timestamp::Timestamp,
@@ -182,6 +183,11 @@ impl Subscriptions {
             configured: Lock::default(),
             changing: Mutex::default(),
         })
+    }
+
+    /// Forgets the events that are sealed with a key that was destroyed: none of them is delivered any more.
+    pub fn forget(&self, key: SubjectKeyId) {
+        self.feed.forget(key);
     }
 
     /// Keeps what an operator's configuration declares for [`Subscriptions::begin`].

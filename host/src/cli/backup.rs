@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::{Failed, HubAddress, out::Out};
 use crate::{
     app::{
-        backup::{self, MANIFEST_FILE},
+        backup::{self, MANIFEST_FILE, Since},
         clock::SystemClock,
         effects,
     },
@@ -51,6 +51,13 @@ pub(super) struct Restore {
     /// The data folder to make; it must not exist yet.
     #[arg(long, value_name = "DIR")]
     data: PathBuf,
+    /// The list of keys of personal data that were destroyed since: `audit/erasures` of the data folder that is lost, or the
+    /// copy that you keep. What it names is not brought back.
+    #[arg(long, value_name = "FILE", conflicts_with = "nothing_erased")]
+    erasures: Option<PathBuf>,
+    /// Nobody's data was erased since the backup was made.
+    #[arg(long)]
+    nothing_erased: bool,
 }
 
 /// Which hub.
@@ -76,7 +83,7 @@ impl Backup {
         match self {
             Self::Create(create) => create.run(out).await,
             Self::Restore(restore) => {
-                let manifest = backup::restore(&restore.dir, &restore.data)?;
+                let manifest = backup::restore(&restore.dir, &restore.data, restore.since())?;
                 if out.is_json() {
                     out.value(&serde_json::json!({
                         "data": restore.data, "time": manifest.time, "appends": manifest.appends, "effects": "paused"
@@ -109,6 +116,16 @@ pub(super) fn said(data: &Path) -> String {
          runs (`crossdock run list`), then: crossdock backup reconciled --data {}",
         data.display()
     )
+}
+
+impl Restore {
+    fn since(&self) -> Since<'_> {
+        match &self.erasures {
+            Some(list) => Since::Listed(list),
+            None if self.nothing_erased => Since::Nothing,
+            None => Since::Unknown,
+        }
+    }
 }
 
 impl Create {

@@ -45,6 +45,8 @@ const TABLE: &[(&str, &[&str])] = &[
     ("plugin diff", &[]),
     ("plugin key new", &[]),
     ("plugin key show", &[]),
+    ("privacy show", &["post /v1/privacy/subject"]),
+    ("privacy erase", &["post /v1/privacy/erase"]),
     ("plugin key list", &["get /v1/trust"]),
     ("plugin key revoke", &["post /v1/trust/{key}/revoke"]),
     ("plugin sign", &[]),

@@ -24,6 +24,7 @@ use super::{
     lane::Lane,
     limits::Usage,
     log::LogLine,
+    personal::{NO_DIGEST, Personal},
     table::TableUse,
     timestamp::Timestamp,
 };
@@ -195,6 +196,24 @@ pub struct Accepted {
     pub digest: Digest,
     /// The runs that it starts; none: unmatched.
     pub starts: Vec<Start>,
+    /// What of the event is personal data. Absent: nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub personal: Option<Personal>,
+}
+
+impl Accepted {
+    /// Whether another delivery of the event, with this digest, is the same. Of one whose data was erased nobody can tell
+    /// any more, and it is not taken for another.
+    #[must_use]
+    pub fn is_same(&self, digest: Digest) -> bool {
+        self.digest == digest || self.is_erased()
+    }
+
+    /// Whether its personal data was erased.
+    #[must_use]
+    pub fn is_erased(&self) -> bool {
+        self.digest == NO_DIGEST
+    }
 }
 
 /// A run that an acceptance starts.
@@ -239,6 +258,9 @@ pub struct RunStarted {
     /// The run that started it, if a step did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parent: Option<Parent>,
+    /// What of the event is personal data. Absent: nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub personal: Option<Personal>,
 }
 
 /// The step that started a run.
@@ -441,6 +463,9 @@ pub struct Signalled {
     pub acceptance: AcceptanceId,
     /// The event.
     pub event: Event,
+    /// What of the event is personal data. Absent: nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub personal: Option<Personal>,
 }
 
 /// Which declaration of the pipeline dealt with a step.
@@ -516,6 +541,18 @@ impl Entry {
             | Self::Halted { time, .. }
             | Self::Restarted { time, .. } => Some(*time),
             Self::StepSkipped { .. } | Self::BranchTaken { .. } | Self::BranchClosed { .. } => None,
+        }
+    }
+
+    /// What it says of personal data in the event that it holds.
+    #[must_use]
+    pub fn personal(&self) -> Option<&Personal> {
+        match self {
+            Self::Accepted(accepted) => accepted.personal.as_ref(),
+            Self::RunStarted(started) => started.personal.as_ref(),
+            Self::Signalled(signalled) => signalled.personal.as_ref(),
+            Self::ExceptionOpened(opened) => opened.personal.as_ref(),
+            _ => None,
         }
     }
 

@@ -114,6 +114,14 @@ hash_id!(
     ChainHash, 32, "blake3:", "a chain hash: `blake3:` and 64 hexadecimal digits"
 );
 hash_id!(
+    /// Whom personal data is about: a keyed hash, from which nobody without the key of secrets finds the person.
+    SubjectId, 16, "sub_", "a subject id: `sub_` and 32 hexadecimal digits"
+);
+hash_id!(
+    /// A key that seals a person's data: whose it is, and which of theirs, since a new one is made after an erasure.
+    SubjectKeyId, 24, "sky_", "a subject key id: `sky_` and 48 hexadecimal digits"
+);
+hash_id!(
     /// Which key signed: the start of the SHA-256 of the public key's DER form.
     KeyId, 16, "key_", "a key id: `key_` and 32 hexadecimal digits"
 );
@@ -129,6 +137,24 @@ impl Digest {
     #[must_use]
     pub fn short(&self) -> String {
         self.0.iter().take(6).map(|byte| format!("{byte:02x}")).collect()
+    }
+}
+
+impl SubjectKeyId {
+    /// A key of a person; the last part is drawn at random.
+    #[must_use]
+    pub fn new(subject: SubjectId, random: [u8; 8]) -> Self {
+        let mut bytes = [0; 24];
+        bytes.iter_mut().zip(subject.0.into_iter().chain(random)).for_each(|(to, from)| *to = from);
+        Self(bytes)
+    }
+
+    /// Whose it is.
+    #[must_use]
+    pub fn subject(&self) -> SubjectId {
+        let mut bytes = [0; 16];
+        bytes.iter_mut().zip(self.0).for_each(|(to, from)| *to = from);
+        SubjectId(bytes)
     }
 }
 

@@ -129,6 +129,10 @@ words!(Action, "n action", {
     SecretRead => "secret.read",
     /// Set, rotate and remove secrets that the hub keeps.
     SecretChange => "secret.change",
+    /// See what is held of a person's data.
+    PrivacyRead => "privacy.read",
+    /// Erase a person's data.
+    PrivacyErase => "privacy.erase",
     /// Read the audit log.
     AuditRead => "audit.read",
     /// Back up the hub.

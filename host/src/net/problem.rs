@@ -128,6 +128,8 @@ pub enum Code {
     SchemaUnknown,
     /// The schema may not become the next version.
     SchemaRefused,
+    /// Runs that have not ended need the personal data that is to be erased.
+    PrivacyRunsOpen,
     /// No such path.
     RouteUnknown,
     /// The path does not take the method.
@@ -180,7 +182,7 @@ const fn facts(code: &'static str, status: StatusCode, title: &'static str, advi
 
 impl Code {
     /// Every code.
-    pub const ALL: [Self; 75] = [
+    pub const ALL: [Self; 76] = [
         Self::RequestInvalid,
         Self::JsonMalformed,
         Self::EventInvalid,
@@ -238,6 +240,7 @@ impl Code {
         Self::ChangeSamePerson,
         Self::SchemaUnknown,
         Self::SchemaRefused,
+        Self::PrivacyRunsOpen,
         Self::RouteUnknown,
         Self::MethodNotAllowed,
         Self::HostNotAllowed,
@@ -386,6 +389,8 @@ impl Code {
             Self::SchemaRefused => facts("schema.refused", S::UNPROCESSABLE_ENTITY,
                 "The schema may not become the next version",
                 "change what `obstacles` name, or register it under another event type; nothing was changed"),
+            Self::PrivacyRunsOpen => facts("privacy.runs-open", S::CONFLICT, "Runs that have not ended need the data",
+                "nothing was erased: let the `runs` end, or cancel them; or ask with `end_runs`, which leaves what they did in place"),
             Self::RouteUnknown => facts("route.unknown", S::NOT_FOUND, "No such path",
                 "use a path that /openapi.json describes"),
             Self::MethodNotAllowed => facts("route.method", S::METHOD_NOT_ALLOWED,

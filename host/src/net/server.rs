@@ -26,6 +26,7 @@
 //! | `schemas` | event types and their schemas |
 //! | `asyncapi` | the description of every event |
 //! | `trust` | whose signatures count |
+//! | `privacy` | personal data: what is held of a person, and its erasure |
 //! | `traffic` | connections and lanes |
 //! | `settings` | secrets, changes of connections, bindings |
 //! | `audit` | the audit log |
@@ -53,6 +54,7 @@ mod guard;
 mod health;
 mod openapi;
 mod pipelines;
+mod privacy;
 mod promises;
 mod registry;
 mod replays;
@@ -255,6 +257,8 @@ fn routes() -> Vec<Route> {
         ("/v1/lanes", &["get"], get(traffic::lanes), Hub(A::ConnectionRead)),
         ("/v1/audit", &["get"], get(audit::list), Hub(A::AuditRead)),
         ("/v1/audit/explain", &["get"], get(audit::explain), Hub(A::AuditRead)),
+        ("/v1/privacy/subject", &["post"], post(privacy::subject), Hub(A::PrivacyRead)),
+        ("/v1/privacy/erase", &["post"], post(privacy::erase), Each(A::PrivacyErase)),
         ("/v1/admin/backup", &["post"], post(admin::backup), Hub(A::HubBackup)),
         ("/health/live", &["get"], get(health::live), Liveness),
         ("/health/ready", &["get"], get(health::ready), Hub(A::HealthRead)),

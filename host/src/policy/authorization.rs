@@ -233,7 +233,7 @@ fn asked(who: &Principal, action: Action, resource: Resource<'_>) -> Option<(Req
 }
 
 /// Actions that change nothing, as the schema groups them; a test compares the two.
-const READS: [Action; 12] = [
+const READS: [Action; 13] = [
     Action::RunRead,
     Action::SubscriptionRead,
     Action::ApiRead,
@@ -242,6 +242,7 @@ const READS: [Action; 12] = [
     Action::TableRead,
     Action::ConnectionRead,
     Action::SecretRead,
+    Action::PrivacyRead,
     Action::AuditRead,
     Action::HealthRead,
     Action::DescriptionRead,

@@ -5,9 +5,12 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::gate::schema::{
-    compare::{Gap, Side, within},
-    profile::{Document, References},
+use super::{
+    gate::schema::{
+        compare::{Gap, Side, within},
+        profile::{Document, References},
+    },
+    personal::tags::{TagProblem, Tags, uncovered},
 };
 use crate::model::event_schema::{Compatibility, Obstacle, SCHEMA_BYTES_MAX};
 
@@ -30,7 +33,24 @@ pub fn obstacles(
         Ok(document) => document,
         Err(found) => return found,
     };
+    let tags = match Tags::read(candidate, references) {
+        Ok(tags) => tags,
+        Err(TagProblem { at, found, change }) => {
+            return vec![Obstacle { against: None, mode: "schema", pointer: at, found, change }];
+        }
+    };
     let mut found = Vec::new();
+    for (version, schema) in earlier.iter().rev().filter(|_| mode != Compatibility::None) {
+        // To seal more than before breaks nobody; to seal less needs a type that nobody relies on.
+        let Ok(Some(before)) = Tags::read(schema, references) else { continue };
+        found.extend(uncovered(&before, tags.as_ref(), candidate, references).into_iter().map(|field| Obstacle {
+            against: Some(*version),
+            mode: "personal",
+            pointer: field.to_owned(),
+            found: "it was personal data, and would be kept in clear from now on".to_owned(),
+            change: format!("keep `\"x-personal\": true` there, {OR}"),
+        }));
+    }
     for (version, schema) in earlier.iter().rev() {
         // What was registered is within the profile; what came with the hub is too, as a test holds.
         let Ok(before) = read(schema, &library) else { continue };
@@ -162,6 +182,26 @@ mod tests {
             let found = obstacles(Compatibility::None, &BTreeMap::new(), &schema, &BTreeMap::new());
             assert!(found.iter().any(|obstacle| obstacle.found.contains(word)), "{schema}: {found:?}");
         }
+    }
+
+    #[test]
+    fn a_tag_of_personal_data_may_come_and_does_not_go() {
+        let clear =
+            object(&["id", "mail"], &json!({ "id": { "type": "string" }, "mail": { "type": "string" } }), false);
+        let mut tagged = clear.clone();
+        tagged["x-subject"] = json!("/id");
+        tagged["properties"]["mail"]["x-personal"] = json!(true);
+        check(&clear, &tagged, "");
+        let found = |mode| obstacles(mode, &BTreeMap::from([(1, &tagged)]), &clear, &BTreeMap::new());
+        for mode in [Compatibility::Backward, Compatibility::Forward, Compatibility::Full] {
+            let [obstacle] = &found(mode)[..] else { panic!("{:?}", found(mode)) };
+            assert_eq!((obstacle.mode, obstacle.pointer.as_str(), obstacle.against), ("personal", "/mail", Some(1)));
+        }
+        assert_eq!(found(Compatibility::None), []);
+        let mut whose = tagged.clone();
+        whose["x-subject"] = json!("/nobody");
+        let found = obstacles(Compatibility::None, &BTreeMap::new(), &whose, &BTreeMap::new());
+        assert!(found.iter().any(|obstacle| obstacle.pointer == "/x-subject"), "{found:?}");
     }
 
     #[test]

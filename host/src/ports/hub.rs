@@ -11,6 +11,7 @@ use super::{
     exceptions::{Exception, ExceptionFilter},
     invoker::{Delivery, WebhookReply},
     pipelines::Pipelines,
+    privacy::Privacy,
     promises::{Promise, PromiseFilter},
     registry::Registry,
     schemas::Schemas,
@@ -534,6 +535,11 @@ pub trait Hub: Send + Sync {
 
     /// Events that are delivered to others' endpoints; absent: this hub delivers to nobody.
     fn subscriptions(&self) -> Option<&dyn Subscriptions> {
+        None
+    }
+
+    /// Personal data; absent: this hub seals none.
+    fn privacy(&self) -> Option<&dyn Privacy> {
         None
     }
 

@@ -66,7 +66,7 @@ async fn begin(shared: &Arc<Shared>) -> [RunId; 3] {
         data: Json::empty_object(),
         extensions: BTreeMap::new(),
     };
-    let accepted = accept::internal(shared, event).await.expect("accepted");
+    let accepted = accept::internal(shared, event, &[]).await.expect("accepted");
     let root = accepted.runs.first().copied().expect("a run");
     let middle = RunId::child(root, "s", 0);
     [root, middle, RunId::child(middle, "s", 0)]
@@ -209,7 +209,7 @@ async fn send(shared: &Arc<Shared>, event_type: &str) {
         data: Json::empty_object(),
         extensions: BTreeMap::new(),
     };
-    accept::internal(shared, event).await.expect("accepted");
+    accept::internal(shared, event, &[]).await.expect("accepted");
 }
 
 // SEMANTICS 25

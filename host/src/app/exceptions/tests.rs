@@ -67,7 +67,13 @@ async fn an_event_whose_exception_a_crash_took_is_offered_to_the_run_after_the_s
     let acceptance = late.acceptance();
     let time = shared.clock.now();
     let digest = late.digest();
-    let fact = Entry::Accepted(Box::new(crate::model::entry::Accepted { time, event: late, digest, starts: vec![] }));
+    let fact = Entry::Accepted(Box::new(crate::model::entry::Accepted {
+        time,
+        event: late,
+        digest,
+        starts: vec![],
+        personal: None,
+    }));
     shared.facts.append(StreamId::Acceptance(acceptance), Default::default(), &[fact]).await.expect("appended");
     let shared = again(&ground, shared).await;
     assert!(open(&shared).is_empty());

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use crate::{
     app::{
         access::AccessError, audit, facts::FactsError, install::InstallError, package::PackageError,
-        secrets::store::StoreError,
+        personal::keyring::KeyringError, secrets::store::StoreError,
     },
     ports::{apis::ApiError, records::RecordError, registry::RegistryError, subscriptions::SubscriptionError},
     store::disk::OpenError,
@@ -99,6 +99,9 @@ pub enum StartError {
     /// The secrets that the hub keeps cannot be used.
     #[error(transparent)]
     Secrets(#[from] StoreError),
+    /// The keys of personal data cannot be used.
+    #[error(transparent)]
+    Keyring(#[from] KeyringError),
     /// The audit log cannot be used, and without it nothing may be changed.
     #[error(transparent)]
     Audit(#[from] audit::begin::BeginError),

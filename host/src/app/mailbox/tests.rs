@@ -83,7 +83,7 @@ async fn a_wait_that_is_due_first_takes_what_was_accepted_by_then() {
     // Durable and kept in time, and not offered yet when the time is up.
     let sent = event("2", "test.sent.v1");
     let (id, digest) = (sent.acceptance(), sent.digest());
-    let accepted = Accepted { time: shared.clock.now(), event: sent, digest, starts: Vec::new() };
+    let accepted = Accepted { time: shared.clock.now(), event: sent, digest, starts: Vec::new(), personal: None };
     let fact = Entry::Accepted(Box::new(accepted.clone()));
     shared.facts.append(StreamId::Acceptance(id), Default::default(), &[fact]).await.expect("appended");
     for key in shared.installation.load().signal_keys(&accepted.event) {
@@ -110,7 +110,7 @@ async fn a_wait_that_is_due_waits_for_what_is_being_accepted() {
     assert_eq!(shared.index.get(run).map(|summary| summary.state), Some(RunState::Waiting));
     let sent = event("2", "test.sent.v1");
     let (id, digest) = (sent.acceptance(), sent.digest());
-    let accepted = Accepted { time: under_way.time, event: sent, digest, starts: Vec::new() };
+    let accepted = Accepted { time: under_way.time, event: sent, digest, starts: Vec::new(), personal: None };
     let fact = Entry::Accepted(Box::new(accepted.clone()));
     shared.facts.append(StreamId::Acceptance(id), Default::default(), &[fact]).await.expect("appended");
     crate::app::accept::signal(&shared, id, &accepted);
@@ -139,7 +139,7 @@ async fn an_event_that_was_stored_and_not_offered_is_offered_when_it_comes_again
     let sent = event("2", "test.sent.v1");
     let (id, digest) = (sent.acceptance(), sent.digest());
     let earlier = Timestamp::from_millis(shared.clock.now().millis() - 5);
-    let accepted = Accepted { time: earlier, event: sent.clone(), digest, starts: Vec::new() };
+    let accepted = Accepted { time: earlier, event: sent.clone(), digest, starts: Vec::new(), personal: None };
     let fact = Entry::Accepted(Box::new(accepted));
     shared.facts.append(StreamId::Acceptance(id), Default::default(), &[fact]).await.expect("appended");
     let again = crate::app::accept::external(&shared, vec![sent]).await.expect("known").remove(0);

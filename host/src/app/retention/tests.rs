@@ -113,7 +113,7 @@ impl Ground {
         let id = event.acceptance();
         let run = RunId::of(id, &pipeline.name);
         let (digest, starts) = (event.digest(), vec![Start { run, pipeline: pipeline.clone(), lane: Lane::default() }]);
-        let accepted = Accepted { time: time(number, 0), event: event.clone(), digest, starts };
+        let accepted = Accepted { time: time(number, 0), event: event.clone(), digest, starts, personal: None };
         self.append(StreamId::Acceptance(id), 0, vec![Entry::Accepted(Box::new(accepted))]).await;
         if end == End::NotBegun {
             return (id, run);
@@ -126,6 +126,7 @@ impl Ground {
             key: format!("#{}", 100_000 + number),
             event,
             parent: None,
+            personal: None,
         };
         let plugin = Arc::new(PluginUse {
             id: "retail/erp".parse::<PluginId>().unwrap(),

@@ -7,7 +7,7 @@ use crate::{
     app::accept,
     flow::machine::effect::{Arrived, Input},
     model::{
-        entry::{Control, Controlled},
+        entry::{Accepted, Control, Controlled},
         id::{AcceptanceId, SignalKey},
     },
 };
@@ -45,7 +45,12 @@ impl Drive {
                 return Ok(());
             }
         };
-        let signal = Arrived { key, acceptance, accepted: accepted.time, event: accepted.event };
+        // Nobody needs to know of an event whose data was erased.
+        if shared.facts.is_gone(&accepted).await {
+            return Ok(());
+        }
+        let Accepted { time: accepted, event, personal, .. } = accepted;
+        let signal = Arrived { key, acceptance, accepted, event, personal };
         self.turn(Input::Signal(Box::new(signal)), shared).await
     }
 

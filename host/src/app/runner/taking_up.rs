@@ -6,7 +6,10 @@ use tokio::sync::mpsc;
 
 use super::{Drive, Shared, spawn};
 use crate::{
-    app::{actors::Command, facts::FactsError},
+    app::{
+        actors::Command,
+        facts::{FactsError, keys_of},
+    },
     flow::{
         document::Document,
         machine::{self, ReplayError, Run},
@@ -26,9 +29,11 @@ pub enum ResumeError {
     #[error("its facts cannot be read")]
     Facts {
         /// Why.
-        #[from]
         source: FactsError,
     },
+    /// What it would go on from was erased.
+    #[error("the personal data in it was erased, or the key to it is not there")]
+    Erased,
     /// Its facts are not those of its pipeline.
     #[error("its facts do not fit its pipeline")]
     Replay {
@@ -42,6 +47,15 @@ pub enum ResumeError {
         /// The digest.
         digest: Digest,
     },
+}
+
+impl From<FactsError> for ResumeError {
+    fn from(source: FactsError) -> Self {
+        match source {
+            FactsError::Erased => Self::Erased,
+            source => Self::Facts { source },
+        }
+    }
 }
 
 /// Takes up a run where its facts end.
@@ -78,13 +92,15 @@ pub(super) async fn take_up(
     id: RunId,
     commands: mpsc::UnboundedReceiver<Command>,
 ) -> Result<(), ResumeError> {
-    let (entries, version) = shared.facts.read(StreamId::Run(id)).await?;
+    let (entries, version) = shared.facts.read_whole(StreamId::Run(id)).await?;
     let digest = machine::executes(&entries).ok_or(ReplayError::NoStart { run: id })?.digest;
     let plan = shared.installation.load().plans.get(&digest).cloned();
     let tables = tables_of(shared, &entries).await?;
     let plan = plan.ok_or(ResumeError::NoPipeline { digest })?;
     let mut run = Run::replay_with(id, plan, Arc::clone(&shared.hub), &entries, tables)?;
     run.put_off(shared.grace);
-    spawn(shared, Drive::new(run, version, Vec::new(), commands));
+    let mut drive = Drive::new(run, version, Vec::new(), commands);
+    keys_of(&entries, &mut drive.keys);
+    spawn(shared, drive);
     Ok(())
 }

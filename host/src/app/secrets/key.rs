@@ -118,6 +118,12 @@ impl MasterKey {
         digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect()
     }
 
+    /// What makes ids of the persons that personal data is about: without this key nobody can tell whose an id is.
+    #[must_use]
+    pub fn subjects(&self) -> [u8; KEY_BYTES] {
+        blake3::derive_key("crossdock 2026 ids of subjects of personal data", self.0.expose())
+    }
+
     /// Seals a value under a name and a version.
     ///
     /// # Errors

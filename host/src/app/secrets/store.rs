@@ -393,6 +393,16 @@ impl SecretStore {
         Ok(())
     }
 
+    /// The key that seals, for what the hub keeps sealed elsewhere; made if there is none. From then on the hub does not start
+    /// without it.
+    ///
+    /// # Errors
+    /// If it cannot be made or recorded.
+    pub async fn master(&self, cause: &Cause) -> Result<Arc<MasterKey>, StoreError> {
+        let _changing = self.changing.lock().await;
+        self.key(cause).await
+    }
+
     /// The key; made if there is none.
     async fn key(&self, cause: &Cause) -> Result<Arc<MasterKey>, StoreError> {
         let key = match self.state.load().key.clone() {

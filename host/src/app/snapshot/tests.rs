@@ -49,7 +49,8 @@ impl Ground {
         let run = RunId::of(id, &pipeline.name);
         let starts = vec![Start { run, pipeline: pipeline.clone(), lane: crate::model::lane::Lane::default() }];
         let digest = event.digest();
-        let accepted = Entry::Accepted(Box::new(Accepted { time, event: event.clone(), digest, starts }));
+        let accepted =
+            Entry::Accepted(Box::new(Accepted { time, event: event.clone(), digest, starts, personal: None }));
         self.facts.append(StreamId::Acceptance(id), Version::default(), &[accepted]).await.unwrap();
         let started = RunStarted {
             lane: crate::model::lane::Lane::default(),
@@ -59,6 +60,7 @@ impl Ground {
             key: event.id.clone(),
             event,
             parent: None,
+            personal: None,
         };
         let due = time.plus_millis(1 << 40);
         let waits = WaitStarted { step: "pick".into(), time, due, awaits: Vec::new() };

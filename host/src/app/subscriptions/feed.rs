@@ -10,7 +10,7 @@ use tokio::sync::watch;
 
 use crate::{
     app::{facts::FactsError, runner::Shared},
-    model::{entry::Accepted, timestamp::Timestamp},
+    model::{entry::Accepted, id::SubjectKeyId, timestamp::Timestamp},
     ports::journal::Position,
 };
 
@@ -74,6 +74,14 @@ impl Feed {
     pub(super) fn begin(&self, at: Position) {
         let mut ring = self.lock();
         (ring.from, ring.to) = (at, at);
+    }
+
+    /// Forgets what is sealed with a key that was destroyed.
+    pub(super) fn forget(&self, key: SubjectKeyId) {
+        let sealed = |accepted: &Accepted| accepted.personal.as_ref().is_some_and(|of| of.keys.contains(&key));
+        let mut ring = self.lock();
+        ring.events.retain(|(_, accepted)| !sealed(accepted));
+        ring.bytes = ring.events.iter().map(|(_, accepted)| accepted.event.data.as_bytes().len()).sum();
     }
 
     /// Says how many subscriptions there are.

@@ -106,7 +106,7 @@ impl Life {
             extensions: Default::default(),
         };
         let (acceptance, digest) = (event.acceptance(), event.digest());
-        let accepted = Accepted { time: self.shared.clock.now(), event, digest, starts: Vec::new() };
+        let accepted = Accepted { time: self.shared.clock.now(), event, digest, starts: Vec::new(), personal: None };
         let entries = [Entry::Accepted(Box::new(accepted))];
         let stream = StreamId::Acceptance(acceptance);
         self.shared.facts.append(stream, Version::default(), &entries).await.expect("accepted");

@@ -260,7 +260,7 @@ mod tests {
                 extensions: BTreeMap::new(),
             };
             let digest = event.digest();
-            let accepted = Accepted { time: at(0), event, digest, starts: Vec::new() };
+            let accepted = Accepted { time: at(0), event, digest, starts: Vec::new(), personal: None };
             window.push(Position(number), Arc::new(accepted), Tried::default());
         }
         window

@@ -15,7 +15,13 @@ use super::{
 };
 use crate::{
     app::{accept, runner::Shared, triggers},
-    model::{entry::Accepted, id::AcceptanceId, subscription::fits, timestamp::Timestamp},
+    model::{
+        entry::Accepted,
+        failure::{Failure, FailureKind},
+        id::AcceptanceId,
+        subscription::fits,
+        timestamp::Timestamp,
+    },
     policy::delivery::Verdict,
     ports::{
         journal::Position,
@@ -216,6 +222,12 @@ impl Worker {
         let (shared, slot) = (Arc::clone(&self.shared), Arc::clone(&self.slot));
         async move {
             let verdict = match slot.outlet() {
+                // What waited for its turn, or for another attempt, is not sent any more.
+                _ if shared.facts.is_gone(&event).await => Verdict::Refused(Failure::new(
+                    FailureKind::Permanent,
+                    "event.erased",
+                    "the personal data in it was erased",
+                )),
                 Ok(egress) => endpoint::deliver(&shared, &*egress, &slot.declared().subscription, &event).await,
                 Err(failure) => Verdict::Down(failure),
             };

@@ -14,6 +14,7 @@ use crate::{
         limits::Usage,
         log::LogLine,
         manifest::Doubt,
+        personal::Personal,
         table::TableUse,
         timestamp::Timestamp,
     },
@@ -173,6 +174,8 @@ pub struct Arrived {
     pub accepted: Timestamp,
     /// The event.
     pub event: Event,
+    /// What of it is personal data.
+    pub personal: Option<Personal>,
 }
 
 /// How an effect ended.

@@ -73,13 +73,14 @@ impl Late {
 impl Turn<'_> {
     /// An event came that no wait took.
     pub(super) fn came_late(&mut self, arrived: Arrived, event: &Document) {
-        let Arrived { key, acceptance, accepted, event: whole } = arrived;
+        let Arrived { key, acceptance, accepted, event: whole, personal } = arrived;
         if self.run.late.seen.contains(&acceptance) {
             return;
         }
         let Some((step, name)) = self.run.undone_for(key, accepted, event) else { return };
         let time = self.now;
-        self.record(Entry::ExceptionOpened(Box::new(ExceptionOpened { step, time, name, acceptance, event: whole })));
+        let opened = ExceptionOpened { step, time, name, acceptance, event: whole, personal };
+        self.record(Entry::ExceptionOpened(Box::new(opened)));
         self.commit();
     }
 }

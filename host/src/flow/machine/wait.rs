@@ -120,8 +120,9 @@ impl Turn<'_> {
             }
             taken = true;
             let (step, acceptance) = (self.run.path(id), arrived.acceptance);
-            let event = arrived.event.clone();
-            self.record(Entry::Signalled(Box::new(Signalled { step, time: self.now, name, acceptance, event })));
+            let (event, personal) = (arrived.event.clone(), arrived.personal.clone());
+            let signalled = Signalled { step, time: self.now, name, acceptance, event, personal };
+            self.record(Entry::Signalled(Box::new(signalled)));
         }
         if !taken {
             self.came_late(arrived, &event);

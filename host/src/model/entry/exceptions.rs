@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::Await;
-use crate::model::{event::Event, id::AcceptanceId, timestamp::Timestamp};
+use crate::model::{event::Event, id::AcceptanceId, personal::Personal, timestamp::Timestamp};
 
 /// What a run waited for, or would have, when what it did was undone: an event that still comes for it is for people.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -37,4 +37,7 @@ pub struct ExceptionOpened {
     pub acceptance: AcceptanceId,
     /// The event.
     pub event: Event,
+    /// What of the event is personal data. Absent: nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub personal: Option<Personal>,
 }

@@ -7,7 +7,8 @@ use utoipa::{OpenApi, ToSchema};
 
 use super::{
     admin, apis, approvals, asyncapi, audit, catalog, control, dead_letters, events, exceptions, health, pipelines,
-    promises, registry, replays, runs, schemas, settings, subscriptions, tables, tokens, traffic, trust, webhooks,
+    privacy, promises, registry, replays, runs, schemas, settings, subscriptions, tables, tokens, traffic, trust,
+    webhooks,
 };
 use crate::net::problem::Document;
 
@@ -90,6 +91,8 @@ use crate::net::problem::Document;
         replays::replay,
         trust::show,
         trust::revoke,
+        privacy::subject,
+        privacy::erase,
         schemas::list,
         schemas::show,
         schemas::get,
@@ -116,6 +119,7 @@ use crate::net::problem::Document;
         (name = "subscriptions", description = "Events that are delivered to others' endpoints"),
         (name = "schemas", description = "Event types and what their data looks like"),
         (name = "traffic", description = "Who may go on, and who waits"),
+        (name = "privacy", description = "Personal data: what is held of a person, and its erasure"),
         (name = "admin", description = "What an operator has the hub do"),
         (name = "access", description = "Who may come in"),
         (name = "audit", description = "Who changed what runs"),

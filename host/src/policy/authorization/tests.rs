@@ -37,7 +37,7 @@ fn concerned(action: Action) -> Resource<'static> {
 }
 
 /// Which roles each action is allowed to, in the order of [`Role::ALL`]: partner, retailer, operator, auditor, admin.
-const TABLE: [(Action, [bool; 5]); 29] = [
+const TABLE: [(Action, [bool; 5]); 31] = [
     (Action::EventSend, [true, true, true, false, true]),
     (Action::RunRead, [false, true, true, true, true]),
     (Action::RunControl, [false, false, true, false, true]),
@@ -60,6 +60,8 @@ const TABLE: [(Action, [bool; 5]); 29] = [
     (Action::ConnectionChange, [false, false, true, false, true]),
     (Action::SecretRead, [false, false, true, true, true]),
     (Action::SecretChange, [false, false, true, false, true]),
+    (Action::PrivacyRead, [false, false, false, true, true]),
+    (Action::PrivacyErase, [false, false, false, false, true]),
     (Action::AuditRead, [false, false, false, true, true]),
     (Action::HubBackup, [false, false, true, false, true]),
     (Action::TokenManage, [false, false, false, false, true]),

@@ -67,6 +67,7 @@ pub(super) fn begun(data: Value) -> RunStarted {
         key: "k".into(),
         event: event("1", "order.placed", data),
         parent: None,
+        personal: None,
     }
 }
 

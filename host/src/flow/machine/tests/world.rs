@@ -493,7 +493,13 @@ impl World {
                 });
                 if waiting {
                     let acceptance = AcceptanceId::of(&event.source, &event.id);
-                    self.tell(Input::Signal(Box::new(Arrived { key, acceptance, accepted, event: event.clone() })));
+                    self.tell(Input::Signal(Box::new(Arrived {
+                        key,
+                        acceptance,
+                        accepted,
+                        event: event.clone(),
+                        personal: None,
+                    })));
                 }
             }
         }

@@ -167,10 +167,11 @@ const DECIDERS: To = Roles([false, true, true, false, true]);
 const OPERATORS: To = Roles([false, false, true, false, true]);
 /// Who writes pipelines and tables.
 const WRITERS: To = Roles([false, true, false, false, true]);
+const AUDITORS: To = Roles([false, false, false, true, true]);
 const ADMINS: To = Roles([false, false, false, false, true]);
 
 /// Every endpoint and whom it answers. An endpoint without a row fails the test below.
-const TABLE: [(&str, &str, To); 82] = [
+const TABLE: [(&str, &str, To); 84] = [
     ("post", "/v1/events", Roles([true, true, true, false, true])),
     ("post", "/v1/webhooks/{source}", Proven),
     ("post", "/v1/webhooks/{source}/{rest}", Proven),
@@ -256,6 +257,9 @@ const TABLE: [(&str, &str, To); 82] = [
     ("get", "/asyncapi.json", ALL),
     ("get", "/v1/trust", ALL),
     ("post", "/v1/trust/{key}/revoke", OPERATORS),
+    // The subject stands in the body, so that no log of requests holds it.
+    ("post", "/v1/privacy/subject", AUDITORS),
+    ("post", "/v1/privacy/erase", ADMINS),
 ];
 
 fn described() -> BTreeSet<(String, String)> {
@@ -294,6 +298,8 @@ fn sent(path: &str) -> (&'static str, String) {
         "/v1/approvals/decisions" => json!({"decisions": []}),
         "/v1/approvals/{run}/{step}/decision" => json!({"approved": true, "revision": 1, "digest": digest}),
         "/v1/admin/backup" => json!({"directory": "/nowhere"}),
+        "/v1/privacy/subject" => json!({"subject": "c-1"}),
+        "/v1/privacy/erase" => json!({"subject": "c-1", "reason": "r"}),
         "/v1/tokens" => json!({"name": "shop", "kind": "service", "roles": ["partner"]}),
         _ => json!({}),
     };

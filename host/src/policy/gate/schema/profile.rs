@@ -10,7 +10,7 @@ const DEPTH_LIMIT: usize = 32;
 /// What is wrong with one schema, at most.
 const PROBLEMS_LIMIT: usize = 16;
 /// Words for people, which do not change what is taken. `format` is one: 2020-12 does not check it.
-const ANNOTATIONS: [&str; 12] = [
+const ANNOTATIONS: [&str; 14] = [
     "$schema",
     "$id",
     "$comment",
@@ -23,6 +23,9 @@ const ANNOTATIONS: [&str; 12] = [
     "writeOnly",
     "format",
     "$defs",
+    // What is personal data, and whose: `policy::personal`.
+    "x-personal",
+    "x-subject",
 ];
 /// Keywords that constrain.
 const CONSTRAINTS: [&str; 18] = [
