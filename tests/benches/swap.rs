@@ -22,10 +22,10 @@ use std::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant},
 };
 
-use crossdock::model::timestamp::Timestamp;
+use crossdock::{app::clock::SystemClock, model::timestamp::Timestamp, ports::clock::Clock as _};
 use crossdock_tests::{guests, hub::Hub};
 use futures::{StreamExt as _, stream};
 use serde_json::{Value, json};
@@ -45,7 +45,7 @@ steps:
 /// Events under way at most; at the rate they are far fewer unless the hub stalls.
 const SENDERS: usize = 256;
 /// Between two changes.
-const STAGE: Duration = Duration::from_secs(3);
+const STAGE_MS: u64 = 3_000;
 
 /// A version of the rule, packed.
 fn package(folder: &Path, version: &str, guest: &str) -> PathBuf {
@@ -61,8 +61,7 @@ fn package(folder: &Path, version: &str, guest: &str) -> PathBuf {
 }
 
 fn now() -> Timestamp {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
-    Timestamp::from_millis(i64::try_from(now.as_millis()).unwrap())
+    SystemClock::default().now()
 }
 
 /// A change of what serves.
@@ -142,7 +141,7 @@ async fn digests(hub: &Hub) -> BTreeMap<String, String> {
 }
 
 async fn pause() {
-    tokio::time::sleep(STAGE).await;
+    SystemClock::default().sleep_until(now().plus_millis(STAGE_MS)).await;
 }
 
 #[tokio::main(flavor = "multi_thread", worker_threads = 2)]
