@@ -206,7 +206,7 @@ async fn written() -> Golden {
     let mut head = fs::read(path).unwrap();
     head.truncate(head.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1));
     // The newest slot lies at the start or at 4096, after zeros.
-    let db = sled::Config::new().path(dir.path().join("journal")).open().unwrap();
+    let db = super::opening::bare(&dir.path().join("journal"));
     let tree = db.iter().map(|pair| pair.map(|(key, value)| (hex(&key), hex(&value))).unwrap()).collect();
     let about = "A store of few facts, made by the code that wrote this format. Never to be changed.".to_owned();
     Golden { about, format: FORMAT, appends, records, head: shorten(&hex(&head)), tree }

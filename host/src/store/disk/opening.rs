@@ -366,6 +366,16 @@ fn attempt(journal: &Path) -> Result<Attempt, Fault> {
     Ok(Attempt::Busy)
 }
 
+/// sled's own view of a store that was closed, for tests.
+#[cfg(test)]
+pub(super) fn bare(journal: &Path) -> Db {
+    match attempt(journal) {
+        Ok(Attempt::Opened(db)) => db,
+        Ok(Attempt::Busy) => panic!("`{}` stays locked", journal.display()),
+        Ok(Attempt::Corrupt(fault)) | Err(fault) => panic!("{fault}"),
+    }
+}
+
 fn attempt_once(journal: &Path) -> Result<Attempt, Fault> {
     guarded(|| match configuration(journal).open() {
         Ok(db) => Ok(Attempt::Opened(db)),
