@@ -1,5 +1,6 @@
 //! Carries runs forward: takes what `flow` decided, does it, and tells what came of it. One task a run.
 
+mod beginning;
 mod outside;
 mod taking_up;
 
@@ -11,8 +12,11 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub(super) use self::taking_up::tables_of;
-use self::taking_up::take_up;
-pub use self::taking_up::{ResumeError, resume};
+use self::{beginning::next_of_key, taking_up::take_up};
+pub use self::{
+    beginning::{start, start_with, started},
+    taking_up::{ResumeError, resume},
+};
 use super::{
     accept,
     actors::{Actors, Command, Moving, Timers},
@@ -34,17 +38,14 @@ use super::{
     turns::Turns,
 };
 use crate::{
-    flow::{
-        machine::{
-            MoveRefusal, Run,
-            effect::{Answer, Effect, Emit, Input},
-        },
-        plan::Plan,
+    flow::machine::{
+        MoveRefusal, Run,
+        effect::{Answer, Effect, Emit, Input},
     },
     model::{
-        entry::{Accepted, Entry, Output, RunStarted, Start},
+        entry::{Entry, Output},
         failure::{Failure, FailureKind},
-        id::{AcceptanceId, RunId, SubjectKeyId},
+        id::{RunId, SubjectKeyId},
         json::Json,
         limits::Usage,
         pipeline::Order,
@@ -115,74 +116,6 @@ pub struct Shared {
     pub stopping: CancellationToken,
     /// Counts tasks, so that shutdown can wait for them.
     pub tasks: TaskTracker,
-}
-
-/// Starts a run that a durable acceptance names.
-pub fn start(shared: &Arc<Shared>, accepted: &Accepted, acceptance: AcceptanceId, start: &Start) {
-    if accepted.is_erased() {
-        // In a backup from before the erasure, it may not have begun.
-        tracing::warn!(run = %start.run, "a run is not begun: the personal data that it is about was erased");
-        return;
-    }
-    let installation = shared.installation.load();
-    let Some(plan) = installation.plans.get(&start.pipeline.digest) else {
-        tracing::error!(run = %start.run, pipeline = start.pipeline.name, "the accepted pipeline is not installed");
-        return;
-    };
-    let started = started(plan, accepted, acceptance, start);
-    if plan.order != Order::None {
-        let queue = Queue::of(&plan.pipeline.name, &started.key);
-        if let Err(first) = shared.queues.enter(queue, start.run, acceptance) {
-            shared.index.begin(start.run, &started);
-            shared.index.waits_its_turn(start.run, first);
-            return;
-        }
-        // It was seen waiting before: now it is its turn.
-        shared.index.has_its_turn(start.run);
-    }
-    start_with(shared, start.run, plan, started);
-}
-
-/// Lets the next run of the same key begin.
-fn next_of_key(shared: &Arc<Shared>, queue: Queue, run: RunId) {
-    let Some((next, acceptance)) = shared.queues.leave(queue, run) else { return };
-    let task = Arc::clone(shared);
-    shared.tasks.spawn(async move {
-        match accept::first(&task, acceptance).await {
-            Ok(Some(accepted)) => {
-                if let Some(begins) = accepted.starts.iter().find(|start| start.run == next) {
-                    start(&task, &accepted, acceptance, begins);
-                }
-            }
-            Ok(None) => {}
-            Err(error) => tracing::error!(run = %next, %error, "a run whose turn it is cannot be begun"),
-        }
-    });
-}
-
-/// Starts a run whose beginning is known, unless it was begun before.
-pub fn start_with(shared: &Arc<Shared>, id: RunId, plan: &Arc<Plan>, started: RunStarted) {
-    // What it derives from is durable, and with it that there is this run: it may be seen at once.
-    if !shared.index.begin(id, &started) {
-        return;
-    }
-    let Some(commands) = shared.actors.enlist(id) else { return };
-    let (run, entry) = Run::start(id, Arc::clone(plan), Arc::clone(&shared.hub), started);
-    spawn(shared, Drive::new(run, Version::default(), vec![entry], commands));
-}
-
-/// How a run begins: derived from its acceptance alone, so that it is the same whenever it is derived.
-pub fn started(plan: &Plan, accepted: &Accepted, acceptance: AcceptanceId, start: &Start) -> RunStarted {
-    RunStarted {
-        time: accepted.time,
-        acceptance,
-        pipeline: start.pipeline.clone(),
-        key: calls::key(plan, &accepted.event).unwrap_or_else(|_| accepted.event.id.clone()),
-        event: accepted.event.clone(),
-        lane: start.lane,
-        parent: None,
-        personal: accepted.personal.clone(),
-    }
 }
 
 /// A run being worked on.
@@ -339,13 +272,8 @@ impl Drive {
             Command::Control(controlled, reply) => {
                 let checked = self.run.check_control(&controlled.action);
                 if checked.is_ok() {
-                    if !acts::is_known(
-                        shared,
-                        &self.run,
-                        Act::Control(&acts::shown(&controlled, !self.keys.is_empty())),
-                    )
-                    .await
-                    {
+                    let shown = acts::shown(&controlled, !self.keys.is_empty());
+                    if !acts::is_known(shared, &self.run, Act::Control(&shown)).await {
                         return Ok(());
                     }
                     self.control(controlled, shared).await?;
@@ -433,15 +361,20 @@ impl Drive {
         Ok(())
     }
 
+    /// The keys that what is made from the run is sealed with, those of facts included that are not durable yet: it is as
+    /// personal as they are.
+    fn sealing(&self) -> Vec<SubjectKeyId> {
+        let mut keys = self.keys.clone();
+        keys_of(&self.buffer, &mut keys);
+        keys
+    }
+
     fn begin(&mut self, effect: Effect, shared: &Arc<Shared>, installation: &Arc<Installation>) {
         let (shared, installation) = (Arc::clone(shared), Arc::clone(installation));
         let lane = self.run.beginning().lane;
         // Once the run is being wound up, its calls find out and undo: they leave, however long they wait.
         let withdrawn = if self.run.is_halted() { CancellationToken::new() } else { self.withdrawn.clone() };
         let caller = Caller { id: self.run.id, plan: Arc::clone(&self.run.plan), lane, withdrawn };
-        // What was made from it is as personal as the run's own facts, those included that are not durable yet.
-        let mut keys = self.keys.clone();
-        keys_of(&self.buffer, &mut keys);
         match effect {
             Effect::Invoke(invoke) => self.out.push(
                 async move { Some(Box::new(calls::invoke(&shared, &installation, &caller, invoke).await)) }.boxed(),
@@ -450,10 +383,11 @@ impl Drive {
                 .out
                 .push(async move { calls::call(&shared, &installation, &caller, call).await.map(Box::new) }.boxed()),
             Effect::Emit(event) => {
-                self.out.push(async move { Some(Box::new(emit(&shared, event, &keys).await)) }.boxed())
+                let keys = self.sealing();
+                self.out.push(async move { Some(Box::new(emit(&shared, event, keys).await)) }.boxed());
             }
             Effect::Start(child) => {
-                let key = self.run.beginning().key.clone();
+                let (key, keys) = (self.run.beginning().key.clone(), self.sealing());
                 let acceptance = self.run.beginning().acceptance;
                 let winds_up = self.winds_up.subscribe();
                 self.out.push(
@@ -522,11 +456,11 @@ enum Happened {
     Command(Command),
 }
 
-async fn emit(shared: &Arc<Shared>, emit: Emit, keys: &[SubjectKeyId]) -> Answer {
+async fn emit(shared: &Arc<Shared>, emit: Emit, keys: Vec<SubjectKeyId>) -> Answer {
     let Emit { instance, event } = emit;
     let id = event.acceptance();
     // In a task of its own: a run whose wait is due waits for what is being accepted, and must not wait for itself.
-    let (task, keys) = (Arc::clone(shared), keys.to_vec());
+    let task = Arc::clone(shared);
     let accepted = shared.tasks.spawn(async move { accept::internal(&task, event, &keys).await }).await;
     let failed = |error| AcceptError::Unavailable { reason: format!("the hub failed: {error}") };
     let result = match accepted.unwrap_or_else(|error| Err(failed(error))) {

@@ -14,6 +14,7 @@ mod leaving;
 mod moving;
 mod people;
 mod scope;
+mod started;
 mod turn;
 mod wait;
 

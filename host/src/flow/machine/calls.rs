@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use super::{
     DOUBT_ATTEMPTS_MIN,
-    effect::{Call, Effect, Emit, Invoke, OperationUse, Page, Pick, Start, Undo, Unserved, Withdraw},
+    effect::{Call, Effect, Emit, Invoke, OperationUse, Page, Pick, Unserved},
     instance::{Facet, Instance, InstanceId, Phase},
     scope::RunScope,
     turn::{REPETITIONS_LIMIT, Stuck, Turn},
@@ -21,7 +21,7 @@ use crate::{
         entry::{AttemptFailed, Entry, Intent, Output, PluginUse, StepStarted},
         event::Event,
         failure::{Failure, FailureKind},
-        id::{Digest, IdempotencyKey, RunId, seed},
+        id::{Digest, IdempotencyKey, seed},
         limits::Usage,
         log::LogLine,
         manifest::{Doubt, Effect as OperationEffect},
@@ -133,45 +133,18 @@ impl Turn<'_> {
                 let Action::Emit { event_type, .. } = &plan.node(self.run.instance(id).node).action else {
                     return Ok(());
                 };
-                let (step, time, operation) = (self.run.path(id), self.now, Some(event_type.clone()));
-                self.record(Entry::StepStarted(StepStarted {
-                    step,
-                    time,
-                    attempt: 1,
-                    plugin: None,
-                    operation,
-                    input: None,
-                    tables: Vec::new(),
-                }));
+                self.begins(id, event_type.clone());
                 self.emit(id)
             }
             Doing::Start => {
                 let Action::Start { pipeline, .. } = &plan.node(self.run.instance(id).node).action else {
                     return Ok(());
                 };
-                let (step, time, operation) = (self.run.path(id), self.now, Some(format!("run {pipeline}")));
-                self.record(Entry::StepStarted(StepStarted {
-                    step,
-                    time,
-                    attempt: 1,
-                    plugin: None,
-                    operation,
-                    input: None,
-                    tables: Vec::new(),
-                }));
+                self.begins(id, format!("run {pipeline}"));
                 self.start(id)
             }
             Doing::UndoRun => {
-                let (step, time, operation) = (self.run.path(id), self.now, Some("undo".to_owned()));
-                self.record(Entry::StepStarted(StepStarted {
-                    step,
-                    time,
-                    attempt: 1,
-                    plugin: None,
-                    operation,
-                    input: None,
-                    tables: Vec::new(),
-                }));
+                self.begins(id, "undo".to_owned());
                 self.undo_run(id)
             }
             Doing::Nothing => Ok(()),
@@ -231,7 +204,7 @@ impl Turn<'_> {
     }
 
     /// A repetition leaves no fact of its own; that it is out is known only here.
-    fn mark_running(&mut self, id: InstanceId) {
+    pub(super) fn mark_running(&mut self, id: InstanceId) {
         self.run.busy.insert(id);
         if let Some(instance) = self.run.instances.get_mut(id.0) {
             instance.phase = Phase::Running;
@@ -398,56 +371,18 @@ impl Turn<'_> {
         Ok(())
     }
 
-    fn start(&mut self, id: InstanceId) -> Result<(), Stuck> {
-        let plan = Arc::clone(&self.run.plan);
-        let instance = self.run.instance(id);
-        let Action::Start { pipeline, range, detach, with } = &plan.node(instance.node).action else { return Ok(()) };
-        let data = self.run.render(instance.frame, with)?;
-        let step = self.run.path(id);
-        self.mark_running(id);
-        self.commit();
-        self.outgoing.push(Effect::Start(Start {
-            instance: id,
-            run: RunId::child(self.run.id, &step, self.run.generation),
-            pipeline: pipeline.clone(),
-            range: range.clone(),
+    /// Records that a step begins something that no plugin does.
+    fn begins(&mut self, id: InstanceId, operation: String) {
+        let (step, time) = (self.run.path(id), self.now);
+        self.record(Entry::StepStarted(StepStarted {
             step,
-            detach: *detach,
-            data,
+            time,
+            attempt: 1,
+            plugin: None,
+            operation: Some(operation),
+            input: None,
+            tables: Vec::new(),
         }));
-        Ok(())
-    }
-
-    /// Has the run that a step started undo what it did. After a crash it is told so again: it does so once.
-    fn undo_run(&mut self, id: InstanceId) -> Result<(), Stuck> {
-        let main = self.run.instance(id).main.and_then(|main| self.run.instance(main).output.clone());
-        let started = main.as_ref().and_then(|output| output.value().get("run")?.as_str()?.parse().ok());
-        let Some(run) = started else {
-            let message = "it is not recorded which run the step started";
-            return Err(Stuck(Failure::new(FailureKind::Permanent, "run.unknown", message)));
-        };
-        self.mark_running(id);
-        self.commit();
-        self.outgoing.push(Effect::Undo(Undo { instance: id, run }));
-        Ok(())
-    }
-
-    /// Has runs that steps inside a step started, and that are waited for, come to their end: nobody needs it.
-    pub(super) fn withdraw(&mut self, inside: InstanceId) {
-        let plan = Arc::clone(&self.run.plan);
-        for id in self.run.busy.iter().copied().collect::<Vec<_>>() {
-            let instance = self.run.instance(id);
-            let waits = instance.phase == Phase::Running && matches!(doing(&plan, instance), Doing::Start);
-            if !waits || instance.withdrawn || !self.run.is_inside(id, inside) {
-                continue;
-            }
-            let run = RunId::child(self.run.id, &self.run.path(id), self.run.generation);
-            if let Some(instance) = self.run.instances.get_mut(id.0) {
-                instance.withdrawn = true;
-            }
-            self.commit();
-            self.outgoing.push(Effect::Withdraw(Withdraw { instance: id, run }));
-        }
     }
 
     /// An attempt failed: again later, or for good.
