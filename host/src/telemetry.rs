@@ -69,7 +69,8 @@ pub fn metrics() -> PrometheusHandle {
         .clone()
 }
 
-/// Adds up what histograms collect, time and again: until then each sample is kept, and perhaps nobody looks.
+/// Adds up what histograms collect, time and again: until then each sample is kept, and perhaps nobody looks. Whoever builds
+/// a recorder without the exporter's own server has to see to it; a thread does, since there is no runtime yet.
 fn tidy(handle: &PrometheusHandle) {
     let handle = handle.clone();
     let tidying = move || loop {

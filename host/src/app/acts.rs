@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use serde::Serialize;
 
 use super::{
-    audit::{Audit, AuditError},
+    audit::{Audit, AuditError, RUNS},
     runner::Shared,
 };
 use crate::{
@@ -19,9 +19,6 @@ use crate::{
         personal::SEALED,
     },
 };
-
-/// What the subjects of these records begin with; then follows the run's id.
-pub const SUBJECT: &str = "run/";
 
 /// What a person does to a run.
 pub(super) enum Act<'a> {
@@ -95,7 +92,7 @@ async fn record(audit: &Audit, run: RunId, before: u32, act: Act<'_>) -> Result<
     let document = Document { run, number: before + 1, actor, reason, act: what };
     // INVARIANT: text, numbers and documents have a JSON form.
     let document = serde_json::to_vec(&document).unwrap_or_default();
-    let subject = format!("{SUBJECT}{run}");
+    let subject = format!("{RUNS}{run}");
     let digest = Digest::of(&document);
     if audit.newest(&subject).await.is_some_and(|line| line.record.after == Some(digest)) {
         return Ok(());

@@ -31,7 +31,6 @@ use std::{
 use bytes::Bytes;
 use tokio::sync::Mutex;
 
-use super::acts;
 use crate::{
     model::{
         audit::{AuditLine, AuditRecord, AuditRecordError, Cause, Change},
@@ -49,6 +48,8 @@ use crate::{
 
 /// How many records a list reads first; then twice as many, until it has enough.
 const WINDOW: u64 = 256;
+/// What the subjects of acts upon runs begin with; then follows the run's id.
+pub const RUNS: &str = "run/";
 /// Of how many acts upon runs the newest record of the run is known.
 const ACTS_KNOWN: usize = 10_000;
 /// How often an append is tried again that somebody else came before, or whose outcome is unknown.
@@ -303,7 +304,7 @@ impl Log {
             let line = line(&record)?;
             self.version = record.version;
             self.latest.insert(line.record.subject.clone(), line.clone());
-            if line.record.subject.starts_with(acts::SUBJECT) {
+            if line.record.subject.starts_with(RUNS) {
                 self.acts.push_back((line.record.subject.clone(), line.sequence));
             }
             if self.acts.len() > ACTS_KNOWN

@@ -20,7 +20,6 @@ use crate::{
         failure::{Failure, FailureKind},
         id::{AcceptanceId, RunId, SubjectKeyId},
         json::Json,
-        lane::Lane,
         limits::Usage,
         personal::Personal,
         run::RunState,
@@ -55,23 +54,9 @@ pub(super) async fn run(
     keys: Vec<SubjectKeyId>,
     winds_up: watch::Receiver<WindingUp>,
 ) -> Option<Answer> {
-    let Start { instance, run: child, pipeline, range, step, detach, data } = start;
-    let result = match begin(
-        shared,
-        parent.id,
-        parent.lane,
-        acceptance,
-        key,
-        child,
-        &pipeline,
-        &range,
-        step,
-        detach,
-        data.json(),
-        keys,
-    )
-    .await
-    {
+    let begun = begin(shared, parent, acceptance, key, &start, keys).await;
+    let Start { instance, run: child, pipeline, detach, .. } = start;
+    let result = match begun {
         Err(failure) => Err(failure),
         Ok(()) if detach => Ok(Output::Json(Json::from(json!({ "run": child })))),
         Ok(()) => ended(shared, parent.id, child, &pipeline, winds_up).await?,
@@ -79,21 +64,16 @@ pub(super) async fn run(
     Some(Answer { instance, result, usage: Usage::default(), log: Vec::new(), annotations: Vec::new() })
 }
 
-#[expect(clippy::too_many_arguments, reason = "the parts of one beginning, put together here and nowhere else")]
 async fn begin(
     shared: &Arc<Shared>,
-    parent: RunId,
-    lane: Lane,
+    parent: &Caller,
     acceptance: AcceptanceId,
     key: String,
-    child: RunId,
-    pipeline: &str,
-    range: &semver::VersionReq,
-    step: String,
-    detached: bool,
-    data: &Json,
+    start: &Start,
     keys: Vec<SubjectKeyId>,
 ) -> Result<(), Failure> {
+    let Start { run, pipeline, range, step, detach, data, .. } = start;
+    let child = *run;
     if shared.index.contains(child) {
         return Ok(());
     }
@@ -103,7 +83,7 @@ async fn begin(
         return Ok(());
     }
     let installation = shared.installation.load_full();
-    let found = installation.pipelines.get(pipeline).filter(|found| range.matches(&found.definition.version));
+    let found = installation.pipelines.get(pipeline.as_str()).filter(|found| range.matches(&found.definition.version));
     let Some(found) = found else {
         let message = format!("no pipeline `{pipeline}` at `{range}` is installed");
         return Err(Failure::new(FailureKind::Permanent, "binding.missing", message));
@@ -112,19 +92,20 @@ async fn begin(
     let event_type = found.plan.triggers.first().map_or_else(|| "run".to_owned(), |trigger| trigger.event_type.clone());
     let event = Event {
         id: child.to_string(),
-        source: format!("/runs/{parent}"),
+        source: format!("/runs/{}", parent.id),
         event_type,
         subject: Some(key),
         time: Some(time),
         data_schema: None,
-        data: data.clone(),
+        data: data.json().clone(),
         extensions: BTreeMap::new(),
     };
     let key = super::calls::key(&found.plan, &event)
         .map_err(|error| Failure::new(FailureKind::InvalidInput, "run.no-key", error.to_string()))?;
     // As urgent as the run that waits for it, unless it says otherwise.
-    let lane = if found.plan.lane.is_some() { intake::lane_of(&found.plan, &EventScope::new(&event)) } else { lane };
-    let parent = Some(Parent { run: parent, step, detached });
+    let lane =
+        if found.plan.lane.is_some() { intake::lane_of(&found.plan, &EventScope::new(&event)) } else { parent.lane };
+    let parent = Some(Parent { run: parent.id, step: step.clone(), detached: *detach });
     let personal = (!keys.is_empty()).then(|| Personal::whole(keys));
     let pipeline = found.plan.pipeline.clone();
     let started = RunStarted { time, acceptance, pipeline, key, event, lane, parent, personal };

@@ -1,6 +1,7 @@
-//! What an operator sets while the hub runs: secrets, connections, bindings, what leaves the hub for others. As in the registry, one change at a time, each
-//! in the same order: checked, recorded in the audit log, recorded, then one new picture in the old one's place. What lets
-//! code reach more than before waits for a second person.
+//! What an operator sets while the hub runs: secrets, connections, bindings, what leaves the hub for others. As in the
+//! registry, one change at a time, each in the same order: checked, recorded in the audit log, recorded, then one new
+//! picture in the old one's place. What lets code reach more than before, or gives more to others, waits for a second
+//! person.
 //!
 //! | module | does |
 //! | --- | --- |

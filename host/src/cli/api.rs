@@ -9,7 +9,7 @@ use super::{
     Failed, HubAddress,
     control::{Who, Why},
     out::Out,
-    plugin::said,
+    plugin::said_or,
 };
 use crate::model::{api::Publication, id::ContractId, timestamp::Timestamp};
 
@@ -114,11 +114,7 @@ impl Publish {
             timeout_ms: self.timeout_ms,
         };
         let answer: Value = self.who.send(&path(&self.contract), json!({ "do": "publish", "api": api })).await?;
-        if answer.get("outcome").is_some() {
-            said(out, &answer)
-        } else {
-            show(out, &answer)
-        }
+        said_or(out, &answer, show);
         Ok(ExitCode::SUCCESS)
     }
 }

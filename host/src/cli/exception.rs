@@ -5,7 +5,12 @@ use std::process::ExitCode;
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
-use super::{Failed, HubAddress, control::Act, out::Out};
+use super::{
+    Failed, HubAddress,
+    answer::{list, text},
+    control::Act,
+    out::Out,
+};
 
 /// Events that came for something that was undone.
 #[derive(Subcommand, Debug)]
@@ -64,10 +69,7 @@ impl List {
             out.value(&answer);
             return Ok(ExitCode::SUCCESS);
         }
-        let exceptions = answer.get("exceptions").and_then(Value::as_array).cloned().unwrap_or_default();
-        let text = |value: &Value, at: &str| value.pointer(at).and_then(Value::as_str).unwrap_or_default().to_owned();
-        let rows = exceptions
-            .iter()
+        let rows: Vec<_> = list(&answer, "/exceptions")
             .map(|one| {
                 vec![
                     text(one, "/run").chars().take("run_".len() + 12).collect(),
@@ -81,8 +83,9 @@ impl List {
             })
             .collect();
         let none = "no event came for something undone";
+        let any = !rows.is_empty();
         out.table(&["run", "about", "step", "event", "id", "opened", "acceptance"], rows, none);
-        if !exceptions.is_empty() {
+        if any {
             out.say("`--json` shows their data; `crossdock exception close RUN --event ACCEPTANCE --reason TEXT` closes one");
         }
         Ok(ExitCode::SUCCESS)

@@ -19,7 +19,7 @@ use std::process::ExitCode;
 
 use clap::Subcommand;
 
-pub(super) use self::registry::said;
+pub(super) use self::registry::{said, said_or};
 use super::{Failed, HubAddress, out::Out};
 
 /// Plugins.

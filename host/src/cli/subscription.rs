@@ -10,7 +10,7 @@ use super::{
     answer::{text, texts},
     control::{Who, Why},
     out::Out,
-    plugin::said,
+    plugin::said_or,
 };
 use crate::{
     model::{
@@ -183,11 +183,7 @@ impl Add {
             retry,
         };
         let answer: Value = self.who.send(&path(&self.name), json!({ "subscription": subscription })).await?;
-        if answer.get("outcome").is_some() {
-            said(out, &answer)
-        } else {
-            show(out, &answer)
-        }
+        said_or(out, &answer, show);
         Ok(ExitCode::SUCCESS)
     }
 }

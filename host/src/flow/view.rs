@@ -292,7 +292,9 @@ fn tell(steps: &mut Vec<StepView>, entry: &Entry) {
             step.plugin.clone_from(&started.plugin);
             step.tables.clone_from(&started.tables);
             step.operation.clone_from(&started.operation);
-            let of_run = |operation: &str| operation == "undo" || operation.starts_with("run ");
+            // An event's type has no space in it, and nothing is emitted to undo a step.
+            let undoes = started.step.ends_with("~compensate");
+            let of_run = |operation: &str| undoes || operation.starts_with("run ");
             if started.operation.as_deref().is_some_and(of_run) && started.plugin.is_none() {
                 step.kind = "run".to_owned();
             } else if started.plugin.is_none() {

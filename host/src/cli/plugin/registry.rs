@@ -255,6 +255,11 @@ async fn send(out: &Out, who: &Who, path: &str, verb: &str, more: Value) -> Resu
     Ok(ExitCode::SUCCESS)
 }
 
+/// Says that a change is proposed, or shows what was changed.
+pub(in crate::cli) fn said_or(out: &Out, answer: &Value, show: impl FnOnce(&Out, &Value)) {
+    if answer.get("outcome").is_some() { said(out, answer) } else { show(out, answer) }
+}
+
 /// Says what came of a change.
 pub(in crate::cli) fn said(out: &Out, answer: &Value) {
     if out.is_json() {

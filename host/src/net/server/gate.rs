@@ -58,8 +58,6 @@ pub(super) struct Caller {
     hub: Arc<dyn Hub>,
     principal: Arc<Principal>,
     action: Action,
-    /// What they showed, to be looked at again while they are answered.
-    shown: Option<Arc<Secret>>,
     asked: Arc<AtomicBool>,
 }
 
@@ -102,17 +100,16 @@ impl Caller {
             _ => Ok(self.principal.name.clone()),
         }
     }
-}
 
-impl Caller {
     /// Resolves soon after they would not be let in any more, because their token was revoked or has expired, or may not do
-    /// on the hub what the route is for. For an answer that goes on.
-    pub(super) fn until_shut_out(&self) -> impl Future<Output = ()> + Send + use<> {
+    /// on the hub what the route is for. For an answer that goes on, to whoever sent these headers.
+    pub(super) fn until_shut_out(&self, headers: &HeaderMap) -> impl Future<Output = ()> + Send + use<> {
         let caller = self.clone();
+        let shown = bearer(headers).ok().flatten().map(|shown| Secret::new(shown.as_bytes()));
         async move {
             loop {
                 let _ = timeout(AGAIN, pending::<()>()).await;
-                let shown = caller.shown.as_ref().map(|shown| str::from_utf8(shown.expose()).unwrap_or_default());
+                let shown = shown.as_ref().map(|shown| str::from_utf8(shown.expose()).unwrap_or_default());
                 let access = caller.hub.access();
                 let stays = match access.prove(shown).await {
                     Ok(who) => access.decide(&who, caller.action, Resource::Hub).map_err(|denied| denied.to_string()),
@@ -204,8 +201,7 @@ async fn let_in(surface: &Surface, headers: &HeaderMap, action: Action) -> Resul
     let shown = bearer(headers)?;
     let principal = surface.hub.access().authenticate(shown).await?;
     let hub = Arc::clone(&surface.hub);
-    let shown = shown.map(|shown| Arc::new(Secret::new(shown.as_bytes())));
-    Ok(Caller { hub, principal: Arc::new(principal), action, shown, asked: Arc::default() })
+    Ok(Caller { hub, principal: Arc::new(principal), action, asked: Arc::default() })
 }
 
 /// What `Authorization: Bearer` carries (RFC 6750); absent: there is no such header.

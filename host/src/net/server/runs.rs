@@ -11,6 +11,7 @@ use axum::{
     },
 };
 use futures::{Stream, StreamExt as _, future};
+use http::HeaderMap;
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -132,6 +133,7 @@ pub(super) async fn show(State(surface): State<Surface>, Path(id): Path<String>)
 pub(super) async fn stream(
     State(surface): State<Surface>,
     caller: Caller,
+    headers: HeaderMap,
     Path(id): Path<String>,
 ) -> Result<Sse<impl Stream<Item = Result<Event, axum::Error>>>, Problem> {
     let run = find(&surface, &id)?;
@@ -139,7 +141,7 @@ pub(super) async fn stream(
         return Err(unknown(&id));
     }
     let views = surface.hub.watch(run).map(|view| Event::default().event("run").json_data(view));
-    let over = future::select(Box::pin(surface.stopping.cancelled_owned()), Box::pin(caller.until_shut_out()));
+    let over = future::select(Box::pin(surface.stopping.cancelled_owned()), Box::pin(caller.until_shut_out(&headers)));
     Ok(Sse::new(views.take_until(over)).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)))
 }
 
