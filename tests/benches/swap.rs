@@ -26,7 +26,7 @@ use std::{
 };
 
 use crossdock::{app::clock::SystemClock, model::timestamp::Timestamp, ports::clock::Clock as _};
-use crossdock_tests::{guests, hub::Hub};
+use crossdock_tests::{hub::Hub, packages};
 use futures::{StreamExt as _, stream};
 use serde_json::{Value, json};
 
@@ -50,13 +50,7 @@ const STAGE_MS: u64 = 3_000;
 /// A version of the rule, packed.
 fn package(folder: &Path, version: &str, guest: &str) -> PathBuf {
     let package = folder.join(format!("judge-{version}"));
-    fs::create_dir_all(&package).unwrap();
-    let manifest = format!(
-        "id = \"{LINE}\"\nversion = \"{version}\"\nkind = \"rule\"\ncontract = \"1.0.0\"\nlicense = \"MIT\"\nsummary = \
-         \"Judges\"\n[rule]\noutcomes = [\"proceed\"]\n"
-    );
-    fs::write(package.join("plugin.toml"), manifest).unwrap();
-    fs::write(package.join("component.wasm"), guests::hostile(guest)).unwrap();
+    packages::judge(&package, version, guest, "");
     package
 }
 

@@ -1,11 +1,17 @@
 //! The first plugins as packages, built once for all tests.
 
 use std::{
+    fs,
     path::{Path, PathBuf},
     sync::LazyLock,
 };
 
 use crossdock::app::build;
+
+use crate::guests;
+
+/// The line of [`judge`]'s versions.
+pub const JUDGE: &str = "test/judge";
 
 /// The plugins of this repository.
 pub const PLUGINS: [&str; 6] =
@@ -41,4 +47,20 @@ pub fn package(name: &str) -> PathBuf {
         Some((_, package)) => package.clone(),
         None => panic!("no plugin is named `{name}`"),
     }
+}
+
+/// Writes a package of a version of [`JUDGE`], a rule that decides as a hostile guest of this name does; `more` of its
+/// manifest stands before the rule's own table.
+///
+/// # Panics
+/// If it cannot be written.
+#[allow(clippy::expect_used, reason = "a test without its package has failed, and must say why")]
+pub fn judge(folder: &Path, version: &str, guest: &str, more: &str) {
+    let manifest = format!(
+        "id = \"{JUDGE}\"\nversion = \"{version}\"\nkind = \"rule\"\ncontract = \"1.0.0\"\nlicense = \"MIT\"\nsummary = \
+         \"Judges\"\n{more}\n[rule]\noutcomes = [\"proceed\"]\n"
+    );
+    fs::create_dir_all(folder).expect("a folder");
+    fs::write(folder.join("plugin.toml"), manifest).expect("a manifest");
+    fs::write(folder.join("component.wasm"), guests::hostile(guest)).expect("a component");
 }

@@ -28,6 +28,7 @@ use crossdock::{
 use crossdock_tests::{
     guests,
     hub::{Hub, PATIENCE},
+    packages,
 };
 use serde_json::{Value, json};
 
@@ -65,12 +66,7 @@ struct Setting {
 impl Setting {
     fn new() -> Self {
         let setting = Self { folder: tempfile::tempdir().unwrap() };
-        let package = setting.path("judge");
-        fs::create_dir_all(&package).unwrap();
-        let manifest = "id = \"test/judge\"\nversion = \"1.0.0\"\nkind = \"rule\"\ncontract = \"1.0.0\"\nlicense = \
-                        \"MIT\"\nsummary = \"Judges\"\n[rule]\noutcomes = [\"proceed\"]\n";
-        fs::write(package.join("plugin.toml"), manifest).unwrap();
-        fs::write(package.join("component.wasm"), guests::hostile("well_behaved")).unwrap();
+        packages::judge(&setting.path("judge"), "1.0.0", "well_behaved", "");
         setting.declare(None);
         setting
     }

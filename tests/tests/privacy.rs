@@ -15,7 +15,7 @@ use std::{
     process::Command,
 };
 
-use crossdock_tests::{guests, hub::Hub};
+use crossdock_tests::{hub::Hub, packages};
 use http::StatusCode;
 use serde_json::{Value, json};
 
@@ -82,12 +82,7 @@ struct Setting {
 impl Setting {
     fn new() -> Self {
         let setting = Self { folder: tempfile::tempdir().unwrap() };
-        let package = setting.at("judge");
-        fs::create_dir_all(&package).unwrap();
-        let manifest = "id = \"test/judge\"\nversion = \"1.0.0\"\nkind = \"rule\"\ncontract = \"1.0.0\"\nlicense = \
-                        \"MIT\"\nsummary = \"Judges\"\n[rule]\noutcomes = [\"proceed\"]\n";
-        fs::write(package.join("plugin.toml"), manifest).unwrap();
-        fs::write(package.join("component.wasm"), guests::hostile("well_behaved")).unwrap();
+        packages::judge(&setting.at("judge"), "1.0.0", "well_behaved", "");
         let pipelines = [("other.yaml", OTHER), ("told.yaml", TOLD), ("contact.yaml", PIPELINE)];
         for (name, text) in pipelines {
             fs::write(setting.at(name), text).unwrap();
@@ -325,6 +320,10 @@ async fn what_is_erased_is_gone_for_good_and_the_history_is_still_proven() {
     assert!(code == Some(1) && refused.contains("was erased"), "{refused}");
     let (_, still) = hub.get(&format!("/v1/runs/{id}")).await;
     assert_eq!(still["state"], "completed", "{still:#}");
+    let replayed = done(&hub, &["--json", "plugin", "replay", "test/judge@1.0.0", "--since", "1d"]);
+    let report: Value = serde_json::from_str(&replayed).unwrap();
+    assert_eq!(report["left_out"][0]["code"], "content.erased", "{report:#}");
+    assert!(report["replayed"].as_u64() > Some(0), "another's runs are replayed: {report:#}");
     hub.kill();
 
     let hub = setting.hub_on("data", &[]);

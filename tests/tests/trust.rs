@@ -60,13 +60,7 @@ impl Setting {
     /// A version of the rule, signed with these keys.
     fn package(&self, version: &str, guest: &str, keys: &[&str]) -> PathBuf {
         let folder = self.folder.path().join(format!("judge-{version}"));
-        fs::create_dir_all(&folder).unwrap();
-        let manifest = format!(
-            "id = \"{LINE}\"\nversion = \"{version}\"\nkind = \"rule\"\ncontract = \"1.0.0\"\nlicense = \"MIT\"\nsummary \
-             = \"Judges\"\n[rule]\noutcomes = [\"proceed\"]\n"
-        );
-        fs::write(folder.join("plugin.toml"), manifest).unwrap();
-        fs::write(folder.join("component.wasm"), guests::hostile(guest)).unwrap();
+        packages::judge(&folder, version, guest, "");
         for key in keys {
             local(self.folder.path(), &["plugin", "sign", folder.to_str().unwrap(), "--key", key]);
         }

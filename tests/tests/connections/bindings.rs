@@ -2,16 +2,28 @@
 
 use super::*;
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_binding_is_swapped_and_rolled_back_and_runs_end_with_what_they_began_with() {
+/// Two warehouses, of which a pipeline works with the old one, and a hub.
+struct Two {
+    old: Gatekeeper,
+    new: Gatekeeper,
+    setting: Setting,
+    hub: Hub,
+}
+
+async fn two() -> Two {
     let (old, new) = (Gatekeeper::start("tok").await, Gatekeeper::start("tok").await);
     let setting = Setting::new("");
     fs::write(setting.at("token"), "tok").unwrap();
     let file = format!("file:{}", setting.at("token").display());
     let bound = "[bindings.\"test/stock\"]\nwms = \"old\"\n";
-    let both = format!("{}{}{bound}", declared("old", &old.url, &file), declared("new", &new.url, &file));
-    setting.configure(&both);
+    setting.configure(&format!("{}{}{bound}", declared("old", &old.url, &file), declared("new", &new.url, &file)));
     let hub = setting.hub();
+    Two { old, new, setting, hub }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_binding_is_swapped_and_rolled_back_and_runs_end_with_what_they_began_with() {
+    let Two { old, new, setting, hub } = two().await;
     begun(&hub, "r1").await;
     let refused = crossdock(&hub, &["pipeline", "bind", "test/stock", "erp=new", "--reason", "x"], None);
     assert!(refused.code == Some(1) && refused.err.contains("uses nothing named `erp`"), "{}", refused.err);
@@ -84,13 +96,7 @@ async fn a_run_ends_with_the_system_it_began_with_when_its_connection_moves() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn who_may_change_pipelines_only_binds_none_agrees_to_no_binding_and_partners_see_none() {
-    let (old, new) = (Gatekeeper::start("tok").await, Gatekeeper::start("tok").await);
-    let setting = Setting::new("");
-    fs::write(setting.at("token"), "tok").unwrap();
-    let file = format!("file:{}", setting.at("token").display());
-    let bound = "[bindings.\"test/stock\"]\nwms = \"old\"\n";
-    setting.configure(&format!("{}{}{bound}", declared("old", &old.url, &file), declared("new", &new.url, &file)));
-    let hub = setting.hub();
+    let Two { hub, old: _old, new: _new, setting: _setting } = two().await;
     let path = "/v1/pipelines/test/stock/bindings";
     let bind = json!({ "do": "bind", "names": { "wms": "new" }, "reason": "we move" });
     let retailer = hub.token_as("rita", "retailer");
@@ -147,13 +153,7 @@ async fn approved(hub: &Hub, pipeline: &str, version: &str, names: &[&str]) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_promotion_binds_only_what_is_unbound_and_reaches_no_further() {
-    let (old, new) = (Gatekeeper::start("tok").await, Gatekeeper::start("tok").await);
-    let setting = Setting::new("");
-    fs::write(setting.at("token"), "tok").unwrap();
-    let file = format!("file:{}", setting.at("token").display());
-    let bound = "[bindings.\"test/stock\"]\nwms = \"old\"\n";
-    setting.configure(&format!("{}{}{bound}", declared("old", &old.url, &file), declared("new", &new.url, &file)));
-    let hub = setting.hub();
+    let Two { hub, old: _old, new: _new, setting: _setting } = two().await;
     let promote = |what: &str, bind: &[&str]| {
         let mut arguments = vec!["pipeline", "promote", what, "--reason", "x"];
         arguments.extend(bind.iter().flat_map(|bind| ["--bind", *bind]));

@@ -1,6 +1,7 @@
 //! The state machine against a scripted world, rule by rule, and against histories that a seed makes up.
 
 mod assess;
+mod author;
 mod branches;
 mod children;
 mod control;
