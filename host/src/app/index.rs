@@ -186,22 +186,22 @@ impl Index {
     /// key, run, acceptance.
     pub fn open_of(&self, wanted: impl Fn(&str) -> bool) -> Vec<(String, String, RunId, AcceptanceId)> {
         let inner = self.lock();
-        let wanted = inner.summaries.iter().filter(|(_, run)| !run.state.is_ended() && wanted(&run.pipeline));
+        let wanted = inner.summaries.iter().filter(|(_, run)| !run.state.is_ended() && wanted(&run.place.pipeline));
         let mut open: Vec<(&RunId, &Box<Compact>)> = wanted.collect();
         open.sort_by_key(|(_, run)| run.started);
         open.into_iter()
-            .map(|(id, run)| (run.pipeline.as_ref().to_owned(), run.key.as_ref().to_owned(), *id, run.acceptance))
+            .map(|(id, run)| (run.place.pipeline.clone(), run.key.as_ref().to_owned(), *id, run.acceptance))
             .collect()
     }
 
     /// Runs with a fact since then, those that began last first, each with its pipeline.
     pub fn changed_since(&self, since: Timestamp, wanted: impl Fn(&str) -> bool) -> Vec<(RunId, String)> {
         let inner = self.lock();
-        let wanted = inner.summaries.iter().filter(|(_, run)| run.updated >= since && wanted(&run.pipeline));
-        let mut found: Vec<_> = wanted.map(|(id, run)| (run.started, *id, Arc::clone(&run.pipeline))).collect();
+        let wanted = inner.summaries.iter().filter(|(_, run)| run.updated >= since && wanted(&run.place.pipeline));
+        let mut found: Vec<_> = wanted.map(|(id, run)| (run.started, *id, Arc::clone(&run.place))).collect();
         drop(inner);
         found.sort_unstable_by(|(one, a, _), (other, b, _)| other.cmp(one).then_with(|| a.cmp(b)));
-        found.into_iter().map(|(_, id, pipeline)| (id, pipeline.as_ref().to_owned())).collect()
+        found.into_iter().map(|(_, id, place)| (id, place.pipeline.clone())).collect()
     }
 
     /// Whether runs that settled since then may no longer be listed.
@@ -249,7 +249,7 @@ impl Index {
         let mut found: Vec<(&RunId, &Box<Compact>)> = inner
             .summaries
             .iter()
-            .filter(|(_, run)| filter.pipeline.as_ref().is_none_or(|pipeline| *pipeline == *run.pipeline))
+            .filter(|(_, run)| filter.pipeline.as_ref().is_none_or(|pipeline| *pipeline == run.place.pipeline))
             .filter(|(_, run)| filter.state.is_none_or(|state| state == run.state))
             .filter(|(_, run)| filter.key.as_ref().is_none_or(|key| *key == *run.key))
             .collect();

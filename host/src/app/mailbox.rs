@@ -2,6 +2,8 @@
 //! an event that came before its wait is found, and so is one that came while the hub was down. Runs that ended by being
 //! undone stay for as long as events do: what still comes for them is for people.
 
+mod few;
+
 use std::{
     collections::{BTreeSet, HashMap, VecDeque},
     sync::{Mutex, MutexGuard, PoisonError},
@@ -9,6 +11,7 @@ use std::{
 
 use tokio::sync::Notify;
 
+use self::few::Few;
 use crate::{
     model::{
         entry::Entry,
@@ -49,8 +52,8 @@ impl Drop for UnderWay<'_> {
 
 #[derive(Default)]
 struct Inner {
-    waits: HashMap<SignalKey, Vec<RunId>>,
-    by_run: HashMap<RunId, Vec<SignalKey>>,
+    waits: HashMap<SignalKey, Few<RunId>>,
+    by_run: HashMap<RunId, Few<SignalKey>>,
     kept: HashMap<SignalKey, Vec<(Timestamp, AcceptanceId)>>,
     ages: VecDeque<(Timestamp, SignalKey)>,
     /// Runs that ended by being undone, and what they waited for then.
@@ -116,7 +119,7 @@ impl Mailbox {
         {
             inner.forget_undone(run);
         }
-        let mut runs = inner.waits.get(&key).cloned().unwrap_or_default();
+        let mut runs = inner.waits.get(&key).map(|runs| runs.as_slice().to_vec()).unwrap_or_default();
         runs.extend(inner.undone_by_key.get(&key).into_iter().flatten());
         runs
     }
@@ -134,10 +137,7 @@ impl Mailbox {
                 Entry::WaitStarted(started) if !started.awaits.is_empty() => {
                     let mut inner = self.lock();
                     for awaited in &started.awaits {
-                        let runs = inner.waits.entry(awaited.key).or_default();
-                        if !runs.contains(&run) {
-                            runs.push(run);
-                        }
+                        inner.wait(awaited.key, run);
                         inner.by_run.entry(run).or_default().push(awaited.key);
                         found.extend(
                             inner
@@ -170,7 +170,7 @@ impl Mailbox {
     /// The keys that a run waits or waited under, with what lies there.
     pub fn lying_for(&self, run: RunId) -> Vec<(SignalKey, AcceptanceId)> {
         let inner = self.lock();
-        let keys = inner.by_run.get(&run).into_iter().flatten();
+        let keys = inner.by_run.get(&run).into_iter().flat_map(Few::as_slice);
         let keys = keys.chain(inner.undone.get(&run).into_iter().flat_map(|undone| &undone.keys));
         keys.flat_map(|key| inner.kept.get(key).into_iter().flatten().map(|(_, acceptance)| (*key, *acceptance)))
             .collect()
@@ -192,7 +192,7 @@ impl Mailbox {
         mut kept: impl FnMut(SignalKey, Timestamp, AcceptanceId),
     ) {
         let inner = self.lock();
-        inner.by_run.iter().for_each(|(run, keys)| waits(*run, keys));
+        inner.by_run.iter().for_each(|(run, keys)| waits(*run, keys.as_slice()));
         inner.undone.iter().for_each(|(run, found)| undone(*run, found.time, &found.keys));
         let mut all: Vec<(Timestamp, SignalKey, AcceptanceId)> = inner
             .kept
@@ -212,12 +212,9 @@ impl Mailbox {
     pub(super) fn restore(&self, run: RunId, keys: Vec<SignalKey>) {
         let mut inner = self.lock();
         for key in &keys {
-            let runs = inner.waits.entry(*key).or_default();
-            if !runs.contains(&run) {
-                runs.push(run);
-            }
+            inner.wait(*key, run);
         }
-        inner.by_run.insert(run, keys);
+        inner.by_run.insert(run, keys.into());
     }
 
     /// Takes in a run that was undone, of a snapshot.
@@ -227,11 +224,11 @@ impl Mailbox {
 
     fn forget(&self, run: RunId) {
         let mut inner = self.lock();
-        for key in inner.by_run.remove(&run).unwrap_or_default() {
-            if let Some(runs) = inner.waits.get_mut(&key) {
+        for key in inner.by_run.remove(&run).unwrap_or_default().as_slice() {
+            if let Some(runs) = inner.waits.get_mut(key) {
                 runs.retain(|waiting| *waiting != run);
-                if runs.is_empty() {
-                    inner.waits.remove(&key);
+                if runs.as_slice().is_empty() {
+                    inner.waits.remove(key);
                 }
             }
         }
@@ -247,6 +244,13 @@ impl Mailbox {
 }
 
 impl Inner {
+    fn wait(&mut self, key: SignalKey, run: RunId) {
+        let runs = self.waits.entry(key).or_default();
+        if !runs.as_slice().contains(&run) {
+            runs.push(run);
+        }
+    }
+
     fn keep_undone(&mut self, run: RunId, time: Timestamp, mut keys: Vec<SignalKey>) {
         keys.sort_unstable();
         keys.dedup();

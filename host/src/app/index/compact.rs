@@ -1,6 +1,6 @@
-//! A run's summary in little memory: what runs have in common, such as pipelines, steps and causes, is held once.
+//! A run's summary in little memory: what runs have in common, such as where they stand and why, is held once.
 
-use std::{collections::HashSet, sync::Arc};
+use std::{borrow::Borrow, collections::HashSet, hash::Hash, sync::Arc};
 
 use super::Unfinished;
 use crate::model::{
@@ -9,49 +9,73 @@ use crate::model::{
     timestamp::Timestamp,
 };
 
-/// Texts above which those that nobody holds any more are let go.
-const WORDS_LIMIT: usize = 65_536;
+/// Texts, or places, above which those that nobody holds any more are let go.
+const KNOWN_LIMIT: usize = 65_536;
 
-/// Texts that many runs share.
+/// What many runs share.
 #[derive(Default)]
 pub(super) struct Words {
-    texts: HashSet<Arc<str>>,
+    causes: Known<str>,
+    places: Known<Place>,
+}
+
+/// Where a run stands.
+#[derive(PartialEq, Eq, Hash)]
+pub(super) struct Place {
+    pub(super) pipeline: String,
+    version: String,
+    step: Option<String>,
+}
+
+/// Values of which each is held once.
+struct Known<T: ?Sized> {
+    values: HashSet<Arc<T>>,
     limit: usize,
 }
 
-impl Words {
-    fn share(&mut self, text: &str) -> Arc<str> {
-        if let Some(known) = self.texts.get(text) {
+impl<T: ?Sized> Default for Known<T> {
+    fn default() -> Self {
+        Self { values: HashSet::new(), limit: KNOWN_LIMIT }
+    }
+}
+
+impl<T: ?Sized + Hash + Eq> Known<T> {
+    fn share<V: Borrow<T> + Into<Arc<T>>>(&mut self, value: V) -> Arc<T> {
+        if let Some(known) = self.values.get(value.borrow()) {
             return Arc::clone(known);
         }
-        if self.texts.len() >= self.limit.max(WORDS_LIMIT) {
-            self.texts.retain(|text| Arc::strong_count(text) > 1);
+        if self.values.len() >= self.limit {
+            self.values.retain(|value| Arc::strong_count(value) > 1);
             // If most are in use, looking through them all again soon would be for nothing.
-            self.limit = self.texts.len() * 2;
+            self.limit = KNOWN_LIMIT.max(self.values.len() * 2);
         }
-        let text: Arc<str> = text.into();
-        self.texts.insert(Arc::clone(&text));
-        text
+        let value: Arc<T> = value.into();
+        self.values.insert(Arc::clone(&value));
+        value
     }
 }
 
 /// A summary, without its id.
 #[derive(Clone)]
 pub(super) struct Compact {
-    pub(super) pipeline: Arc<str>,
-    pipeline_version: Arc<str>,
+    pub(super) place: Arc<Place>,
     pub(super) key: Box<str>,
-    step: Option<Arc<str>>,
     cause: Option<Arc<str>>,
     pub(super) due: Option<Timestamp>,
     pub(super) started: Timestamp,
     pub(super) updated: Timestamp,
     pub(super) acceptance: AcceptanceId,
-    parent: Option<Box<RunId>>,
+    rare: Option<Box<Rare>>,
     out: u32,
     pub(super) state: RunState,
     wide: bool,
     halted: bool,
+}
+
+/// What few runs have.
+#[derive(Clone)]
+struct Rare {
+    parent: Option<RunId>,
     aside: Option<Box<Aside>>,
 }
 
@@ -60,7 +84,7 @@ impl Compact {
         let RunSummary {
             id: _,
             pipeline,
-            pipeline_version,
+            pipeline_version: version,
             key,
             state,
             step,
@@ -75,56 +99,54 @@ impl Compact {
             halted,
             aside,
         } = summary;
+        let rare = (parent.is_some() || aside.is_some()).then(|| Box::new(Rare { parent, aside }));
         Self {
-            pipeline: words.share(&pipeline),
-            pipeline_version: words.share(&pipeline_version),
+            place: words.places.share(Place { pipeline, version, step }),
             key: key.into(),
-            step: step.map(|step| words.share(&step)),
-            cause: cause.map(|cause| words.share(&cause)),
+            cause: cause.map(|cause| words.causes.share(cause)),
             due,
             started,
             updated,
             acceptance,
-            parent: parent.map(Box::new),
+            rare,
             out,
             state,
             wide,
             halted,
-            aside,
         }
     }
 
     pub(super) fn unfinished(&self, id: RunId) -> Unfinished<'_> {
         Unfinished {
             id,
-            pipeline: &self.pipeline,
-            version: &self.pipeline_version,
+            pipeline: &self.place.pipeline,
+            version: &self.place.version,
             key: &self.key,
             state: self.state,
-            step: self.step.as_deref(),
+            step: self.place.step.as_deref(),
             started: self.started,
         }
     }
 
     pub(super) fn expand(&self, id: RunId) -> RunSummary {
-        let text = |text: &Option<Arc<str>>| text.as_deref().map(str::to_owned);
+        let rare = self.rare.as_deref();
         RunSummary {
             id,
-            pipeline: self.pipeline.as_ref().to_owned(),
-            pipeline_version: self.pipeline_version.as_ref().to_owned(),
+            pipeline: self.place.pipeline.clone(),
+            pipeline_version: self.place.version.clone(),
             key: self.key.as_ref().to_owned(),
             state: self.state,
-            step: text(&self.step),
-            cause: text(&self.cause),
+            step: self.place.step.clone(),
+            cause: self.cause.as_deref().map(str::to_owned),
             due: self.due,
             started: self.started,
             updated: self.updated,
             acceptance: self.acceptance,
-            parent: self.parent.as_deref().copied(),
+            parent: rare.and_then(|rare| rare.parent),
             out: self.out,
             wide: self.wide,
             halted: self.halted,
-            aside: self.aside.clone(),
+            aside: rare.and_then(|rare| rare.aside.clone()),
         }
     }
 }
@@ -164,11 +186,11 @@ mod tests {
         let kept = Compact::of(summary.clone(), &mut words);
         assert_eq!(kept.expand(id), summary);
         let again = Compact::of(summary, &mut words);
-        assert!(std::sync::Arc::ptr_eq(&kept.pipeline, &again.pipeline));
+        assert!(std::sync::Arc::ptr_eq(&kept.place, &again.place));
     }
 
     #[test]
     fn a_summary_takes_little_memory() {
-        assert!(size_of::<Compact>() <= 176, "{}", size_of::<Compact>());
+        assert!(size_of::<Compact>() <= 120, "{}", size_of::<Compact>());
     }
 }

@@ -34,13 +34,14 @@ use crate::{
 /// How long the committer idles before it looks whether sled has shortened its file.
 const IDLE: Duration = Duration::from_millis(500);
 
-/// A group of so many or more shows that many write at the same time: the next one waits for [`GATHER`] before it is
-/// collected. With fewer, whoever writes would only wait.
+/// A group of so many or more shows that many write at the same time: the next one waits before it is collected. With
+/// fewer, whoever writes would only wait.
 const CROWD: usize = 8;
 
-/// How long a group is waited for when many write. A commit costs processor time for its syncs, whatever it holds, so
-/// that few large ones carry more; whoever waits for one in a crowd waits longer for a processor.
-const GATHER: Duration = Duration::from_micros(1_000);
+/// How long a group is waited for at [`CROWD`], and the longest such wait: in between it grows with the crowd. A commit
+/// costs processor time for its syncs, whatever it holds, so that few large ones carry more; whoever waits for one in a
+/// crowd waits longer for a processor.
+const GATHER: (Duration, Duration) = (Duration::from_micros(1_000), Duration::from_micros(4_000));
 
 /// How often the committer looks at the room on the disk.
 const SPACE_LOOK: Duration = Duration::from_millis(250);
@@ -184,8 +185,8 @@ impl Committer {
                 return None;
             }
         };
-        if self.crowd >= CROWD {
-            thread::sleep(GATHER);
+        if let Some(wait) = gathering(self.crowd) {
+            thread::sleep(wait);
         }
         let number = self.chain.group + 1;
         let time = self.chain.time.max(self.clock.now());
@@ -261,6 +262,13 @@ impl Committer {
         self.shared.refuse(reason.clone());
         reason
     }
+}
+
+/// How long the next group is waited for when so many waited for the last one.
+fn gathering(crowd: usize) -> Option<Duration> {
+    let (least, most) = GATHER;
+    let times = u32::try_from(crowd / CROWD).unwrap_or(u32::MAX);
+    (times > 0).then(|| least.saturating_mul(times).min(most))
 }
 
 pub(super) fn refuse(write: Write, reason: String) {
