@@ -12,6 +12,7 @@ pub mod event;
 pub mod event_schema;
 pub mod explanation;
 pub mod failure;
+pub mod hold;
 pub mod id;
 pub mod json;
 pub mod lane;

@@ -329,7 +329,7 @@ fn line(record: &Record) -> Result<AuditLine, AuditError> {
 }
 
 /// Keys of the records that affect what runs, and what setting one is called.
-const ACTIONS: [(&str, &str); 26] = [
+const ACTIONS: [(&str, &str); 27] = [
     ("plugin/", "plugin.install"),
     ("connection/", "connection.set"),
     ("source/", "source.set"),
@@ -339,6 +339,7 @@ const ACTIONS: [(&str, &str); 26] = [
     ("table-state/", "table.state"),
     ("table-active/", "table.activate"),
     ("active/", "pipeline.activate"),
+    ("hold/", "pipeline.pause"),
     ("binding/", "binding.set"),
     ("version/", "version.set"),
     ("line/", "line.set"),

@@ -335,6 +335,16 @@ impl Facts {
         Ok(stored)
     }
 
+    /// The streams of at most `limit` appends after a position, and the position up to which was looked; nothing is decoded.
+    ///
+    /// # Errors
+    /// As [`FactsError`] says.
+    pub async fn streams(&self, after: Position, limit: usize) -> Result<(Vec<StreamId>, Position), FactsError> {
+        let records = self.journal.tail(after, limit).await?;
+        let last = records.last().map_or(after, |record| record.position);
+        Ok((records.iter().map(|record| record.stream).collect(), last))
+    }
+
     /// The acceptances among at most `limit` appends after a position, and the position up to which was looked; facts of
     /// runs are not decoded. One whose personal data was erased is left out.
     ///

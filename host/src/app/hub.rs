@@ -233,7 +233,11 @@ impl Hub {
             }
         };
         if !entries.is_empty() {
-            return view::story(id, &entries);
+            let mut view = view::story(id, &entries)?;
+            if !view.summary.state.is_settled() {
+                view.summary.cause = shared.index.held(id).or(view.summary.cause);
+            }
+            return Some(view);
         }
         // Accepted, and nothing more is durable yet.
         let acceptance = shared.index.get(id)?.acceptance;
@@ -279,8 +283,10 @@ impl HubPort for Hub {
     fn settle<'a>(&'a self, runs: &'a [RunId], wait: Duration) -> BoxFuture<'a, Vec<RunSummary>> {
         let all = future::join_all(runs.iter().map(|run| settled(&self.shared, *run)));
         async move {
-            // Time's being up is no error: the summaries say how far each run is.
-            let _ = tokio::time::timeout(wait, all).await;
+            if !wait.is_zero() {
+                // Time's being up is no error: the summaries say how far each run is.
+                let _ = tokio::time::timeout(wait, all).await;
+            }
             runs.iter().filter_map(|run| self.shared.index.get(*run)).collect()
         }
         .boxed()
@@ -311,14 +317,17 @@ impl HubPort for Hub {
             if over {
                 return None;
             }
-            let watcher = shared.index.watcher(id);
-            let changed = watcher.notified();
-            let view = Self::story(&shared, id).await?;
+            let view = {
+                let watcher = shared.index.watcher(id);
+                let changed = watcher.notified();
+                let view = Self::story(&shared, id).await?;
+                if !view.summary.state.is_settled() {
+                    // The bound is a safety net: a view that is a second old rather than a watcher that waits for ever.
+                    let _ = tokio::time::timeout(Duration::from_secs(1), changed).await;
+                }
+                view
+            };
             let over = view.summary.state.is_settled();
-            if !over {
-                // The bound is a safety net: a view that is a second old rather than a watcher that waits for ever.
-                let _ = tokio::time::timeout(Duration::from_secs(1), changed).await;
-            }
             Some((view, (shared, over)))
         });
         Box::pin(changes)
@@ -376,6 +385,7 @@ impl HubPort for Hub {
                 triggers: pipeline.plan.triggers.iter().map(|trigger| trigger.event_type.clone()).collect(),
                 steps: pipeline.plan.nodes().map(|node| node.id.clone()).collect(),
                 text: pipeline.text.clone(),
+                paused: installation.holds.get(&pipeline.plan.pipeline.name).cloned(),
             })
             .collect()
     }

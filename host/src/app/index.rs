@@ -7,7 +7,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, futures::Notified};
 
 use self::compact::{Compact, Words};
 use crate::{
@@ -38,6 +38,34 @@ struct Inner {
     watchers: HashMap<RunId, Arc<Notify>>,
     stuck: HashSet<RunId>,
     queued: HashSet<RunId>,
+    /// Runs whose pipeline is paused, with its name and why.
+    held: HashMap<RunId, (Arc<str>, Arc<str>)>,
+}
+
+/// Somebody who waits for a run to change.
+pub struct Watcher<'a> {
+    index: &'a Index,
+    run: RunId,
+    changed: Arc<Notify>,
+}
+
+impl Watcher<'_> {
+    /// Resolves when the run changes. Ask for it before looking at the run, so that no change is missed.
+    pub fn notified(&self) -> Notified<'_> {
+        self.changed.notified()
+    }
+}
+
+impl Drop for Watcher<'_> {
+    fn drop(&mut self) {
+        let mut inner = self.index.lock();
+        // The other one is the list's own: nobody else waits. A run may wait for weeks, and there may be very many.
+        if inner.watchers.get(&self.run).is_some_and(|known| Arc::ptr_eq(known, &self.changed))
+            && Arc::strong_count(&self.changed) == 2
+        {
+            inner.watchers.remove(&self.run);
+        }
+    }
 }
 
 /// What can be seen of a run without copying it.
@@ -88,6 +116,7 @@ impl Index {
         let settled =
             summary.state.is_settled().then(|| Settled { pipeline: summary.pipeline.clone(), state: summary.state });
         if settled.is_some() {
+            inner.held.remove(&run);
             inner.settled.push_back(run);
             if inner.settled.len() > SETTLED_LIMIT
                 && let Some(oldest) = inner.settled.pop_front()
@@ -135,6 +164,29 @@ impl Index {
         }
     }
 
+    /// Shows of a run that it is held back, until its pipeline goes on.
+    pub fn hold_back(&self, run: RunId, pipeline: &str, cause: &str) {
+        let mut inner = self.lock();
+        let words = &mut inner.words;
+        let held = (words.share(pipeline), words.share(cause));
+        inner.held.insert(run, held);
+    }
+
+    /// Why a run is held back, if it is.
+    pub fn held(&self, run: RunId) -> Option<String> {
+        self.lock().held.get(&run).map(|(_, cause)| cause.as_ref().to_owned())
+    }
+
+    /// Shows that a run is not held back after all.
+    pub fn release(&self, run: RunId) {
+        self.lock().held.remove(&run);
+    }
+
+    /// Takes out the runs of a pipeline that were held back.
+    pub fn let_go(&self, pipeline: &str) -> Vec<RunId> {
+        self.lock().held.extract_if(|_, (whose, _)| **whose == *pipeline).map(|(run, _)| run).collect()
+    }
+
     /// Shows a run that this hub cannot carry forward as parked. Nothing is recorded: the next start tries again.
     pub fn stuck(&self, run: RunId, cause: String) {
         let mut inner = self.lock();
@@ -158,7 +210,8 @@ impl Index {
 
     /// A run's summary.
     pub fn get(&self, run: RunId) -> Option<RunSummary> {
-        self.lock().get(run)
+        let inner = self.lock();
+        inner.summaries.get(&run).map(|found| inner.shown(run, found))
     }
 
     /// Runs that are not settled.
@@ -255,17 +308,17 @@ impl Index {
             .collect();
         found.sort_by(|(a, left), (b, right)| right.started.cmp(&left.started).then_with(|| a.cmp(b)));
         found.truncate(filter.limit);
-        found.into_iter().map(|(id, run)| run.expand(*id)).collect()
+        found.into_iter().map(|(id, run)| inner.shown(*id, run)).collect()
     }
 
-    /// What is notified when the run changes. Ask for it before looking at the run, so that no change is missed.
-    pub fn watcher(&self, run: RunId) -> Arc<Notify> {
+    /// Who is told when the run changes.
+    pub fn watcher(&self, run: RunId) -> Watcher<'_> {
         let mut inner = self.lock();
-        // Nothing more happens to it, so nobody would ever take the watcher away again.
-        if inner.summaries.get(&run).is_none_or(|found| found.state.is_settled()) {
-            return Arc::default();
-        }
-        Arc::clone(inner.watchers.entry(run).or_default())
+        // Nothing more happens to one that is settled.
+        let open = inner.summaries.get(&run).is_some_and(|found| !found.state.is_settled());
+        let changed = if open { Arc::clone(inner.watchers.entry(run).or_default()) } else { Arc::default() };
+        drop(inner);
+        Watcher { index: self, run, changed }
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -277,6 +330,15 @@ impl Index {
 impl Inner {
     fn get(&self, run: RunId) -> Option<RunSummary> {
         self.summaries.get(&run).map(|found| found.expand(run))
+    }
+
+    /// A summary as it is shown: with why the run is held back, if it is.
+    fn shown(&self, id: RunId, run: &Compact) -> RunSummary {
+        let mut summary = run.expand(id);
+        if let Some((_, cause)) = self.held.get(&id).filter(|_| !summary.state.is_settled()) {
+            summary.cause = Some(cause.as_ref().to_owned());
+        }
+        summary
     }
 
     fn put(&mut self, summary: RunSummary) {

@@ -4,6 +4,7 @@ pub mod bindings;
 pub mod checks;
 mod connections;
 mod error;
+mod holds;
 pub(super) mod pipelines;
 pub(in crate::app) mod schemas;
 pub(super) mod tables;
@@ -165,6 +166,7 @@ impl Installer {
         }
         self.load_tables(&mut next).await?;
         self.load_pipelines(&mut next).await?;
+        self.load_holds(&mut next).await?;
         self.keep_all_earlier(&mut next).await;
         Ok(next)
     }
@@ -467,6 +469,7 @@ pub(super) fn copy(now: &Installation) -> Installation {
         pipelines: now.pipelines.clone(),
         pipeline_versions: now.pipeline_versions.clone(),
         serving_pipelines: now.serving_pipelines.clone(),
+        holds: now.holds.clone(),
         plans: now.plans.clone(),
         tables: now.tables.clone(),
         connections: now.connections.clone(),

@@ -29,6 +29,7 @@ use crate::{
         contract::OperationContract,
         entry::PluginUse,
         event::Event,
+        hold::Hold,
         id::{ContractId, Digest, PluginId, SignalKey},
         limits::Limits,
         manifest::Manifest,
@@ -68,6 +69,8 @@ pub struct Installation {
     pub pipeline_versions: BTreeMap<String, BTreeMap<Version, PipelineVersion>>,
     /// Which version of a pipeline serves, as it is recorded.
     pub serving_pipelines: BTreeMap<String, Serving>,
+    /// Pipelines that are paused as a whole.
+    pub holds: BTreeMap<String, Hold>,
     /// Every accepted version of every pipeline by digest: a run finishes on the version that started it.
     pub plans: HashMap<Digest, Arc<Plan>>,
     /// Reference tables by name.

@@ -24,7 +24,7 @@ use crate::{
 /// How long an accepted event lies there for waits that begin later, milliseconds: two weeks.
 pub const KEPT_MS: u64 = 14 * 24 * 60 * 60 * 1_000;
 /// Most events that lie there; the oldest goes first.
-const KEPT_LIMIT: usize = 2_000_000;
+pub(super) const KEPT_LIMIT: usize = 2_000_000;
 
 /// Waits and events by key.
 #[derive(Default)]

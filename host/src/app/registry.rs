@@ -19,6 +19,7 @@
 mod checks;
 mod events;
 mod gate;
+mod holds;
 mod impact;
 mod pipelines;
 mod plan;

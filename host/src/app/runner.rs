@@ -334,7 +334,7 @@ impl Drive {
             input => input,
         };
         // One picture for the whole turn: what is recorded is what is called, whatever is installed meanwhile.
-        let installation = shared.installation.load_full();
+        let installation = self.picture(shared);
         let plan = Arc::clone(&self.run.plan);
         let key = self.run.beginning().key.clone();
         let bindings = installation.bound(&plan.pipeline.name, &key);
@@ -492,6 +492,24 @@ pub fn deliver(shared: &Arc<Shared>, run: RunId, command: Command) {
     });
 }
 
+/// Has runs go on that were held back, no faster than they are worked off.
+pub fn go_on(shared: &Arc<Shared>, runs: Vec<RunId>) {
+    let task = Arc::clone(shared);
+    shared.tasks.spawn(async move {
+        for some in runs.chunks(WOKEN_AT_ONCE) {
+            some.iter().for_each(|run| deliver(&task, *run, Command::Wake));
+            worked_off(&task).await;
+        }
+    });
+}
+
+/// Resolves when there is room for more runs.
+async fn worked_off(shared: &Shared) {
+    while shared.actors.count() > RUNS_LIMIT / 2 && !shared.stopping.is_cancelled() {
+        shared.clock.sleep_until(shared.clock.now().plus_millis(20)).await;
+    }
+}
+
 /// Wakes runs that are due, for as long as the hub lives.
 pub async fn keep_time(shared: Arc<Shared>) {
     loop {
@@ -511,9 +529,7 @@ pub async fn keep_time(shared: Arc<Shared>) {
             () = shared.stopping.cancelled() => return,
         }
         // However many are due after a long stop, they are woken no faster than they are worked off.
-        while shared.actors.count() > RUNS_LIMIT / 2 && !shared.stopping.is_cancelled() {
-            shared.clock.sleep_until(shared.clock.now().plus_millis(20)).await;
-        }
+        worked_off(&shared).await;
     }
 }
 

@@ -7,7 +7,9 @@
 //!
 //! The journal is the only truth: a file that is damaged, of another format, of other pipelines, or of another journal
 //! is thrown away, and everything is derived anew. It is made by the same fold as at a start, from the snapshot before
-//! it and the journal's tail, never from what a busy hub has in memory.
+//! it and the journal's tail, never from what a busy hub has in memory; beside it, in the memory of what the tail is about.
+
+mod renewal;
 
 use std::{
     fs::{self, File},
@@ -17,6 +19,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
+pub use self::renewal::renew;
 use super::{
     exceptions::Exceptions,
     facts::{Facts, FactsError},
@@ -225,13 +228,25 @@ pub async fn fold(
     derived: Derived<'_>,
     progress: &mut Progress,
 ) -> Result<(), FactsError> {
+    fold_to(facts, installation, derived, progress, Position(u64::MAX)).await
+}
+
+/// The same up to a position.
+async fn fold_to(
+    facts: &Facts,
+    installation: &Installation,
+    derived: Derived<'_>,
+    progress: &mut Progress,
+    end: Position,
+) -> Result<(), FactsError> {
     let mut accepted: Vec<(AcceptanceId, Vec<RunId>)> = Vec::new();
     for id in std::mem::take(&mut progress.pending) {
         let (entries, _) = facts.read(StreamId::Acceptance(id)).await?;
         accepted.extend(entries.iter().filter_map(|entry| starts(id, entry)));
     }
     loop {
-        let page = facts.tail(progress.position, TAIL_PAGE).await?;
+        let mut page = facts.tail(progress.position, TAIL_PAGE).await?;
+        page.retain(|stored| stored.position <= end);
         let Some(last) = page.last() else { break };
         progress.position = last.position;
         progress.folded += page.len() as u64;
@@ -321,6 +336,13 @@ pub struct Claim {
     progress: Progress,
 }
 
+impl Claim {
+    /// Whether it is of this journal and these pipelines.
+    async fn holds(&self, store: &Store, installation: &Installation) -> bool {
+        self.plans == plans(installation) && chain_at(store, self.progress.position).await == Some(self.chain)
+    }
+}
+
 impl Loaded {
     /// Its parts, to go on from.
     #[must_use]
@@ -348,13 +370,13 @@ pub fn read(data: &Path) -> Loaded {
 }
 
 fn try_read(path: &Path, loaded: &mut Loaded) -> io::Result<()> {
-    let (head, body) = open(path)?;
-    let Item::Head { position, chain, plans, newest } = head else {
-        return Err(io::Error::other("it does not begin with a head"));
-    };
-    let mut progress = Progress { position: Position(position), newest, ..Progress::default() };
-    take_in(body, loaded.derived(), &mut progress)?;
-    loaded.claim = Some(Claim { chain, plans, progress });
+    let (mut claim, mut body) = open(path)?;
+    let derived = loaded.derived();
+    each(&mut body, |item, _| {
+        take(item, derived, &mut claim.progress);
+        Ok(())
+    })?;
+    loaded.claim = Some(claim);
     Ok(())
 }
 
@@ -367,7 +389,7 @@ pub async fn confirm(
     derived: Derived<'_>,
 ) -> Option<Progress> {
     let claim = claim?;
-    if claim.plans == plans(installation) && chain_at(store, claim.progress.position).await == Some(claim.chain) {
+    if claim.holds(store, installation).await {
         return Some(claim.progress);
     }
     tracing::info!("the snapshot of the list of runs is of other pipelines or another journal; it is derived anew");
@@ -380,7 +402,8 @@ pub async fn confirm(
 
 type Body = zstd::stream::read::Decoder<'static, BufReader<File>>;
 
-fn open(path: &Path) -> io::Result<(Item, Body)> {
+/// Opens a snapshot whose digest is right: what it says that it is of, and what comes after that.
+fn open(path: &Path) -> io::Result<(Claim, Body)> {
     let mut file = File::open(path)?;
     let mut start = [0; 40];
     file.read_exact(&mut start)?;
@@ -395,11 +418,14 @@ fn open(path: &Path) -> io::Result<(Item, Body)> {
     }
     file.seek(SeekFrom::Start(start.len() as u64))?;
     let mut body = zstd::stream::read::Decoder::new(file)?;
-    let head = next(&mut body)?;
-    Ok((head, body))
+    let Item::Head { position, chain, plans, newest } = decode(&next(&mut body)?)? else {
+        return Err(io::Error::other("it does not begin with a head"));
+    };
+    let progress = Progress { position: Position(position), newest, ..Progress::default() };
+    Ok((Claim { chain, plans, progress }, body))
 }
 
-fn next(body: &mut impl Read) -> io::Result<Item> {
+fn next(body: &mut impl Read) -> io::Result<Vec<u8>> {
     let mut length = [0; 4];
     body.read_exact(&mut length)?;
     let length = u32::from_le_bytes(length);
@@ -408,26 +434,39 @@ fn next(body: &mut impl Read) -> io::Result<Item> {
     }
     let mut bytes = vec![0; usize::try_from(length).map_err(io::Error::other)?];
     body.read_exact(&mut bytes)?;
-    rmp_serde::from_slice(&bytes).map_err(io::Error::other)
+    Ok(bytes)
 }
 
-fn take_in(mut body: Body, derived: Derived<'_>, progress: &mut Progress) -> io::Result<()> {
+fn decode(bytes: &[u8]) -> io::Result<Item> {
+    rmp_serde::from_slice(bytes).map_err(io::Error::other)
+}
+
+/// Looks at each item, with its bytes; in the end, that none is missing.
+fn each(body: &mut Body, mut look: impl FnMut(Item, &[u8]) -> io::Result<()>) -> io::Result<()> {
     let mut count = 0;
     loop {
-        match next(&mut body)? {
+        let bytes = next(body)?;
+        match decode(&bytes)? {
             Item::Head { .. } => return Err(io::Error::other("it begins twice")),
-            Item::Run(item) => derived.index.restore((*item).into()),
-            Item::Settled(run) => derived.index.restore_settled(run),
-            Item::Waits(run, keys) => derived.mailbox.restore(run, keys),
-            Item::Kept(key, time, acceptance) => drop(derived.mailbox.keep(key, time, acceptance)),
-            Item::Question(item) => derived.inbox.restore(question(*item)),
-            Item::Undone(run, time, keys) => derived.mailbox.restore_undone(run, time, keys),
-            Item::Exception(run, opened) => derived.exceptions.restore(run, *opened),
-            Item::Pending(id) => progress.pending.push(id),
             Item::End { items } if items == count => return Ok(()),
             Item::End { .. } => return Err(io::Error::other("items are missing")),
+            item => look(item, &bytes)?,
         }
         count += 1;
+    }
+}
+
+fn take(item: Item, derived: Derived<'_>, progress: &mut Progress) {
+    match item {
+        Item::Head { .. } | Item::End { .. } => {}
+        Item::Run(item) => derived.index.restore((*item).into()),
+        Item::Settled(run) => derived.index.restore_settled(run),
+        Item::Waits(run, keys) => derived.mailbox.restore(run, keys),
+        Item::Kept(key, time, acceptance) => drop(derived.mailbox.keep(key, time, acceptance)),
+        Item::Question(item) => derived.inbox.restore(question(*item)),
+        Item::Undone(run, time, keys) => derived.mailbox.restore_undone(run, time, keys),
+        Item::Exception(run, opened) => derived.exceptions.restore(run, *opened),
+        Item::Pending(id) => progress.pending.push(id),
     }
 }
 
@@ -461,22 +500,32 @@ pub async fn save(
     derived: Derived<'_>,
     progress: &Progress,
 ) -> io::Result<()> {
+    save_with(data, store, installation, derived, progress, |_| Ok(())).await
+}
+
+/// The same after items from elsewhere.
+async fn save_with(
+    data: &Path,
+    store: &Store,
+    installation: &Installation,
+    derived: Derived<'_>,
+    progress: &Progress,
+    first: impl FnOnce(&mut Writer) -> io::Result<()>,
+) -> io::Result<()> {
     let Some(chain) = chain_at(store, progress.position).await else { return Ok(()) };
     let head = Item::Head { position: progress.position.0, chain, plans: plans(installation), newest: progress.newest };
     let path = path(data);
     let part = path.with_extension("part");
     let mut file = File::create(&part)?;
     file.write_all(&[0; 40])?;
-    let mut writer = Writer { body: zstd::stream::write::Encoder::new(BufWriter::new(file), LEVEL)?, failed: None };
+    let body = zstd::stream::write::Encoder::new(BufWriter::new(file), LEVEL)?;
+    let mut writer = Writer { body, items: 0, failed: None };
     writer.put(&head);
-    let mut items = 0;
+    writer.items = 0;
+    first(&mut writer)?;
     {
-        let output = std::cell::RefCell::new((&mut writer, &mut items));
-        let put = |item: &Item| {
-            let (writer, items) = &mut *output.borrow_mut();
-            writer.put(item);
-            **items += 1;
-        };
+        let output = std::cell::RefCell::new(&mut writer);
+        let put = |item: &Item| output.borrow_mut().put(item);
         derived.index.each(|run| put(&Item::Run(Box::new(run.into()))), |run| put(&Item::Settled(run)));
         derived.mailbox.each(
             |run, keys| put(&Item::Waits(run, keys.to_vec())),
@@ -491,6 +540,7 @@ pub async fn save(
         derived.exceptions.each(|run, opened| put(&Item::Exception(run, Box::new(opened.clone()))));
         progress.pending.iter().for_each(|id| put(&Item::Pending(*id)));
     }
+    let items = writer.items;
     writer.put(&Item::End { items });
     let file = writer.finish()?;
     seal(file, &part)?;
@@ -512,6 +562,8 @@ fn seal(mut file: File, part: &Path) -> io::Result<()> {
 
 struct Writer {
     body: zstd::stream::write::Encoder<'static, BufWriter<File>>,
+    /// How many there are.
+    items: u64,
     failed: Option<io::Error>,
 }
 
@@ -525,10 +577,14 @@ impl Writer {
     }
 
     fn try_put(&mut self, item: &Item) -> io::Result<()> {
-        let bytes = rmp_serde::to_vec(item).map_err(io::Error::other)?;
+        self.put_bytes(&rmp_serde::to_vec(item).map_err(io::Error::other)?)
+    }
+
+    fn put_bytes(&mut self, bytes: &[u8]) -> io::Result<()> {
         let length = u32::try_from(bytes.len()).map_err(io::Error::other)?;
+        self.items += 1;
         self.body.write_all(&length.to_le_bytes())?;
-        self.body.write_all(&bytes)
+        self.body.write_all(bytes)
     }
 
     fn finish(self) -> io::Result<File> {
@@ -537,20 +593,6 @@ impl Writer {
         }
         self.body.finish()?.into_inner().map_err(io::IntoInnerError::into_error)
     }
-}
-
-/// Makes a new snapshot from the one before and the journal's tail, beside a busy hub.
-///
-/// # Errors
-/// Why there is none.
-pub async fn renew(data: &Path, store: &Store, facts: &Facts, installation: &Installation) -> Result<(), String> {
-    let folder = data.to_owned();
-    let mut loaded = tokio::task::spawn_blocking(move || read(&folder)).await.map_err(|error| error.to_string())?;
-    let claim = loaded.claim.take();
-    let derived = loaded.derived();
-    let mut progress = confirm(claim, store, installation, derived).await.unwrap_or_default();
-    fold(facts, installation, derived, &mut progress).await.map_err(|error| error.to_string())?;
-    save(data, store, installation, derived, &progress).await.map_err(|error| error.to_string())
 }
 
 #[cfg(test)]

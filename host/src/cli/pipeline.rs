@@ -192,7 +192,8 @@ async fn list(address: &HubAddress, out: &Out) -> Result<ExitCode, Failed> {
                 let items = pipeline.get(name).and_then(Value::as_array).into_iter().flatten();
                 items.filter_map(Value::as_str).collect::<Vec<_>>().join(", ")
             };
-            vec![text("name"), text("version"), text("owner"), list("triggers"), list("steps")]
+            let paused = if pipeline.get("paused").is_some() { " (paused)" } else { "" };
+            vec![text("name") + paused, text("version"), text("owner"), list("triggers"), list("steps")]
         })
         .collect();
     out.table(&["pipeline", "version", "owner", "starts on", "steps"], rows, "no pipelines are accepted");

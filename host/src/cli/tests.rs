@@ -96,6 +96,8 @@ const TABLE: &[(&str, &[&str])] = &[
     ("pipeline versions", &["get /v1/pipelines/{namespace}/{name}"]),
     ("pipeline deprecate", &["post /v1/pipelines/{namespace}/{name}/control"]),
     ("pipeline retire", &["post /v1/pipelines/{namespace}/{name}/control"]),
+    ("pipeline pause", &["post /v1/pipelines/{namespace}/{name}/hold"]),
+    ("pipeline continue", &["post /v1/pipelines/{namespace}/{name}/hold"]),
     ("table draft", &["post /v1/tables/{namespace}/{name}"]),
     ("table diff", &["get /v1/tables/{namespace}/{name}/difference"]),
     ("table approve", &["post /v1/tables/{namespace}/{name}/control"]),

@@ -56,6 +56,15 @@ pub(super) struct Rollback {
     who: Who,
 }
 
+/// A pipeline that is paused, or goes on.
+#[derive(Args, Debug)]
+pub(super) struct Held {
+    /// Which, `namespace/name`.
+    name: String,
+    #[command(flatten)]
+    who: Who,
+}
+
 /// What to deprecate.
 #[derive(Args, Debug)]
 pub(super) struct Deprecate {
@@ -123,6 +132,13 @@ impl Deprecate {
     }
 }
 
+impl Held {
+    pub(super) async fn send(self, out: &Out, verb: &str) -> Result<ExitCode, Failed> {
+        let path = format!("/v1/pipelines/{}/hold", path_of(&self.name)?);
+        say(out, &self.who.send(&path, json!({ "do": verb })).await?)
+    }
+}
+
 async fn control(
     out: &Out,
     who: &Who,
@@ -134,12 +150,16 @@ async fn control(
     request.insert("do".to_owned(), verb.into());
     request.retain(|_, value| !value.is_null());
     let path = format!("/v1/{kind}/{}/control", path_of(name)?);
-    let answer: Value = who.send(&path, Value::Object(request)).await?;
+    say(out, &who.send(&path, Value::Object(request)).await?)
+}
+
+/// Says what was done.
+fn say(out: &Out, answer: &Value) -> Result<ExitCode, Failed> {
     if out.is_json() {
-        out.value(&answer);
+        out.value(answer);
     } else {
-        out.say(format!("{} {}", out.green("done"), text(&answer, "/summary")));
-        notes(out, &answer);
+        out.say(format!("{} {}", out.green("done"), text(answer, "/summary")));
+        notes(out, answer);
     }
     Ok(ExitCode::SUCCESS)
 }

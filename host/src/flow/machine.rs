@@ -95,6 +95,8 @@ pub struct Run {
     undoing: Option<Undoing>,
     halt: Option<Halt>,
     paused: bool,
+    /// Whether its pipeline is paused: no fact of the run says so.
+    held: bool,
     parked: Option<(String, Failure)>,
     /// Goes up when a person begins the run again at a step, so that its effects get other keys.
     generation: u32,
@@ -174,6 +176,7 @@ impl Run {
             undoing: None,
             halt: None,
             paused: false,
+            held: false,
             parked: None,
             generation: 0,
             restarting: None,
@@ -282,6 +285,11 @@ impl Run {
         }
         turn.go_on();
         turn.finish()
+    }
+
+    /// Says whether the pipeline is paused as a whole: then answers and decisions are taken, and nothing begins.
+    pub fn hold(&mut self, held: bool) {
+        self.held = held;
     }
 
     fn instance(&self, id: InstanceId) -> &Instance {

@@ -294,6 +294,7 @@ fn routes() -> Vec<Route> {
         ("/v1/pipelines/{namespace}/{name}/versions/{version}", &["get"], get(pipelines::version), Hub(A::CatalogRead)),
         ("/v1/pipelines/{namespace}/{name}/difference", &["get"], get(pipelines::difference), Hub(A::CatalogRead)),
         ("/v1/pipelines/{namespace}/{name}/control", &["post"], post(pipelines::control), Each(A::PipelineChange)),
+        ("/v1/pipelines/{namespace}/{name}/hold", &["post"], post(pipelines::hold), Each(A::RunControl)),
         ("/v1/tables", &["get"], get(tables::list), Hub(A::TableRead)),
         ("/v1/tables/{namespace}/{name}", &["get"], get(tables::show), Hub(A::TableRead)),
         ("/v1/tables/{namespace}/{name}", &["post"], post(tables::draft), Each(A::TableChange)),

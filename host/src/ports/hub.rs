@@ -27,6 +27,7 @@ use crate::model::{
     event::{Event, EventError},
     event_schema::Misfit,
     explanation::Explanation,
+    hold::Hold,
     id::{AcceptanceId, Digest, RunId},
     json::Json,
     lane::Lane,
@@ -390,6 +391,9 @@ pub struct PipelineView {
     pub steps: Vec<String>,
     /// The text as it was accepted.
     pub text: String,
+    /// Who paused it, when and why; absent: it is not paused.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub paused: Option<Hold>,
 }
 
 /// Whether the hub does its work.

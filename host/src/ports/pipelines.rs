@@ -9,7 +9,11 @@ use super::{
     registry::Who,
     review::{Drafted, ReviewDone, ReviewError, VersionLine},
 };
-use crate::model::{difference::PipelineDifference, review::ReviewAct};
+use crate::model::{
+    difference::PipelineDifference,
+    hold::{Hold, HoldAct},
+    review::ReviewAct,
+};
 
 /// Largest pipeline, bytes; what the language takes.
 pub const PIPELINE_BYTES_LIMIT: u64 = 256 << 10;
@@ -26,6 +30,9 @@ pub struct PipelineDetail {
     pub decided_by: &'static str,
     /// Those that served before, the latest last.
     pub earlier: Vec<Version>,
+    /// Who paused it, when and why; absent: it is not paused.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub paused: Option<Hold>,
     /// Its versions, the latest first.
     pub versions: Vec<VersionLine>,
     /// What each name in `uses` is bound to; absent for who may not see connections.
@@ -76,4 +83,11 @@ pub trait Pipelines: Send + Sync {
     /// # Errors
     /// As [`ReviewError`] says.
     fn change(&self, name: String, act: ReviewAct, who: Who) -> BoxFuture<'_, Result<ReviewDone, ReviewError>>;
+
+    /// Pauses a pipeline as a whole, or lets it go on; durable and in effect when it answers. While it is paused no step of
+    /// its runs begins; what is out is recorded, and events are accepted.
+    ///
+    /// # Errors
+    /// As [`ReviewError`] says.
+    fn hold(&self, name: String, act: HoldAct, who: Who) -> BoxFuture<'_, Result<ReviewDone, ReviewError>>;
 }

@@ -5,7 +5,7 @@ use semver::Version;
 
 use super::Hub;
 use crate::{
-    model::{difference::PipelineDifference, review::ReviewAct},
+    model::{difference::PipelineDifference, hold::HoldAct, review::ReviewAct},
     ports::{
         pipelines::{PipelineDetail, PipelineText, Pipelines},
         registry::Who,
@@ -32,5 +32,9 @@ impl Pipelines for Hub {
 
     fn change(&self, name: String, act: ReviewAct, who: Who) -> BoxFuture<'_, Result<ReviewDone, ReviewError>> {
         async move { self.registry.change_pipeline(&name, &act, &who).await }.boxed()
+    }
+
+    fn hold(&self, name: String, act: HoldAct, who: Who) -> BoxFuture<'_, Result<ReviewDone, ReviewError>> {
+        async move { self.registry.hold_pipeline(&name, act, &who).await }.boxed()
     }
 }

@@ -19,6 +19,13 @@ pub(super) struct Words {
     places: Known<Place>,
 }
 
+impl Words {
+    /// A text that is held once.
+    pub(super) fn share(&mut self, text: &str) -> Arc<str> {
+        self.causes.share(text)
+    }
+}
+
 /// Where a run stands.
 #[derive(PartialEq, Eq, Hash)]
 pub(super) struct Place {

@@ -118,6 +118,7 @@ impl Registry {
             active: line.active,
             decided_by: if matches!(serving, Some(Serving::Declared(_))) { "configuration" } else { "promotion" },
             earlier: line.earlier,
+            paused: now.holds.get(name).cloned(),
             versions: shown.collect(),
             bindings: Some(now.bindings.get(name).cloned().unwrap_or_default()),
         })
@@ -353,7 +354,7 @@ impl Registry {
     }
 
     /// Runs of a pipeline that have not ended, by version.
-    fn runs_of(&self, name: &str) -> BTreeMap<String, usize> {
+    pub(super) fn runs_of(&self, name: &str) -> BTreeMap<String, usize> {
         let mut runs = BTreeMap::new();
         for run in self.shared.index.open().into_iter().filter(|run| run.pipeline == name) {
             *runs.entry(run.pipeline_version).or_default() += 1;

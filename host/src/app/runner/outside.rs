@@ -4,15 +4,34 @@ use std::sync::Arc;
 
 use super::{Drive, Shared, Stop};
 use crate::{
-    app::accept,
+    app::{accept, installation::Installation},
     flow::machine::effect::{Arrived, Input},
     model::{
         entry::{Accepted, Control, Controlled},
+        hold::Hold,
         id::{AcceptanceId, SignalKey},
     },
 };
 
 impl Drive {
+    /// What is installed now, with whether the run's pipeline is paused. Whoever lets it go on finds the run among those that
+    /// are held back, or the run sees that it may.
+    pub(super) fn picture(&mut self, shared: &Shared) -> Arc<Installation> {
+        let pipeline = &self.run.plan.pipeline.name;
+        let mut installation = shared.installation.load_full();
+        if let Some(Hold { by, reason, .. }) = installation.holds.get(pipeline) {
+            let cause = format!("its pipeline is paused by {by}: {reason}");
+            shared.index.hold_back(self.run.id, pipeline, &cause);
+            installation = shared.installation.load_full();
+            if !installation.holds.contains_key(pipeline) {
+                shared.index.release(self.run.id);
+            }
+        }
+        let held = installation.holds.contains_key(pipeline);
+        self.run.hold(held);
+        installation
+    }
+
     /// It is time for something. Events that were accepted by now come first: a wait is not over while what it waits
     /// for is on its way.
     pub(super) async fn wake(&mut self, shared: &Arc<Shared>) -> Result<(), Stop> {

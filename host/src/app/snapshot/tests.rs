@@ -8,12 +8,25 @@ use super::*;
 use crate::{
     app::clock::SystemClock,
     model::{
-        entry::{Ending, PipelineUse, RunStarted, Start, WaitStarted},
+        entry::{Await, Ending, PipelineUse, RunStarted, Start, WaitStarted},
         event::Event,
         json::Json,
     },
     ports::journal::Version,
 };
+
+/// What is derived beside the list of runs.
+#[derive(Debug, Default, PartialEq)]
+struct Told {
+    settled: Vec<RunId>,
+    waits: Vec<(RunId, Vec<SignalKey>)>,
+    kept: Vec<(SignalKey, Timestamp, AcceptanceId)>,
+}
+
+/// What a run waits under.
+fn key(number: u64) -> SignalKey {
+    SignalKey::of("t", "signal.subject", &number.to_le_bytes())
+}
 
 struct Ground {
     dir: tempfile::TempDir,
@@ -63,12 +76,22 @@ impl Ground {
             personal: None,
         };
         let due = time.plus_millis(1 << 40);
-        let waits = WaitStarted { step: "pick".into(), time, due, awaits: Vec::new() };
+        let awaits = vec![Await { name: "signal".into(), key: key(number) }];
+        let waits = WaitStarted { step: "pick".into(), time, due, awaits };
         let mut entries = vec![Entry::RunStarted(Box::new(started)), Entry::WaitStarted(Box::new(waits))];
         if ended {
             entries.push(Entry::RunEnded { time, ending: Ending::Completed });
         }
         self.facts.append(StreamId::Run(run), Version::default(), &entries).await.unwrap();
+    }
+
+    /// A run of before ends.
+    async fn end(&self, number: u64) {
+        let time = Timestamp::from_millis(9_000_000 + i64::try_from(number).unwrap());
+        let ended = Entry::RunEnded { time, ending: Ending::Completed };
+        let stream =
+            StreamId::Run(RunId::of(AcceptanceId::of("/shops/eu-1", &format!("order-{number}")), "retail/orders"));
+        self.facts.append(stream, Version(1), &[ended]).await.unwrap();
     }
 
     async fn runs(&self, numbers: std::ops::Range<u64>) {
@@ -78,7 +101,7 @@ impl Ground {
     }
 
     /// What the whole journal tells.
-    async fn derived(&self, snapshot: bool) -> (Option<u64>, Vec<RunSummary>, usize) {
+    async fn derived(&self, snapshot: bool) -> (Option<u64>, Vec<RunSummary>, Told) {
         let mut loaded = if snapshot { read(self.dir.path()) } else { Loaded::default() };
         let claim = loaded.claim.take();
         let (derived, index) = (loaded.derived(), &loaded.index);
@@ -87,7 +110,15 @@ impl Ground {
         let mut progress = confirmed.unwrap_or_default();
         fold(&self.facts, &self.installation, derived, &mut progress).await.unwrap();
         let all = index.list(&crate::ports::hub::RunFilter { limit: usize::MAX, ..Default::default() });
-        (from.then_some(progress.folded), all, index.unsettled().len())
+        let mut told = Told::default();
+        index.each(drop, |run| told.settled.push(run));
+        loaded.mailbox.each(
+            |run, keys| told.waits.push((run, keys.to_vec())),
+            |_, _, _| {},
+            |key, time, acceptance| told.kept.push((key, time, acceptance)),
+        );
+        told.waits.sort_unstable();
+        (from.then_some(progress.folded), all, told)
     }
 }
 
@@ -96,14 +127,39 @@ async fn a_snapshot_and_the_tail_after_it_tell_the_same_as_the_whole_journal() {
     let ground = Ground::new();
     for round in 0..3 {
         ground.runs(round * 100..round * 100 + 100).await;
+        // Of each earlier round some end now, and of most nothing is heard.
+        for before in 0..round {
+            ground.end(before * 100 + round).await;
+        }
         renew(ground.dir.path(), &ground.store, &ground.facts, &ground.installation).await.unwrap();
         ground.runs(1_000 + round * 10..1_000 + round * 10 + 5).await;
-        let (folded, with, open) = ground.derived(true).await;
-        let (_, without, all_open) = ground.derived(false).await;
+        let (folded, with, told) = ground.derived(true).await;
+        let (_, without, all_told) = ground.derived(false).await;
         assert_eq!(folded, Some(10), "only the tail was read");
-        assert_eq!((with.len(), open), (without.len(), all_open));
         assert_eq!(with, without);
+        assert_eq!(told, all_told);
     }
+    ground.store.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn what_nothing_has_happened_to_goes_from_snapshot_to_snapshot() {
+    let ground = Ground::new();
+    ground.runs(0..20).await;
+    let loaded = Loaded::default();
+    let mut progress = Progress::default();
+    fold(&ground.facts, &ground.installation, loaded.derived(), &mut progress).await.unwrap();
+    let event = |number: u64| AcceptanceId::of("/signals", &number.to_string());
+    let time = Timestamp::from_millis;
+    loaded.mailbox.keep(key(1), time(1), event(1));
+    loaded.mailbox.keep(key(2), time(2), event(2));
+    save(ground.dir.path(), &ground.store, &ground.installation, loaded.derived(), &progress).await.unwrap();
+    ground.end(3).await;
+    renew(ground.dir.path(), &ground.store, &ground.facts, &ground.installation).await.unwrap();
+    let (folded, runs, told) = ground.derived(true).await;
+    assert_eq!((folded, runs.len()), (Some(0), 20));
+    assert_eq!(told.kept, [(key(1), time(1), event(1)), (key(2), time(2), event(2))]);
+    assert_eq!(told.settled.len(), 3, "two that had ended, and the one that ended now");
     ground.store.close().await.unwrap();
 }
 

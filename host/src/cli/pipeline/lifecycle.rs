@@ -1,4 +1,4 @@
-//! `crossdock pipeline draft`, `approve`, `promote`, `rollback`, `show`, `versions`, `deprecate`, `retire`.
+//! `crossdock pipeline draft`, `approve`, `promote`, `rollback`, `pause`, `continue`, `show`, `versions`, `deprecate`, `retire`.
 
 use std::{collections::BTreeMap, path::PathBuf, process::ExitCode};
 
@@ -12,7 +12,7 @@ use crate::{
         answer::text,
         control::Who,
         out::Out,
-        versions::{Act, Deprecate, Line, Named, Rollback, Shown, drafted, path_of, table},
+        versions::{Act, Deprecate, Held, Line, Named, Rollback, Shown, drafted, path_of, table},
     },
     flow::language::{self, diagnostic},
     model::pipeline::Place,
@@ -35,6 +35,10 @@ pub(in crate::cli) enum Lifecycle {
     Promote(Promote),
     /// Have new runs start on the version again that they started on before.
     Rollback(Rollback),
+    /// Let no step of any of its runs begin; what is out is recorded, events are accepted, and new runs wait.
+    Pause(Held),
+    /// Let a paused pipeline go on.
+    Continue(Held),
     /// Show a pipeline, or one version with its text.
     Show(Shown),
     /// List a pipeline's versions, who drafted and approved each, and which one serves.
@@ -72,6 +76,8 @@ impl Lifecycle {
             Self::Approve(act) => act.send(out, KIND, "approve", json!({})).await,
             Self::Promote(promote) => promote.run(out).await,
             Self::Rollback(rollback) => rollback.send(out, KIND).await,
+            Self::Pause(held) => held.send(out, "pause").await,
+            Self::Continue(held) => held.send(out, "continue").await,
             Self::Show(shown) => show(&shown, out).await,
             Self::Versions(line) => versions(&line, out).await,
             Self::Deprecate(deprecate) => deprecate.send(out, KIND).await,
@@ -155,6 +161,10 @@ async fn show(shown: &Shown, out: &Out) -> Result<ExitCode, Failed> {
     let active = if active.is_empty() { "no version yet".to_owned() } else { active };
     let by = if text(&answer, "/decided_by") == "configuration" { ", as the configuration says" } else { "" };
     out.say(format!("{}: new runs start on {}{by}", out.bold(name), out.bold(&active)));
+    if answer.get("paused").is_some() {
+        let (by, at, why) = (text(&answer, "/paused/by"), text(&answer, "/paused/at"), text(&answer, "/paused/reason"));
+        out.say(format!("  {} by {by} at {at}: {why}", out.red("paused")));
+    }
     let bound = answer.pointer("/bindings").and_then(Value::as_object).into_iter().flatten();
     for (alias, connection) in bound {
         out.say(format!("  `{alias}` is connection `{}`", connection.as_str().unwrap_or_default()));

@@ -193,7 +193,7 @@ impl<'a> Turn<'a> {
 
     /// Goes on until something is in flight, waits, or the run is settled.
     pub(super) fn go_on(&mut self) {
-        if self.run.settled || self.run.paused {
+        if self.run.settled || self.run.paused || self.run.held {
             return;
         }
         if self.run.restarting.is_some() && !self.restart() {

@@ -75,6 +75,7 @@ use crate::net::problem::Document;
         pipelines::version,
         pipelines::difference,
         pipelines::control,
+        pipelines::hold,
         tables::list,
         tables::draft,
         tables::show,

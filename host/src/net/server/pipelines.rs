@@ -199,6 +199,52 @@ pub(super) async fn control(
     Ok(Json(pipelines(&surface)?.change(name, act, who).await?).into_response())
 }
 
+/// A pipeline that is paused, or goes on.
+#[derive(ToSchema)]
+#[schema(as = PipelineHold)]
+#[expect(dead_code, reason = "described, never made")]
+pub(super) struct HoldDoc {
+    /// Who; absent: whoever sends it.
+    actor: Option<String>,
+    /// Why.
+    reason: String,
+    /// `pause` or `continue`.
+    r#do: String,
+}
+
+/// Pauses a pipeline as a whole, or lets it go on; durable and in effect when it answers. While it is paused no step of its
+/// runs begins, what is out is recorded, decisions are taken, events are accepted and new runs wait. A restart changes
+/// nothing of it.
+#[utoipa::path(
+    post,
+    path = "/v1/pipelines/{namespace}/{name}/hold",
+    tag = "people",
+    params(("namespace" = String, Path), ("name" = String, Path)),
+    request_body(content = HoldDoc, content_type = "application/json"),
+    responses(
+        (status = 200, description = "Done: what was done, and how many runs it is about", body = Object),
+        (status = 400, description = "`request.invalid`", body = Document, content_type = "application/problem+json"),
+        (status = 404, description = "`pipeline.unknown`", body = Document, content_type = "application/problem+json"),
+        (status = 409, description = "`registry.conflict`: it is paused already, or is not", body = Document, content_type = "application/problem+json"),
+        (status = 413, description = "`body.too-large`", body = Document, content_type = "application/problem+json"),
+        (status = 415, description = "`event.content-type`", body = Document, content_type = "application/problem+json"),
+        (status = 503, description = "`hub.unavailable`", body = Document, content_type = "application/problem+json"),
+    )
+)]
+pub(super) async fn hold(
+    State(surface): State<Surface>,
+    caller: Caller,
+    Path(path): Path<(String, String)>,
+    request: Request,
+) -> Result<Response, Problem> {
+    let name = name_of(&path);
+    caller.may(Resource::Pipeline(&name))?;
+    let ([actor, reason], what) = read_apart(&surface, request).await?;
+    let act = taken(what)?;
+    let who = caller.signed(actor, reason)?;
+    Ok(Json(pipelines(&surface)?.hold(name, act, who).await?).into_response())
+}
+
 /// Reads what somebody wants to do with a version, and who.
 pub(super) async fn read_act(
     surface: &Surface,

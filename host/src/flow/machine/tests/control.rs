@@ -108,6 +108,24 @@ fn a_paused_run_records_what_is_in_flight_and_begins_nothing_until_it_is_continu
     assert_eq!(world.effects(), ["create a", "create b", "create c"]);
 }
 
+#[test]
+fn a_run_whose_pipeline_is_paused_records_what_is_in_flight_and_begins_and_undoes_nothing() {
+    let mut world = World::new(THREE);
+    world.boot();
+    world.held(true);
+    world.answer("a");
+    assert_eq!((world.outstanding(), world.due), (vec![], None));
+    let facts = world.facts().len();
+    world.wake();
+    assert_eq!(world.facts().len(), facts, "no fact says that it is held back");
+    world.control(Control::Cancel { compensate: true });
+    assert_eq!(world.undone(), [""; 0]);
+    world.held(false);
+    world.wake();
+    world.ends(RunState::Cancelled);
+    assert_eq!((world.undone(), world.asked_of("b")), (vec!["a".to_owned()], 0));
+}
+
 // SEMANTICS 8
 #[test]
 fn a_write_in_doubt_is_resolved_by_a_person_either_way() {

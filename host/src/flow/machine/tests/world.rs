@@ -149,6 +149,11 @@ impl World {
         self.run.as_mut().expect("the hub is up").offered(until);
     }
 
+    /// The pipeline is paused, or goes on.
+    pub(super) fn held(&mut self, held: bool) {
+        self.run.as_mut().expect("the hub is up").hold(held);
+    }
+
     pub(super) fn is_down(&self) -> bool {
         self.run.is_none()
     }

@@ -171,7 +171,7 @@ const AUDITORS: To = Roles([false, false, false, true, true]);
 const ADMINS: To = Roles([false, false, false, false, true]);
 
 /// Every endpoint and whom it answers. An endpoint without a row fails the test below.
-const TABLE: [(&str, &str, To); 84] = [
+const TABLE: [(&str, &str, To); 85] = [
     ("post", "/v1/events", Roles([true, true, true, false, true])),
     ("post", "/v1/webhooks/{source}", Proven),
     ("post", "/v1/webhooks/{source}/{rest}", Proven),
@@ -227,6 +227,7 @@ const TABLE: [(&str, &str, To); 84] = [
     ("get", "/v1/pipelines/{namespace}/{name}/versions/{version}", ALL),
     ("get", "/v1/pipelines/{namespace}/{name}/difference", ALL),
     ("post", "/v1/pipelines/{namespace}/{name}/control", WRITERS),
+    ("post", "/v1/pipelines/{namespace}/{name}/hold", OPERATORS),
     ("get", "/v1/tables", STAFF),
     ("get", "/v1/tables/{namespace}/{name}", STAFF),
     ("post", "/v1/tables/{namespace}/{name}", WRITERS),
@@ -294,7 +295,7 @@ fn sent(path: &str) -> (&'static str, String) {
         "/v1/changes/{id}/decision" => json!({"approved": true}),
         "/v1/connections/{name}" | "/v1/secrets/{name}" => json!({"do": "remove"}),
         "/v1/pipelines/{namespace}/{name}/bindings" => json!({"do": "rollback"}),
-        "/v1/runs/{id}/control" => json!({"do": "pause"}),
+        "/v1/runs/{id}/control" | "/v1/pipelines/{namespace}/{name}/hold" => json!({"do": "pause"}),
         "/v1/approvals/decisions" => json!({"decisions": []}),
         "/v1/approvals/{run}/{step}/decision" => json!({"approved": true, "revision": 1, "digest": digest}),
         "/v1/admin/backup" => json!({"directory": "/nowhere"}),
