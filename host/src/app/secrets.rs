@@ -64,6 +64,13 @@ impl Secrets for AllSecrets {
         }
     }
 
+    fn earlier(&self, reference: &SecretRef) -> Option<Secret> {
+        match reference {
+            SecretRef::Store(name) => self.store.earlier(name),
+            _ => None,
+        }
+    }
+
     fn version(&self, reference: &SecretRef) -> u64 {
         match reference {
             SecretRef::Store(name) => self.store.version(name),

@@ -150,6 +150,12 @@ async fn send(out: &Out, name: &str, who: &Who, request: Value) -> Result<ExitCo
     let until = text(&answer, "/previous/until");
     if !until.is_empty() {
         out.say(format!("  `crossdock secret take-back {name}` takes the rotation back until {until}"));
+        let users = texts(&answer, "/used_by");
+        if users.contains("webhook source") {
+            out.say(format!(
+                "  until then, or `crossdock secret confirm {name}`, what the value of before signs is taken too"
+            ));
+        }
     }
     Ok(ExitCode::SUCCESS)
 }

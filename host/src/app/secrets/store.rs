@@ -115,6 +115,8 @@ impl KeyPlace {
 struct Held {
     record: SecretRecord,
     sealed: Bytes,
+    /// The value of before, as long as the record names it.
+    previous: Option<Bytes>,
 }
 
 #[derive(Clone, Default)]
@@ -171,7 +173,12 @@ impl SecretStore {
         for name in secrets {
             let record: SecretRecord = this.need(&format!("secret/{name}")).await?;
             let sealed = this.sealed(&name, &record.current).await?;
-            held.insert(name, Held { record, sealed });
+            // One that is damaged is told of by whoever takes the rotation back.
+            let previous = match &record.previous {
+                Some(previous) => this.sealed(&name, &previous.version).await.ok(),
+                None => None,
+            };
+            held.insert(name, Held { record, sealed, previous });
         }
         this.state.store(Arc::new(State { key, secrets: held }));
         for name in this.state.load().secrets.keys() {
@@ -201,6 +208,15 @@ impl SecretStore {
         let key = state.key.as_ref().ok_or_else(|| wrong("the secrets' key is not there".to_owned()))?;
         let opened = key.open(name, held.record.current.version, &held.sealed);
         opened.map_err(|error| wrong(error.to_string()))
+    }
+
+    /// The value that a secret had before, as long as its rotation can be taken back.
+    #[must_use]
+    pub fn earlier(&self, name: &str) -> Option<Secret> {
+        let state = self.state.load();
+        let held = state.secrets.get(name)?;
+        let previous = held.record.previous.as_ref().filter(|previous| previous.until > self.clock.now())?;
+        state.key.as_ref()?.open(name, previous.version.version, held.previous.as_ref()?).ok()
     }
 
     /// The version of a secret that is used; 0: it is not set.
@@ -261,7 +277,9 @@ impl SecretStore {
         self.records.put_if(&at, sealed.clone(), left).await?;
         let action = if before.is_some() { "secret.rotate" } else { "secret.set" };
         self.put(cause, action, name, &record).await?;
-        self.swap(|state| drop(state.secrets.insert(name.to_owned(), Held { record: record.clone(), sealed })));
+        let previous = before.filter(|_| record.previous.is_some()).map(|before| before.sealed.clone());
+        let held = Held { record: record.clone(), sealed, previous };
+        self.swap(|state| drop(state.secrets.insert(name.to_owned(), held)));
         self.destroy_unnamed(name).await?;
         Ok(record)
     }
@@ -282,7 +300,8 @@ impl SecretStore {
         let sealed = self.sealed(name, &previous.version).await?;
         let record = SecretRecord { current: previous.version, previous: None, ..held.record };
         self.put(cause, "secret.take-back", name, &record).await?;
-        self.swap(|state| drop(state.secrets.insert(name.to_owned(), Held { record: record.clone(), sealed })));
+        let held = Held { record: record.clone(), sealed, previous: None };
+        self.swap(|state| drop(state.secrets.insert(name.to_owned(), held)));
         self.destroy_unnamed(name).await?;
         Ok(record)
     }
@@ -296,8 +315,8 @@ impl SecretStore {
         let held = self.held(name)?;
         let record = SecretRecord { previous: None, ..held.record };
         self.put(cause, "secret.confirm", name, &record).await?;
-        let sealed = held.sealed;
-        self.swap(|state| drop(state.secrets.insert(name.to_owned(), Held { record: record.clone(), sealed })));
+        let held = Held { record: record.clone(), sealed: held.sealed, previous: None };
+        self.swap(|state| drop(state.secrets.insert(name.to_owned(), held)));
         self.destroy_unnamed(name).await?;
         Ok(record)
     }
@@ -338,8 +357,8 @@ impl SecretStore {
             let record = SecretRecord { previous: None, ..held.record.clone() };
             let cause = Cause::hub("the time for taking the rotation back is over");
             self.put(&cause, "secret.expire", name, &record).await?;
-            let sealed = held.sealed.clone();
-            self.swap(|state| drop(state.secrets.insert(name.clone(), Held { record, sealed })));
+            let held = Held { record, sealed: held.sealed.clone(), previous: None };
+            self.swap(|state| drop(state.secrets.insert(name.clone(), held)));
             self.destroy_unnamed(name).await?;
         }
         Ok(())

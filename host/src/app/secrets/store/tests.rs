@@ -96,6 +96,30 @@ async fn a_rotation_can_be_taken_back_until_its_time_is_over_or_it_is_confirmed(
 }
 
 #[tokio::test]
+async fn the_value_of_before_is_known_as_long_as_it_can_be_used_again_and_no_longer() {
+    let (ground, data) = (ground(), tempfile::tempdir().expect("folder"));
+    let store = open(&ground, data.path(), false).await.expect("opens");
+    let earlier = |store: &SecretStore| store.earlier("shop").map(|value| value.expose().to_vec());
+    store.set(&ann(), "shop", &Secret::new("one"), None).await.expect("set");
+    assert_eq!(earlier(&store), None);
+    store.set(&ann(), "shop", &Secret::new("two"), None).await.expect("rotated");
+    assert_eq!(earlier(&store), Some(b"one".to_vec()));
+    let store = open(&ground, data.path(), false).await.expect("opens");
+    assert_eq!(earlier(&store), Some(b"one".to_vec()), "a start forgets nothing of it");
+    store.confirm(&ann(), "shop").await.expect("confirmed");
+    assert_eq!(earlier(&store), None);
+
+    store.set(&ann(), "shop", &Secret::new("three"), None).await.expect("rotated");
+    store.take_back(&ann(), "shop").await.expect("taken back");
+    assert_eq!(earlier(&store), None, "what was taken back proves nothing");
+    store.set(&ann(), "shop", &Secret::new("four"), Some(0)).await.expect("rotated");
+    assert_eq!(earlier(&store), None);
+    store.set(&ann(), "shop", &Secret::new("five"), None).await.expect("rotated");
+    ground.clock.set("2026-03-02T00:00:00Z");
+    assert_eq!(earlier(&store), None, "the day is over, though nothing was destroyed yet");
+}
+
+#[tokio::test]
 async fn a_removed_secret_is_gone_and_its_versions_are_not_used_again() {
     let (ground, data) = (ground(), tempfile::tempdir().expect("folder"));
     let store = open(&ground, data.path(), false).await.expect("opens");
