@@ -127,6 +127,7 @@ const TABLE: &[(&str, &[&str])] = &[
     ("secret take-back", &["post /v1/secrets/{name}"]),
     ("secret confirm", &["post /v1/secrets/{name}"]),
     ("secret remove", &["post /v1/secrets/{name}"]),
+    ("secret reseal", &[]),
     ("pipeline bindings", &["get /v1/pipelines/{namespace}/{name}/bindings"]),
     ("pipeline bind", &["post /v1/pipelines/{namespace}/{name}/bindings"]),
     ("api publish", &["post /v1/apis/{namespace}/{name}/{major}"]),

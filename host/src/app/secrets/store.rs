@@ -2,6 +2,8 @@
 //! audited; `sealed/NAME/VERSION` is the sealed value, of which the first holds the digest. So neither the audit log nor
 //! what it keeps ever holds a value, not even a sealed one, and a value that was rotated away can be destroyed.
 
+mod reseal;
+
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
@@ -122,6 +124,8 @@ struct Held {
 #[derive(Clone, Default)]
 struct State {
     key: Option<Arc<MasterKey>>,
+    /// While something may still be sealed with it: the key of before.
+    before: Option<Arc<MasterKey>>,
     secrets: BTreeMap<String, Held>,
 }
 
@@ -167,27 +171,35 @@ impl SecretStore {
                 return Err(StoreError::Key { recorded, found });
             }
             this.forget(&secrets, &recorded).await?;
+            this.end_reseal().await?;
             return Ok(this);
         }
+        this.take_up_reseal(key.as_ref()).await?;
+        this.read(key, &secrets).await?;
+        this.destroy_expired().await?;
+        Ok(this)
+    }
+
+    /// Reads what is kept, and makes sure that it opens.
+    async fn read(&self, key: Option<Arc<MasterKey>>, names: &[String]) -> Result<(), StoreError> {
         let mut held = BTreeMap::new();
-        for name in secrets {
-            let record: SecretRecord = this.need(&format!("secret/{name}")).await?;
-            let sealed = this.sealed(&name, &record.current).await?;
+        for name in names {
+            let record: SecretRecord = self.need(&format!("secret/{name}")).await?;
+            let sealed = self.sealed(name, &record.current).await?;
             // One that is damaged is told of by whoever takes the rotation back.
             let previous = match &record.previous {
-                Some(previous) => this.sealed(&name, &previous.version).await.ok(),
+                Some(previous) => self.sealed(name, &previous.version).await.ok(),
                 None => None,
             };
-            held.insert(name, Held { record, sealed, previous });
+            held.insert(name.clone(), Held { record, sealed, previous });
         }
-        this.state.store(Arc::new(State { key, secrets: held }));
-        for name in this.state.load().secrets.keys() {
-            if let Err(error) = this.value(name) {
+        self.swap(|state| (state.key, state.secrets) = (key, held));
+        for name in self.state.load().secrets.keys() {
+            if let Err(error) = self.value(name) {
                 return Err(StoreError::Damaged { key: format!("sealed/{name}"), problem: error.problem });
             }
         }
-        this.destroy_expired().await?;
-        Ok(this)
+        Ok(())
     }
 
     /// The file that holds the key.

@@ -38,26 +38,26 @@ impl Invoker for Nothing {
 
 const START: &str = "2026-03-01T00:00:00Z";
 
-fn ground() -> Ground {
+pub(super) fn ground() -> Ground {
     Ground::new(HandClock::at(START), Arc::new(Nothing))
 }
 
-async fn audit(ground: &Ground) -> Arc<Audit> {
+pub(super) async fn audit(ground: &Ground) -> Arc<Audit> {
     let clock = Arc::clone(&ground.clock) as Arc<dyn Clock>;
     Arc::new(Audit::open(ground.store.journal(), ground.store.blobs(), clock).await.expect("an audit log"))
 }
 
-async fn open(ground: &Ground, data: &Path, forget: bool) -> Result<SecretStore, StoreError> {
+pub(super) async fn open(ground: &Ground, data: &Path, forget: bool) -> Result<SecretStore, StoreError> {
     let clock = Arc::clone(&ground.clock) as Arc<dyn Clock>;
     let place = KeyPlace { forget, ..KeyPlace::in_data(data) };
     SecretStore::open(ground.store.records(), audit(ground).await, clock, place).await
 }
 
-fn ann() -> Cause {
+pub(super) fn ann() -> Cause {
     Cause { actor: "ann".into(), reason: "test".into() }
 }
 
-fn value(store: &SecretStore, name: &str) -> String {
+pub(super) fn value(store: &SecretStore, name: &str) -> String {
     match store.value(name) {
         Ok(value) => String::from_utf8(value.expose().to_vec()).expect("text"),
         Err(error) => error.to_string(),
