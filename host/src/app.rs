@@ -40,6 +40,7 @@ pub mod publish;
 pub mod queues;
 mod registry;
 mod replay;
+pub mod reseal;
 pub mod retention;
 pub mod runner;
 mod schedules;

@@ -26,6 +26,7 @@ mod run;
 mod schema;
 mod secret;
 mod serve;
+mod source;
 mod story;
 mod subscription;
 mod table;
@@ -89,6 +90,9 @@ enum Command {
     /// Look at connections, test, change and rotate them; look at the lanes of the hub.
     #[command(subcommand)]
     Connection(connection::Connection),
+    /// Webhook sources: who signs deliveries, what they bring, as what.
+    #[command(subcommand)]
+    Source(source::Source),
     /// Set, rotate and list the secrets that the hub keeps.
     #[command(subcommand)]
     Secret(secret::Secret),
@@ -163,6 +167,7 @@ async fn dispatch(command: Command, out: &Out) -> Result<ExitCode, Failed> {
         Command::Table(table) => Box::pin(table.run(out)).await,
         Command::Pipeline(pipeline) => Box::pin(pipeline.run(out)).await,
         Command::Connection(connection) => Box::pin(connection.run(out)).await,
+        Command::Source(source) => source.run(out).await,
         Command::Secret(secret) => secret.run(out).await,
         Command::Api(api) => api.run(out).await,
         Command::Subscription(subscription) => subscription.run(out).await,

@@ -29,6 +29,7 @@ pub mod review;
 pub mod run;
 pub mod schemas;
 pub mod setting;
+pub mod source;
 pub mod subscription;
 pub mod surface;
 pub mod table;

@@ -3,6 +3,7 @@
 //!
 //! | module | decides |
 //! | --- | --- |
+//! | [`admission`] | whether a change of a webhook source lets in more than before |
 //! | [`address`] | which network addresses a connection may reach |
 //! | [`binding`] | which version of a plugin serves, which is on trial, when a trial is over |
 //! | [`authorization`] | who may do what |
@@ -26,6 +27,7 @@
 //! | [`token`] | whether a token is one of this hub |
 
 pub mod address;
+pub mod admission;
 pub mod authorization;
 pub mod binding;
 pub mod chain;

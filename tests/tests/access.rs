@@ -24,6 +24,8 @@ use http::StatusCode;
 use serde_json::{Value, json};
 use tokio_rustls::rustls::{self, pki_types::ServerName};
 
+#[path = "access/enrolment.rs"]
+mod enrolment;
 #[path = "access/streams.rs"]
 mod streams;
 

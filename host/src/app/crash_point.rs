@@ -13,7 +13,7 @@ use crate::model::entry::Entry;
 pub const VARIABLE: &str = "CROSSDOCK_CRASH_AT";
 
 /// The kinds of facts that can be named, in the order in which a run usually comes by them.
-pub const KINDS: [&str; 27] = [
+pub const KINDS: [&str; 28] = [
     "accepted",
     "run-started",
     "skipped",
@@ -41,6 +41,7 @@ pub const KINDS: [&str; 27] = [
     "settled",
     "exception-opened",
     "exception-closed",
+    "resealed",
 ];
 
 /// On which side of an append.
@@ -99,10 +100,24 @@ pub(super) fn pass(side: Side, entries: &[Entry]) {
     let mut armed = ARMED.lock().unwrap_or_else(PoisonError::into_inner);
     let Some(point) = armed.as_mut().filter(|point| point.side == side) else { return };
     let passing = entries.iter().filter(|entry| kind(entry) == Some(point.kind)).count();
-    point.left = point.left.saturating_sub(passing);
-    if point.left == 0 {
-        // No destructor runs and nothing is flushed, as at a kill.
-        process::abort();
+    point.pass(passing);
+}
+
+/// A step that is no fact of a run is durable; ends the process if it is the one.
+pub(super) fn pass_step(kind: &'static str) {
+    let mut armed = ARMED.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(point) = armed.as_mut().filter(|point| point.side == Side::After && point.kind == kind) {
+        point.pass(1);
+    }
+}
+
+impl CrashPoint {
+    fn pass(&mut self, passing: usize) {
+        self.left = self.left.saturating_sub(passing);
+        if self.left == 0 {
+            // No destructor runs and nothing is flushed, as at a kill.
+            process::abort();
+        }
     }
 }
 

@@ -116,7 +116,11 @@ impl Hub {
         self.shared.intake.limit(&config.hub);
         self.access.apply(&cause, &config.access).await?;
         self.registry.set_trust(&cause, &config.trust).await?;
-        self.settings.declare(Declared { connections: config.connections.clone(), bindings: config.bindings.clone() });
+        self.settings.declare(Declared {
+            connections: config.connections.clone(),
+            sources: config.sources.clone(),
+            bindings: config.bindings.clone(),
+        });
         for folder in &config.plugins {
             let package = Package::read(folder)?;
             self.registry.declare(&cause, package).await?;

@@ -7,6 +7,7 @@ mod error;
 mod holds;
 pub(super) mod pipelines;
 pub(in crate::app) mod schemas;
+pub(in crate::app) mod sources;
 pub(super) mod tables;
 
 use std::{
@@ -34,7 +35,7 @@ use super::{
 use crate::{
     model::{
         audit::Cause,
-        connection::{Connection, WebhookSource},
+        connection::Connection,
         id::{Digest, PluginId},
         limits::Limits,
         manifest::{Kind, Manifest},
@@ -155,9 +156,7 @@ impl Installer {
         for (key, stored) in self.all("people").await? {
             next.people = Arc::new(read(&key, &stored)?);
         }
-        for (key, stored) in self.all("source/").await? {
-            next.sources.insert(key.trim_start_matches("source/").to_owned(), read(&key, &stored)?);
-        }
+        self.load_sources(&mut next).await?;
         for (key, stored) in self.all("binding/").await? {
             let pipeline = key.trim_start_matches("binding/").to_owned();
             let record: BindingRecord = read(&key, &stored)?;
@@ -262,32 +261,6 @@ impl Installer {
         }
         self.put(cause, "people", people).await?;
         Ok(Some(Installation { people: Arc::new(people.clone()), ..copy(now) }))
-    }
-
-    /// Sets a webhook source.
-    ///
-    /// # Errors
-    /// If its plugin is not installed or reads no webhooks; nothing has changed then.
-    pub async fn source(
-        &self,
-        now: &Installation,
-        cause: &Cause,
-        name: &str,
-        source: WebhookSource,
-    ) -> Result<Option<Installation>, InstallError> {
-        if now.sources.get(name) == Some(&source) {
-            return Ok(None);
-        }
-        let wrong = |problem: String| InstallError::Setting { what: format!("webhook source `{name}`"), problem };
-        let plugin = now.serving(&source.plugin).map_err(|unserved| wrong(unserved.problem))?;
-        if plugin.manifest.webhook.is_none() {
-            return Err(wrong(format!("plugin `{}` declares no `[webhook]`", source.plugin)));
-        }
-        fits_config(&plugin.schemas, &source.config.to_value()).map_err(wrong)?;
-        self.put(cause, &format!("source/{name}"), &source).await?;
-        let mut next = copy(now);
-        next.sources.insert(name.to_owned(), source);
-        Ok(Some(next))
     }
 
     async fn ready(

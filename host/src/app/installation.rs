@@ -85,7 +85,7 @@ pub struct Installation {
     pub people: Arc<People>,
     /// What is recorded and cannot be used, and why.
     pub unusable: Vec<String>,
-    /// Who has the say about connections and bindings, and what they were before.
+    /// Who has the say about connections, bindings and webhook sources, and what they were before.
     pub settings: Settings,
 }
 

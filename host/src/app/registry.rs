@@ -16,7 +16,7 @@
 //! | [`replay`] | how a version answers what was recorded, and whether it may be promoted on that |
 //! | [`views`] | what there is, for people and programs |
 
-mod checks;
+pub(in crate::app) mod checks;
 mod events;
 mod gate;
 mod holds;

@@ -41,7 +41,9 @@ impl AllSecrets {
     /// Those of a hub with this data folder.
     #[must_use]
     pub fn new(store: Arc<SecretStore>, data: &Path) -> Self {
-        let own = OWN_FOLDERS.iter().map(|folder| data.join(folder)).chain([store.key_path().to_owned()]);
+        // Where the key is unless it is named: after a reseal, the key of before.
+        let keys = [store.key_path().to_owned(), key::path_in(data)];
+        let own = OWN_FOLDERS.iter().map(|folder| data.join(folder)).chain(keys);
         Self { own: own.collect(), store }
     }
 
@@ -61,6 +63,13 @@ impl Secrets for AllSecrets {
                 problem: "the file is the hub's own; keep secrets elsewhere".to_owned(),
             }),
             _ => LocalSecrets.resolve(reference),
+        }
+    }
+
+    fn earlier(&self, reference: &SecretRef) -> Option<Secret> {
+        match reference {
+            SecretRef::Store(name) => self.store.earlier(name),
+            _ => None,
         }
     }
 

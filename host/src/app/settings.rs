@@ -9,6 +9,8 @@
 //! | [`connections`] | connections, and the rotation of their secrets |
 //! | [`bindings`] | which connection each name of a pipeline stands for |
 //! | [`outward`] | what is delivered to and published for others |
+//! | [`sources`] | webhook sources, and the rotation of their secrets |
+//! | [`references`] | what may be named where |
 //! | [`probe`] | the test of a connection |
 //! | [`needs`] | what still needs a connection or a secret |
 
@@ -17,7 +19,9 @@ mod connections;
 mod needs;
 mod outward;
 mod probe;
+mod references;
 mod secrets;
+mod sources;
 
 use std::{
     collections::BTreeMap,
@@ -42,7 +46,7 @@ use crate::{
     model::{
         api::Publication,
         audit::Cause,
-        connection::Connection,
+        connection::{Connection, WebhookSource},
         id::{ContractId, hash32},
         registry::ProposalState,
         setting::{Probe, SettingChange, SettingProposal},
@@ -52,7 +56,8 @@ use crate::{
     ports::{
         registry::{RegistryError, Who},
         settings::{
-            BindAct, BindingView, ConnectionAct, SecretAct, SecretView, SettingChanged, SettingError, Settings, Tested,
+            BindAct, BindingView, ConnectionAct, SecretAct, SecretView, SettingChanged, SettingError, Settings,
+            SourceAct, SourceView, Tested,
         },
         traffic::ConnectionView,
     },
@@ -72,6 +77,8 @@ pub(super) const ID_PREFIX: &str = "set_";
 pub(super) struct Declared {
     /// Connections by name.
     pub(super) connections: BTreeMap<String, Connection>,
+    /// Webhook sources by name.
+    pub(super) sources: BTreeMap<String, WebhookSource>,
     /// Bindings by pipeline.
     pub(super) bindings: BTreeMap<String, BTreeMap<String, String>>,
 }
@@ -188,6 +195,10 @@ impl HubSettings {
             SettingChange::Connection { name, connection, origin, .. } => {
                 Some(self.installer.set_connection(now, cause, action, &name, *connection, origin).await)
             }
+            SettingChange::Source { name, source, origin, keep_ms } => {
+                let record = self.source_record(now, &name, *source, origin, keep_ms);
+                Some(self.installer.set_source(now, cause, action, &name, record).await)
+            }
             SettingChange::Bind { pipeline, names, origin } => {
                 let record = super::install::bindings::after(now.settings.bindings.get(&pipeline), names, origin);
                 Some(self.installer.bind(now, cause, action, &pipeline, record).await)
@@ -218,6 +229,9 @@ impl HubSettings {
         let ready = match &proposal.act {
             SettingChange::Connection { name, connection, origin, probe } => {
                 self.plan_connection(now, name, Connection::clone(connection), *origin, probe.clone())?
+            }
+            SettingChange::Source { name, source, origin, keep_ms } => {
+                self.plan_source(now, name, WebhookSource::clone(source), *origin, *keep_ms)?
             }
             SettingChange::Bind { pipeline, names, origin } => {
                 self.plan_binding(now, pipeline, names.clone(), *origin)?
@@ -336,6 +350,19 @@ impl Settings for HubSettings {
 
     fn test<'a>(&'a self, name: &'a str, probe: Probe) -> BoxFuture<'a, Result<Tested, SettingError>> {
         self.test_connection(name, probe).boxed()
+    }
+
+    fn sources(&self) -> Vec<SourceView> {
+        self.source_views()
+    }
+
+    fn source<'a>(
+        &'a self,
+        name: &'a str,
+        act: SourceAct,
+        who: Who,
+    ) -> BoxFuture<'a, Result<SettingChanged, SettingError>> {
+        self.change_source(name, act, who).boxed()
     }
 
     fn binding(&self, pipeline: &str) -> Result<BindingView, SettingError> {

@@ -2,14 +2,15 @@
 
 use std::sync::Arc;
 
-use super::{accept, runner::Shared};
+use super::{accept, installation::Installation, runner::Shared};
 use crate::{
     flow::machine::effect::Unserved,
-    model::{failure::FailureKind, id::hash32, lane::Lane},
-    policy::signature,
+    model::{failure::FailureKind, id::hash32, lane::Lane, timestamp::Timestamp},
+    policy::signature::{self, SignatureError},
     ports::{
         hub::{AcceptError, Delivered, WebhookError},
         invoker::{Answer, Authority, CallError, Delivery, Feed, Invocation, Work},
+        secrets::Secret,
     },
 };
 
@@ -41,8 +42,16 @@ pub(super) async fn deliver(shared: &Arc<Shared>, name: &str, delivery: Delivery
         WebhookError::Accept { source: AcceptError::Unavailable { reason } }
     })?;
     let now = shared.clock.now();
-    signature::verify(scheme, &delivery.headers, &delivery.body, secret.expose(), now)
-        .map_err(|error| WebhookError::Signature { problem: error.to_string() })?;
+    let proven = |secret: &Secret| signature::verify(scheme, &delivery.headers, &delivery.body, secret.expose(), now);
+    if let Err(error) = proven(&secret) {
+        // A sender that was not told yet signs with the secret of before, and loses nothing by it for a while.
+        let told_late = matches!(error, SignatureError::Wrong { .. })
+            && earlier(shared, &installation, name, now).any(|secret| proven(&secret).is_ok());
+        if !told_late {
+            return Err(WebhookError::Signature { problem: error.to_string() });
+        }
+        tracing::info!(source = name, "a delivery was signed with the secret of before");
+    }
     drop(secret);
 
     // Which lane its events are of is not known before the plugin has read them. Their sender waits, and not for long.
@@ -76,6 +85,15 @@ pub(super) async fn deliver(shared: &Arc<Shared>, name: &str, delivery: Delivery
     }
     installation.events.name_produced(plugin, &mut events);
     Ok(Delivered { events: accept::external(shared, events).await?, reply })
+}
+
+/// The secrets of before that still prove a source's sender: the value of before of its secret, and the secret that it had.
+fn earlier(shared: &Shared, installation: &Installation, name: &str, now: Timestamp) -> impl Iterator<Item = Secret> {
+    let value = installation.sources.get(name).and_then(|source| shared.secrets.earlier(&source.secret));
+    let replaced = installation.settings.sources.get(name).and_then(|record| record.replaced_at(now));
+    // One that cannot be read any more proves nothing.
+    let replaced = replaced.and_then(|replaced| shared.secrets.resolve(&replaced.secret).ok());
+    value.into_iter().chain(replaced)
 }
 
 fn refused(error: CallError) -> WebhookError {

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use clap::{Args, Subcommand};
 use serde_json::Value;
 
+pub(super) use self::change::document;
 use self::change::{Remove, Rotate, Set, Test};
 use super::{
     Failed, HubAddress,

@@ -1,6 +1,8 @@
 //! `crossdock secret`. A value comes from a file or from standard input, never from the command line, where other
 //! processes and the shell's history see it.
 
+mod reseal;
+
 use std::{
     fs,
     io::{self, IsTerminal as _, Read as _},
@@ -37,6 +39,8 @@ pub(super) enum Secret {
     Confirm(Which),
     /// Remove a secret that nothing refers to.
     Remove(Which),
+    /// Seal every secret, and the keys of personal data, anew under another key, of a hub that is switched off.
+    Reseal(reseal::Reseal),
 }
 
 /// Where a value comes from.
@@ -127,6 +131,7 @@ impl Secret {
             }
             Self::TakeBack(Which { name, who }) => send(out, &name, &who, json!({ "do": "take-back" })).await,
             Self::Confirm(Which { name, who }) => send(out, &name, &who, json!({ "do": "confirm" })).await,
+            Self::Reseal(reseal) => Box::pin(reseal.run(out)).await,
             Self::Remove(Which { name, who }) => send(out, &name, &who, json!({ "do": "remove" })).await,
         }
     }
@@ -150,6 +155,12 @@ async fn send(out: &Out, name: &str, who: &Who, request: Value) -> Result<ExitCo
     let until = text(&answer, "/previous/until");
     if !until.is_empty() {
         out.say(format!("  `crossdock secret take-back {name}` takes the rotation back until {until}"));
+        let users = texts(&answer, "/used_by");
+        if users.contains("webhook source") {
+            out.say(format!(
+                "  until then, or `crossdock secret confirm {name}`, what the value of before signs is taken too"
+            ));
+        }
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -11,6 +11,11 @@ use super::{
     timestamp::Timestamp,
 };
 
+/// Longest `source`, bytes.
+pub const SOURCE_BYTES_MAX: usize = 256;
+/// Longest `type`, bytes.
+pub const TYPE_BYTES_MAX: usize = 128;
+
 /// An event. Bounds are the contract's: id and type 1 to 128 bytes, source 1 to 256, subject at most 256.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Event {
@@ -71,8 +76,8 @@ impl Event {
     /// Names the first attribute that is out of bounds.
     pub fn check(&self) -> Result<(), EventError> {
         length("id", &self.id, 1, 128)?;
-        length("source", &self.source, 1, 256)?;
-        length("type", &self.event_type, 1, 128)?;
+        length("source", &self.source, 1, SOURCE_BYTES_MAX)?;
+        length("type", &self.event_type, 1, TYPE_BYTES_MAX)?;
         length("subject", self.subject.as_deref().unwrap_or_default(), 0, 256)?;
         length("dataschema", self.data_schema.as_deref().unwrap_or_default(), 0, 256)?;
         if self.extensions.len() > 32 {

@@ -125,6 +125,10 @@ words!(Action, "n action", {
     ConnectionRead => "connection.read",
     /// Set a connection.
     ConnectionChange => "connection.change",
+    /// See webhook sources.
+    SourceRead => "source.read",
+    /// Set a webhook source.
+    SourceChange => "source.change",
     /// See which secrets the hub keeps, never their values.
     SecretRead => "secret.read",
     /// Set, rotate and remove secrets that the hub keeps.

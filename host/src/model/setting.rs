@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::{
     api::Publication,
-    connection::Connection,
+    connection::{Connection, WebhookSource},
     id::{ContractId, Digest},
     json::Json,
     registry::ProposalState,
@@ -21,7 +21,7 @@ use super::{
 /// How many earlier revisions of a connection, and earlier bindings of a pipeline, are kept.
 pub const EARLIER_MAX: usize = 16;
 
-/// Who has the say about a connection, a binding, a subscription or a publication.
+/// Who has the say about a connection, a webhook source, a binding, a subscription or a publication.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Origin {
@@ -193,7 +193,7 @@ pub struct Probe {
     pub input: Option<Json>,
 }
 
-/// A change to a connection, to a pipeline's binding, or to what leaves the hub for others. It never holds a secret's value.
+/// A change to a connection, a webhook source, a pipeline's binding, or to what leaves the hub for others. It never holds a secret's value.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "do", rename_all = "kebab-case")]
 pub enum SettingChange {
@@ -208,6 +208,18 @@ pub enum SettingChange {
         /// A test that has to show first that its credentials work.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         probe: Option<Probe>,
+    },
+    /// Sets a webhook source.
+    Source {
+        /// Its name.
+        name: String,
+        /// What it is to be.
+        source: Box<WebhookSource>,
+        /// Who has the say from then on.
+        origin: Origin,
+        /// For a rotation of its secret: for how long the one of before goes on proving its sender, milliseconds.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        keep_ms: Option<u64>,
     },
     /// Binds all names of a pipeline.
     Bind {
@@ -240,6 +252,7 @@ impl SettingChange {
     pub fn subject(&self) -> String {
         match self {
             Self::Connection { name, .. } => format!("connection/{name}"),
+            Self::Source { name, .. } => format!("source/{name}"),
             Self::Bind { pipeline, .. } => format!("binding/{pipeline}"),
             Self::Subscription { name, .. } => format!("subscription/{name}"),
             Self::Api { contract, .. } => format!("api/{contract}"),

@@ -29,6 +29,7 @@
 //! | `privacy` | personal data: what is held of a person, and its erasure |
 //! | `traffic` | connections and lanes |
 //! | `settings` | secrets, changes of connections, bindings |
+//! | `sources` | webhook sources |
 //! | `audit` | the audit log |
 //! | `admin` | backups |
 //! | `tokens` | enrolment, tokens and their use |
@@ -61,6 +62,7 @@ mod replays;
 mod runs;
 mod schemas;
 mod settings;
+mod sources;
 mod subscriptions;
 mod tables;
 mod tokens;
@@ -250,6 +252,9 @@ fn routes() -> Vec<Route> {
         ("/v1/connections/{name}", &["get"], get(traffic::connection), Hub(A::ConnectionRead)),
         ("/v1/connections/{name}", &["post"], post(settings::connection), Hub(A::ConnectionChange)),
         ("/v1/connections/{name}/test", &["post"], post(settings::test), Hub(A::ConnectionChange)),
+        ("/v1/sources", &["get"], get(sources::list), Hub(A::SourceRead)),
+        ("/v1/sources/{name}", &["get"], get(sources::show), Hub(A::SourceRead)),
+        ("/v1/sources/{name}", &["post"], post(sources::change), Hub(A::SourceChange)),
         ("/v1/secrets", &["get"], get(settings::secrets), Hub(A::SecretRead)),
         ("/v1/secrets/{name}", &["post"], post(settings::secret), Hub(A::SecretChange)),
         ("/v1/pipelines/{namespace}/{name}/bindings", &["get"], get(settings::binding), Hub(A::ConnectionRead)),

@@ -233,7 +233,7 @@ fn asked(who: &Principal, action: Action, resource: Resource<'_>) -> Option<(Req
 }
 
 /// Actions that change nothing, as the schema groups them; a test compares the two.
-const READS: [Action; 13] = [
+const READS: [Action; 14] = [
     Action::RunRead,
     Action::SubscriptionRead,
     Action::ApiRead,
@@ -241,6 +241,7 @@ const READS: [Action; 13] = [
     Action::CatalogRead,
     Action::TableRead,
     Action::ConnectionRead,
+    Action::SourceRead,
     Action::SecretRead,
     Action::PrivacyRead,
     Action::AuditRead,

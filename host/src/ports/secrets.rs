@@ -54,6 +54,12 @@ pub trait Secrets: Send + Sync {
     /// If it is not set or cannot be read.
     fn resolve(&self, reference: &SecretRef) -> Result<Secret, SecretError>;
 
+    /// The value that was behind a reference before, as long as its rotation can be taken back: whoever signs to us may not
+    /// know the new one yet. Absent: there is none, or others keep it.
+    fn earlier(&self, _reference: &SecretRef) -> Option<Secret> {
+        None
+    }
+
     /// Another number for each value that the hub is known to have been given for a reference; 0 for values that others
     /// keep. What was made with an earlier value, such as a token, is not used any more.
     fn version(&self, _reference: &SecretRef) -> u64 {

@@ -1,4 +1,4 @@
-//! What an operator sets while the hub runs: secrets, connections, which connection each name of a pipeline stands for, and
+//! What an operator sets while the hub runs: secrets, connections, webhook sources, which connection each name of a pipeline stands for, and
 //! what leaves the hub for others.
 
 use std::collections::BTreeMap;
@@ -9,9 +9,12 @@ use serde::Serialize;
 use super::{registry::Who, secrets::Secret};
 use crate::model::{
     api::Publication,
-    connection::{Connection, SecretRef},
-    id::ContractId,
+    connection::{Connection, SecretRef, WebhookSource},
+    id::{ContractId, PluginId},
+    json::Json,
+    manifest::Webhook,
     setting::{Probe, SettingProposal},
+    source::Replaced,
     subscription::Subscription,
     timestamp::Timestamp,
 };
@@ -86,6 +89,63 @@ pub enum ConnectionAct {
         /// What the test does.
         probe: Probe,
     },
+}
+
+/// What is to be done with a webhook source.
+#[derive(Debug)]
+pub enum SourceAct {
+    /// Make one that is not there yet.
+    Add(Box<WebhookSource>),
+    /// Change one that is there.
+    Change(Box<WebhookSource>),
+    /// Take what hub.toml declares, and follow it again.
+    Declared,
+    /// Remove one.
+    Remove,
+    /// Have its deliveries be signed with another secret.
+    Rotate {
+        /// Which.
+        to: SecretRef,
+        /// For how long the secret of before is taken too, milliseconds; absent: a day.
+        keep_ms: Option<u64>,
+    },
+    /// Take the secret of before no more.
+    Confirm,
+}
+
+/// A webhook source. Never a secret's value.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct SourceView {
+    /// Its name.
+    pub name: String,
+    /// Where its deliveries come in.
+    pub path: String,
+    /// The plugin that reads them.
+    pub plugin: PluginId,
+    /// The plugin's version; absent: none serves.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+    /// How they are signed, as the plugin says.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub signed: Option<Webhook>,
+    /// The `source` that the host writes into its events.
+    pub source: String,
+    /// The event types that it may bring.
+    pub types: Vec<String>,
+    /// Where the secret is found that they are signed with.
+    pub secret: SecretRef,
+    /// The secret of before, as long as it is taken too.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub replaced: Option<Replaced>,
+    /// Settings for the plugin.
+    pub config: Json,
+    /// Largest delivery, bytes.
+    pub body_bytes_limit: u64,
+    /// Who has the say about it: `file` (hub.toml) or `api`, whose changes hub.toml does not override.
+    pub origin: &'static str,
+    /// What hub.toml declares of it: the `same`, or something that `differs`; absent: nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub declared: Option<&'static str>,
 }
 
 /// What takes a secret's place.
@@ -192,6 +252,12 @@ pub enum SettingError {
         /// As asked.
         name: String,
     },
+    /// No such webhook source.
+    #[error("there is no webhook source `{name}`")]
+    UnknownSource {
+        /// As asked.
+        name: String,
+    },
     /// No such pipeline.
     #[error("there is no pipeline `{name}`")]
     UnknownPipeline {
@@ -270,6 +336,20 @@ pub trait Settings: Send + Sync {
     /// # Errors
     /// If there is none, or the test cannot be made.
     fn test<'a>(&'a self, name: &'a str, probe: Probe) -> BoxFuture<'a, Result<Tested, SettingError>>;
+
+    /// The webhook sources, by name.
+    fn sources(&self) -> Vec<SourceView>;
+
+    /// Does something with a webhook source, or proposes to.
+    ///
+    /// # Errors
+    /// As [`SettingError`] says.
+    fn source<'a>(
+        &'a self,
+        name: &'a str,
+        act: SourceAct,
+        who: Who,
+    ) -> BoxFuture<'a, Result<SettingChanged, SettingError>>;
 
     /// Which connection each name of a pipeline stands for.
     ///

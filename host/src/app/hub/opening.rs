@@ -26,6 +26,7 @@ use crate::{
         personal::{erase::recorded, keyring::Keyring},
         queues::Queues,
         registry::Registry,
+        reseal,
         runner::Shared,
         secrets::{
             AllSecrets,
@@ -82,6 +83,8 @@ impl Hub {
         let access = Arc::new(Access::open(Arc::clone(&audit), store.records(), Arc::clone(&clock)).await?);
         let kept = SecretStore::open(store.records(), Arc::clone(&audit), Arc::clone(&clock), key).await?;
         let kept = Arc::new(kept);
+        // What a crash left sealed with the key of before.
+        reseal::finish(data, &kept).await?;
         let erased = recorded(&*store.records(), None).await?.into_keys();
         let keyring = Arc::new(Keyring::open(data, erased, Arc::clone(&kept), Arc::clone(&clock))?);
         let secrets: Arc<dyn Secrets> = Arc::new(AllSecrets::new(Arc::clone(&kept), data));

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use crate::{
     app::{
         access::AccessError, audit, facts::FactsError, install::InstallError, package::PackageError,
-        personal::keyring::KeyringError, secrets::store::StoreError,
+        personal::keyring::KeyringError, reseal::ResealError, secrets::store::StoreError,
     },
     ports::{apis::ApiError, records::RecordError, registry::RegistryError, subscriptions::SubscriptionError},
     store::disk::OpenError,
@@ -102,6 +102,9 @@ pub enum StartError {
     /// The keys of personal data cannot be used.
     #[error(transparent)]
     Keyring(#[from] KeyringError),
+    /// What was being sealed anew cannot be.
+    #[error(transparent)]
+    Reseal(#[from] ResealError),
     /// The audit log cannot be used, and without it nothing may be changed.
     #[error(transparent)]
     Audit(#[from] audit::begin::BeginError),

@@ -1,4 +1,4 @@
-//! What is known of connections and bindings beside what serves now: who has the say, and what they were before. A run
+//! What is known of connections, bindings and webhook sources beside what serves now: who has the say, and what they were before. A run
 //! goes on with the system that it began with, whatever is changed meanwhile.
 
 use std::{
@@ -10,6 +10,7 @@ use super::{Installation, OpenConnection};
 use crate::model::{
     entry::PluginUse,
     setting::{BindingRecord, ConnectionRecord, Origin},
+    source::SourceRecord,
 };
 
 /// What is known beside what serves.
@@ -19,6 +20,8 @@ pub struct Settings {
     pub connections: BTreeMap<String, ConnectionRecord>,
     /// Bindings as they are recorded, by pipeline.
     pub bindings: BTreeMap<String, BindingRecord>,
+    /// Webhook sources as they are recorded, by name; those that were removed while hub.toml declares them as well.
+    pub sources: BTreeMap<String, SourceRecord>,
     /// Earlier revisions that stood for another system than their connection does now, under each version of their
     /// plugin that may be called.
     pub earlier: HashMap<u64, Vec<Arc<OpenConnection>>>,

@@ -4,11 +4,14 @@
 //! <data>/personal/<2 digits>/<subject id>    JSON: which key it is, when it was made, the key, sealed
 //! ```
 //!
-//! A subject's id is a keyed hash, so that no name is written anywhere; its key comes from the key of secrets. Files, and
+//! A subject's id is a keyed hash, so that no name is written anywhere; its key comes from the key of secrets, or from the
+//! first one that there was ([`reseal`]). Files, and
 //! not the store: what a database deletes may lie in it for long, whereas a file is overwritten before it is removed. (A
 //! disk that writes elsewhere, as flash does, may still keep the old bytes: they open only with the key of secrets.)
 //!
 //! A key is durable before anything that is sealed with it. After an erasure, new data of the same person gets a new key.
+
+pub mod reseal;
 
 use std::{
     collections::{HashMap, HashSet},
@@ -107,6 +110,8 @@ pub struct Keyring {
     secrets: Arc<SecretStore>,
     clock: Arc<dyn Clock>,
     master: OnceCell<Arc<MasterKey>>,
+    /// What ids of persons are made with.
+    subjects: OnceCell<[u8; 32]>,
     open: Mutex<HashMap<SubjectKeyId, SubjectKey>>,
     /// Held while files change, so that a person has one key.
     changing: Arc<Mutex<()>>,
@@ -141,6 +146,7 @@ impl Keyring {
             secrets,
             clock,
             master: OnceCell::new(),
+            subjects: OnceCell::new(),
             open: Mutex::default(),
             changing: Arc::default(),
             erasing: Mutex::default(),
@@ -162,7 +168,8 @@ impl Keyring {
     /// # Errors
     /// If the key of secrets cannot be used.
     pub async fn subject(&self, name: &str) -> Result<SubjectId, KeyringError> {
-        let hash = blake3::keyed_hash(&self.master().await?.subjects(), name.as_bytes());
+        let subjects = self.subjects.get_or_try_init(async || reseal::subjects(&self.dir, &**self.master().await?));
+        let hash = blake3::keyed_hash(subjects.await?, name.as_bytes());
         let mut id = [0; 16];
         id.iter_mut().zip(hash.as_bytes()).for_each(|(to, from)| *to = *from);
         Ok(SubjectId::from_bytes(id))

@@ -8,6 +8,7 @@ use crate::{
     app::{
         gate::with_source,
         golden,
+        install::sources::reads,
         installation::{Installation, POLLING, Plugin},
     },
     model::pipeline::Origin,
@@ -40,6 +41,10 @@ impl Registry {
             pipelines(now, plugin, pipeline, &mut found);
         } else {
             self.connections(now, plugin, &mut found)?;
+        }
+        // Deliveries are read by the version that serves everywhere.
+        if pipeline.is_none() {
+            found.against.extend(unread(now, plugin));
         }
         Ok(found)
     }
@@ -103,15 +108,14 @@ impl Registry {
                 }
             }
         }
-        for (name, source) in now.sources.iter().filter(|(_, source)| source.plugin == *id) {
-            if plugin.manifest.webhook.is_none() {
-                found.against.push(format!("webhook source `{name}` needs it, and it declares no `[webhook]`"));
-            }
-            let fits = crate::app::install::checks::fits_config(&plugin.schemas, &source.config.to_value());
-            found.against.extend(fits.err().map(|problem| format!("webhook source `{name}`: {problem}")));
-        }
         Ok(())
     }
+}
+
+/// The webhook sources of its line whose deliveries it could not read.
+pub(in crate::app) fn unread(now: &Installation, plugin: &Plugin) -> impl Iterator<Item = String> {
+    let own = now.sources.iter().filter(|(_, source)| source.plugin == plugin.manifest.id);
+    own.filter_map(|(name, source)| Some(format!("webhook source `{name}`: {}", reads(plugin, source).err()?)))
 }
 
 /// Every pipeline that would be served by it has to take that version.

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use semver::Version;
 
-use super::{Registry, binds, line_of, named, place, replay::held};
+use super::{Registry, binds, checks::unread, line_of, named, place, replay::held};
 use crate::{
-    app::installation::{Installation, Plugin},
+    app::installation::{Installation, OpenConnection, Plugin},
     model::{
         id::PluginId,
         registry::{Act, Candidate, Line, Trial, VersionRecord, VersionState},
@@ -218,10 +218,10 @@ impl Registry {
         let trial = |version: &Version, trial: Trial| binding::attempt(&line, version, trial);
         let fits = |plugin: &Arc<Plugin>| {
             let mut served = now.connections.iter().filter(|(_, open)| open.connection.plugin == *id);
-            served.all(|(name, open)| {
-                let opened = self.installer.open_as(Arc::clone(plugin), name, open.connection.clone(), open.revision);
-                opened.is_ok()
-            })
+            let opened = |(name, open): (&String, &Arc<OpenConnection>)| {
+                self.installer.open_as(Arc::clone(plugin), name, open.connection.clone(), open.revision).is_ok()
+            };
+            served.all(opened) && unread(now, plugin).next().is_none()
         };
         let suits = |version: &Version| {
             lifecycle::may_serve(now.state(id, version)) && now.version(id, version).is_some_and(fits)

@@ -24,6 +24,8 @@ const PREFIX: &str = "crossdock-secrets-key-1:";
 /// Largest key file, bytes.
 const FILE_BYTES_LIMIT: u64 = 1 << 10;
 const KEY_BYTES: usize = 32;
+/// Under which name a key of before is sealed. No secret has a name with a space in it.
+const BEFORE: &str = "key of before";
 
 /// Why the key cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -122,6 +124,20 @@ impl MasterKey {
     #[must_use]
     pub fn subjects(&self) -> [u8; KEY_BYTES] {
         blake3::derive_key("crossdock 2026 ids of subjects of personal data", self.0.expose())
+    }
+
+    /// Another key, sealed: whoever has this one can open what that one sealed.
+    ///
+    /// # Errors
+    /// If the system gives no randomness.
+    pub fn keep(&self, other: &Self) -> Result<Vec<u8>, KeyError> {
+        self.seal(BEFORE, 1, &other.0)
+    }
+
+    /// A key that was sealed with this one.
+    #[must_use]
+    pub fn kept(&self, sealed: &[u8]) -> Option<Self> {
+        self.open(BEFORE, 1, sealed).ok().filter(|key| key.expose().len() == KEY_BYTES).map(Self)
     }
 
     /// Seals a value under a name and a version.

@@ -2,6 +2,8 @@
 //! audited; `sealed/NAME/VERSION` is the sealed value, of which the first holds the digest. So neither the audit log nor
 //! what it keeps ever holds a value, not even a sealed one, and a value that was rotated away can be destroyed.
 
+mod reseal;
+
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
@@ -115,11 +117,15 @@ impl KeyPlace {
 struct Held {
     record: SecretRecord,
     sealed: Bytes,
+    /// The value of before, as long as the record names it.
+    previous: Option<Bytes>,
 }
 
 #[derive(Clone, Default)]
 struct State {
     key: Option<Arc<MasterKey>>,
+    /// While something may still be sealed with it: the key of before.
+    before: Option<Arc<MasterKey>>,
     secrets: BTreeMap<String, Held>,
 }
 
@@ -165,22 +171,35 @@ impl SecretStore {
                 return Err(StoreError::Key { recorded, found });
             }
             this.forget(&secrets, &recorded).await?;
+            this.end_reseal().await?;
             return Ok(this);
         }
+        this.take_up_reseal(key.as_ref()).await?;
+        this.read(key, &secrets).await?;
+        this.destroy_expired().await?;
+        Ok(this)
+    }
+
+    /// Reads what is kept, and makes sure that it opens.
+    async fn read(&self, key: Option<Arc<MasterKey>>, names: &[String]) -> Result<(), StoreError> {
         let mut held = BTreeMap::new();
-        for name in secrets {
-            let record: SecretRecord = this.need(&format!("secret/{name}")).await?;
-            let sealed = this.sealed(&name, &record.current).await?;
-            held.insert(name, Held { record, sealed });
+        for name in names {
+            let record: SecretRecord = self.need(&format!("secret/{name}")).await?;
+            let sealed = self.sealed(name, &record.current).await?;
+            // One that is damaged is told of by whoever takes the rotation back.
+            let previous = match &record.previous {
+                Some(previous) => self.sealed(name, &previous.version).await.ok(),
+                None => None,
+            };
+            held.insert(name.clone(), Held { record, sealed, previous });
         }
-        this.state.store(Arc::new(State { key, secrets: held }));
-        for name in this.state.load().secrets.keys() {
-            if let Err(error) = this.value(name) {
+        self.swap(|state| (state.key, state.secrets) = (key, held));
+        for name in self.state.load().secrets.keys() {
+            if let Err(error) = self.value(name) {
                 return Err(StoreError::Damaged { key: format!("sealed/{name}"), problem: error.problem });
             }
         }
-        this.destroy_expired().await?;
-        Ok(this)
+        Ok(())
     }
 
     /// The file that holds the key.
@@ -201,6 +220,15 @@ impl SecretStore {
         let key = state.key.as_ref().ok_or_else(|| wrong("the secrets' key is not there".to_owned()))?;
         let opened = key.open(name, held.record.current.version, &held.sealed);
         opened.map_err(|error| wrong(error.to_string()))
+    }
+
+    /// The value that a secret had before, as long as its rotation can be taken back.
+    #[must_use]
+    pub fn earlier(&self, name: &str) -> Option<Secret> {
+        let state = self.state.load();
+        let held = state.secrets.get(name)?;
+        let previous = held.record.previous.as_ref().filter(|previous| previous.until > self.clock.now())?;
+        state.key.as_ref()?.open(name, previous.version.version, held.previous.as_ref()?).ok()
     }
 
     /// The version of a secret that is used; 0: it is not set.
@@ -261,7 +289,9 @@ impl SecretStore {
         self.records.put_if(&at, sealed.clone(), left).await?;
         let action = if before.is_some() { "secret.rotate" } else { "secret.set" };
         self.put(cause, action, name, &record).await?;
-        self.swap(|state| drop(state.secrets.insert(name.to_owned(), Held { record: record.clone(), sealed })));
+        let previous = before.filter(|_| record.previous.is_some()).map(|before| before.sealed.clone());
+        let held = Held { record: record.clone(), sealed, previous };
+        self.swap(|state| drop(state.secrets.insert(name.to_owned(), held)));
         self.destroy_unnamed(name).await?;
         Ok(record)
     }
@@ -282,7 +312,8 @@ impl SecretStore {
         let sealed = self.sealed(name, &previous.version).await?;
         let record = SecretRecord { current: previous.version, previous: None, ..held.record };
         self.put(cause, "secret.take-back", name, &record).await?;
-        self.swap(|state| drop(state.secrets.insert(name.to_owned(), Held { record: record.clone(), sealed })));
+        let held = Held { record: record.clone(), sealed, previous: None };
+        self.swap(|state| drop(state.secrets.insert(name.to_owned(), held)));
         self.destroy_unnamed(name).await?;
         Ok(record)
     }
@@ -296,8 +327,8 @@ impl SecretStore {
         let held = self.held(name)?;
         let record = SecretRecord { previous: None, ..held.record };
         self.put(cause, "secret.confirm", name, &record).await?;
-        let sealed = held.sealed;
-        self.swap(|state| drop(state.secrets.insert(name.to_owned(), Held { record: record.clone(), sealed })));
+        let held = Held { record: record.clone(), sealed: held.sealed, previous: None };
+        self.swap(|state| drop(state.secrets.insert(name.to_owned(), held)));
         self.destroy_unnamed(name).await?;
         Ok(record)
     }
@@ -338,8 +369,8 @@ impl SecretStore {
             let record = SecretRecord { previous: None, ..held.record.clone() };
             let cause = Cause::hub("the time for taking the rotation back is over");
             self.put(&cause, "secret.expire", name, &record).await?;
-            let sealed = held.sealed.clone();
-            self.swap(|state| drop(state.secrets.insert(name.clone(), Held { record, sealed })));
+            let held = Held { record, sealed: held.sealed.clone(), previous: None };
+            self.swap(|state| drop(state.secrets.insert(name.clone(), held)));
             self.destroy_unnamed(name).await?;
         }
         Ok(())

@@ -1,9 +1,9 @@
 //! Connections, as people change them. A connection that was changed here is no longer what hub.toml says, until somebody
 //! takes that back (`declared`).
 
-use std::{path::Path, sync::Arc};
+use std::sync::Arc;
 
-use super::{HubSettings, Ready, cause, refused};
+use super::{HubSettings, Ready, cause, references::check_name, refused};
 use crate::{
     app::{
         install::copy,
@@ -22,8 +22,6 @@ use crate::{
     },
 };
 
-/// Longest name of a connection, bytes.
-const NAME_BYTES_MAX: usize = 64;
 /// Most connections.
 const CONNECTIONS_MAX: usize = 1_000;
 
@@ -90,7 +88,7 @@ impl HubSettings {
                 return Err(SettingError::Conflict { problem });
             }
             ConnectionAct::Add(connection) => {
-                check_name(name)?;
+                check_name("connection", name)?;
                 if now.settings.connections.len() >= CONNECTIONS_MAX {
                     let problem = format!("there are {CONNECTIONS_MAX} connections already: remove one");
                     return Err(SettingError::Conflict { problem });
@@ -184,7 +182,10 @@ impl HubSettings {
         let known: Vec<&SecretRef> =
             before.into_iter().flat_map(|open| open.connection.references()).map(|(_, reference)| reference).collect();
         for (place, reference) in connection.references() {
-            because.extend(self.check_reference(name, &place, reference, known.contains(&reference))?);
+            self.may_refer(&place, reference)?;
+            if !known.contains(&reference) {
+                because.extend(self.beyond(&format!("connection `{name}`"), &place, reference));
+            }
         }
         self.check_publications(name, &candidate)?;
         self.check_bindings(now, name, candidate)?;
@@ -213,41 +214,6 @@ impl HubSettings {
             notes,
             tested: None,
         })
-    }
-
-    /// Whether a reference may stand in a connection; why a second person has to agree to it.
-    fn check_reference(
-        &self,
-        connection: &str,
-        place: &str,
-        reference: &SecretRef,
-        is_known: bool,
-    ) -> Result<Option<String>, SettingError> {
-        let wrong = |problem: String| SettingError::Refused { problem: format!("`{place}`: {problem}"), tested: None };
-        match reference {
-            SecretRef::Store(secret) => {
-                if self.store.version(secret) == 0 {
-                    return Err(wrong(format!("secret `{secret}` is not set: `crossdock secret set {secret}`")));
-                }
-                let own = format!("connection `{connection}`");
-                let others: Vec<String> = self.users_of(secret).into_iter().filter(|user| *user != own).collect();
-                let shared = !is_known && !others.is_empty();
-                Ok(shared.then(|| format!("it is given `{reference}` ({place}), which {} uses", others.join(", "))))
-            }
-            SecretRef::File(path) => {
-                // The data folder holds the hub's own keys and tokens.
-                let real = |path: &Path| path.canonicalize().or_else(|_| std::path::absolute(path));
-                let (file, data, key) = (real(path.as_ref()), real(&self.data), real(self.store.key_path()));
-                let is_own = |file: &Path| {
-                    data.as_ref().is_ok_and(|data| file.starts_with(data)) || key.as_ref().is_ok_and(|key| file == key)
-                };
-                if file.map_or(true, |file| is_own(&file)) {
-                    return Err(wrong("a file in the hub's data folder is no secret of a connection".to_owned()));
-                }
-                Ok((!is_known).then(|| format!("it is given `{reference}` ({place})")))
-            }
-            SecretRef::Env(_) => Ok((!is_known).then(|| format!("it is given `{reference}` ({place})"))),
-        }
     }
 
     /// Whether every pipeline that a connection is bound in can work with it.
@@ -368,8 +334,7 @@ impl HubSettings {
         if let Some(previous) = &record.previous {
             notes.push(format!("`crossdock secret take-back {secret}` takes it back until {}", previous.until));
         }
-        let own = format!("connection `{name}`");
-        let others: Vec<String> = self.users_of(secret).into_iter().filter(|user| *user != own).collect();
+        let others = self.others_using(&format!("connection `{name}`"), secret);
         if !others.is_empty() {
             notes.push(format!("{} use it too, and were not tested", others.join(", ")));
         }
@@ -405,15 +370,4 @@ fn no_place(name: &str, place: &str, places: &str) -> SettingError {
 /// Where a connection goes, without what a URL may say beside.
 pub(super) fn origin_of(connection: &Connection) -> String {
     WebOrigin::parse(&connection.base_url).map_or_else(|_| "…".to_owned(), |origin| origin.to_string())
-}
-
-fn check_name(name: &str) -> Result<(), SettingError> {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
-    let fits = !name.is_empty() && name.len() <= NAME_BYTES_MAX && name.bytes().all(plain);
-    if fits {
-        return Ok(());
-    }
-    let problem =
-        format!("`{name}` cannot name a connection: at most {NAME_BYTES_MAX} letters, digits, `-`, `_` and `.`");
-    Err(SettingError::Invalid { problem })
 }

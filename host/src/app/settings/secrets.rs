@@ -32,6 +32,12 @@ impl HubSettings {
         let uses = |reference: &SecretRef| matches!(reference, SecretRef::Store(used) if used == name);
         let mut users: Vec<String> =
             now.secrets().filter(|(_, reference)| uses(reference)).map(|(whose, _)| whose).collect();
+        let time = self.shared.clock.now();
+        let replaced = now.settings.sources.iter().filter(|(_, record)| {
+            let replaced = record.replaced_at(time).map(|replaced| &replaced.secret);
+            record.source.is_some() && replaced.is_some_and(uses)
+        });
+        users.extend(replaced.map(|(name, _)| format!("webhook source `{name}`")));
         let signing = self.subscriptions.secrets().into_iter();
         users.extend(signing.filter(|(_, reference)| uses(reference)).map(|(whose, _)| whose));
         users.dedup();

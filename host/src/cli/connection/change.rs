@@ -88,7 +88,7 @@ pub(in crate::cli) struct Rotate {
 }
 
 /// Reads a TOML or JSON file as a JSON value.
-fn document(path: &PathBuf) -> Result<Value, Failed> {
+pub(in crate::cli) fn document(path: &PathBuf) -> Result<Value, Failed> {
     let content = fs::read_to_string(path).map_err(|error| format!("cannot read `{}`: {error}", path.display()))?;
     let wrong = |problem: String| format!("`{}`: {problem}", path.display());
     if content.trim_start().starts_with('{') {

@@ -511,7 +511,7 @@ async fn changes(address: &HubAddress, out: &Out) -> Result<ExitCode, Failed> {
             text(change, "/id"),
             if by.is_empty() { out.yellow(&state) } else { format!("{state} by {by}") },
             match text(change, "/act/do").as_str() {
-                verb @ ("connection" | "bind" | "subscription" | "api") => {
+                verb @ ("connection" | "source" | "bind" | "subscription" | "api") => {
                     let what = ["name", "pipeline", "contract"].map(|field| text(change, &format!("/act/{field}")));
                     format!("{verb} {}", what.concat())
                 }

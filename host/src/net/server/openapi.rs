@@ -7,8 +7,8 @@ use utoipa::{OpenApi, ToSchema};
 
 use super::{
     admin, apis, approvals, asyncapi, audit, catalog, control, dead_letters, events, exceptions, health, pipelines,
-    privacy, promises, registry, replays, runs, schemas, settings, subscriptions, tables, tokens, traffic, trust,
-    webhooks,
+    privacy, promises, registry, replays, runs, schemas, settings, sources, subscriptions, tables, tokens, traffic,
+    trust, webhooks,
 };
 use crate::net::problem::Document;
 
@@ -83,6 +83,9 @@ use crate::net::problem::Document;
         tables::difference,
         tables::impact,
         tables::control,
+        sources::list,
+        sources::show,
+        sources::change,
         settings::secrets,
         settings::secret,
         settings::connection,
@@ -115,7 +118,7 @@ use crate::net::problem::Document;
         (name = "people", description = "What people decide and do with runs"),
         (name = "catalog", description = "What is installed"),
         (name = "registry", description = "Versions of plugins, pipelines and tables, which of them serve, and who agreed"),
-        (name = "settings", description = "Secrets, connections, and what pipelines' names stand for"),
+        (name = "settings", description = "Secrets, connections, webhook sources, and what pipelines' names stand for"),
         (name = "apis", description = "Reads that are published under a contract; each describes itself"),
         (name = "subscriptions", description = "Events that are delivered to others' endpoints"),
         (name = "schemas", description = "Event types and what their data looks like"),

@@ -26,7 +26,7 @@ use crate::{
         id::PluginId,
         principal::{Action, Resource},
         registry::Act,
-        setting::SettingChange,
+        setting::{SettingChange, SettingProposal},
         timestamp::Timestamp,
     },
     net::problem::{Code, Document, Problem},
@@ -311,7 +311,7 @@ pub(super) async fn bind(
 pub(super) struct Changes {
     /// The latest first: `id`, `time`, `actor`, `reason`, `act`, `because`, `state`; of a plugin (`chg_…`) `plugin`,
     /// `pipeline` and `force` as well. Changes of connections, bindings, subscriptions and publications (`set_…`) only for who
-    /// has `connection.read`.
+    /// has `connection.read`, of webhook sources for who has `source.read`.
     #[schema(value_type = Vec<Object>)]
     changes: Vec<Value>,
 }
@@ -330,10 +330,16 @@ pub(super) async fn changes(State(surface): State<Surface>, caller: Caller) -> R
     let proposed = registry(&surface)?.proposals().await?;
     let mut changes: Vec<(Timestamp, Value)> =
         proposed.iter().map(|change| (change.time, serde_json::to_value(change).unwrap_or_default())).collect();
-    // They hold whole connections.
-    if let Some(settings) = surface.hub.settings().filter(|_| caller.sees(Action::ConnectionRead)) {
+    // They hold whole connections and webhook sources.
+    let (connections, sources) = (caller.sees(Action::ConnectionRead), caller.sees(Action::SourceRead));
+    if let Some(settings) = surface.hub.settings().filter(|_| connections || sources) {
         let proposed = settings.proposals().await?;
-        changes.extend(proposed.iter().map(|change| (change.time, serde_json::to_value(change).unwrap_or_default())));
+        let seen = |change: &&SettingProposal| match change.act {
+            SettingChange::Source { .. } => sources,
+            _ => connections,
+        };
+        let seen = proposed.iter().filter(seen);
+        changes.extend(seen.map(|change| (change.time, serde_json::to_value(change).unwrap_or_default())));
     }
     changes.sort_by_key(|(time, _)| std::cmp::Reverse(*time));
     Ok(Json(Changes { changes: changes.into_iter().map(|(_, change)| change).collect() }))
@@ -385,6 +391,7 @@ pub(super) async fn decide(
         if let Some(proposal) = of_setting {
             match &proposal.act {
                 SettingChange::Connection { .. } => caller.may_do(Action::ConnectionChange, Resource::Hub)?,
+                SettingChange::Source { .. } => caller.may_do(Action::SourceChange, Resource::Hub)?,
                 SettingChange::Bind { pipeline, .. } => may_bind(&caller, pipeline)?,
                 SettingChange::Subscription { name, subscription } => {
                     may_set(&surface, &caller, name, &subscription.owner)?;

@@ -401,7 +401,7 @@ pub(super) fn answered(changed: SettingChanged) -> Response {
 }
 
 /// Reads a body that may hold a secret: what is wrong with it is told by place, and nothing of it is repeated.
-async fn read_quietly<T: DeserializeOwned>(surface: &Surface, request: Request) -> Result<T, Problem> {
+pub(super) async fn read_quietly<T: DeserializeOwned>(surface: &Surface, request: Request) -> Result<T, Problem> {
     let (head, body) = request.into_parts();
     let content_type = head.headers.get(http::header::CONTENT_TYPE);
     let content_type = content_type.and_then(|value| value.to_str().ok()).unwrap_or_default();
@@ -438,6 +438,7 @@ impl From<SettingError> for Problem {
         match error {
             SettingError::UnknownSecret { .. } => Self::new(Code::SecretUnknown, text),
             SettingError::UnknownConnection { .. } => Self::new(Code::ConnectionUnknown, text),
+            SettingError::UnknownSource { .. } => Self::new(Code::WebhookSourceUnknown, text),
             SettingError::UnknownPipeline { .. } => Self::new(Code::PipelineUnknown, text),
             SettingError::UnknownChange { .. } => Self::new(Code::ChangeUnknown, text),
             SettingError::Invalid { .. } => Self::new(Code::RequestInvalid, text),

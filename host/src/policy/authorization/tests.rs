@@ -37,7 +37,7 @@ fn concerned(action: Action) -> Resource<'static> {
 }
 
 /// Which roles each action is allowed to, in the order of [`Role::ALL`]: partner, retailer, operator, auditor, admin.
-const TABLE: [(Action, [bool; 5]); 31] = [
+const TABLE: [(Action, [bool; 5]); 33] = [
     (Action::EventSend, [true, true, true, false, true]),
     (Action::RunRead, [false, true, true, true, true]),
     (Action::RunControl, [false, false, true, false, true]),
@@ -58,6 +58,8 @@ const TABLE: [(Action, [bool; 5]); 31] = [
     (Action::SchemaChange, [false, true, true, false, true]),
     (Action::ConnectionRead, [false, true, true, true, true]),
     (Action::ConnectionChange, [false, false, true, false, true]),
+    (Action::SourceRead, [false, true, true, true, true]),
+    (Action::SourceChange, [false, false, true, false, true]),
     (Action::SecretRead, [false, false, true, true, true]),
     (Action::SecretChange, [false, false, true, false, true]),
     (Action::PrivacyRead, [false, false, false, true, true]),

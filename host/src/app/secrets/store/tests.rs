@@ -38,26 +38,26 @@ impl Invoker for Nothing {
 
 const START: &str = "2026-03-01T00:00:00Z";
 
-fn ground() -> Ground {
+pub(super) fn ground() -> Ground {
     Ground::new(HandClock::at(START), Arc::new(Nothing))
 }
 
-async fn audit(ground: &Ground) -> Arc<Audit> {
+pub(super) async fn audit(ground: &Ground) -> Arc<Audit> {
     let clock = Arc::clone(&ground.clock) as Arc<dyn Clock>;
     Arc::new(Audit::open(ground.store.journal(), ground.store.blobs(), clock).await.expect("an audit log"))
 }
 
-async fn open(ground: &Ground, data: &Path, forget: bool) -> Result<SecretStore, StoreError> {
+pub(super) async fn open(ground: &Ground, data: &Path, forget: bool) -> Result<SecretStore, StoreError> {
     let clock = Arc::clone(&ground.clock) as Arc<dyn Clock>;
     let place = KeyPlace { forget, ..KeyPlace::in_data(data) };
     SecretStore::open(ground.store.records(), audit(ground).await, clock, place).await
 }
 
-fn ann() -> Cause {
+pub(super) fn ann() -> Cause {
     Cause { actor: "ann".into(), reason: "test".into() }
 }
 
-fn value(store: &SecretStore, name: &str) -> String {
+pub(super) fn value(store: &SecretStore, name: &str) -> String {
     match store.value(name) {
         Ok(value) => String::from_utf8(value.expose().to_vec()).expect("text"),
         Err(error) => error.to_string(),
@@ -93,6 +93,30 @@ async fn a_rotation_can_be_taken_back_until_its_time_is_over_or_it_is_confirmed(
     assert!(store.take_back(&ann(), "erp").await.is_err(), "the day is over");
     let store = open(&ground, data.path(), false).await.expect("opens");
     assert_eq!((sealed(&ground, "erp").await, value(&store, "erp").as_str()), (1, "four"));
+}
+
+#[tokio::test]
+async fn the_value_of_before_is_known_as_long_as_it_can_be_used_again_and_no_longer() {
+    let (ground, data) = (ground(), tempfile::tempdir().expect("folder"));
+    let store = open(&ground, data.path(), false).await.expect("opens");
+    let earlier = |store: &SecretStore| store.earlier("shop").map(|value| value.expose().to_vec());
+    store.set(&ann(), "shop", &Secret::new("one"), None).await.expect("set");
+    assert_eq!(earlier(&store), None);
+    store.set(&ann(), "shop", &Secret::new("two"), None).await.expect("rotated");
+    assert_eq!(earlier(&store), Some(b"one".to_vec()));
+    let store = open(&ground, data.path(), false).await.expect("opens");
+    assert_eq!(earlier(&store), Some(b"one".to_vec()), "a start forgets nothing of it");
+    store.confirm(&ann(), "shop").await.expect("confirmed");
+    assert_eq!(earlier(&store), None);
+
+    store.set(&ann(), "shop", &Secret::new("three"), None).await.expect("rotated");
+    store.take_back(&ann(), "shop").await.expect("taken back");
+    assert_eq!(earlier(&store), None, "what was taken back proves nothing");
+    store.set(&ann(), "shop", &Secret::new("four"), Some(0)).await.expect("rotated");
+    assert_eq!(earlier(&store), None);
+    store.set(&ann(), "shop", &Secret::new("five"), None).await.expect("rotated");
+    ground.clock.set("2026-03-02T00:00:00Z");
+    assert_eq!(earlier(&store), None, "the day is over, though nothing was destroyed yet");
 }
 
 #[tokio::test]

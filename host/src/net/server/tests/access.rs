@@ -171,7 +171,7 @@ const AUDITORS: To = Roles([false, false, false, true, true]);
 const ADMINS: To = Roles([false, false, false, false, true]);
 
 /// Every endpoint and whom it answers. An endpoint without a row fails the test below.
-const TABLE: [(&str, &str, To); 85] = [
+const TABLE: [(&str, &str, To); 88] = [
     ("post", "/v1/events", Roles([true, true, true, false, true])),
     ("post", "/v1/webhooks/{source}", Proven),
     ("post", "/v1/webhooks/{source}/{rest}", Proven),
@@ -184,6 +184,9 @@ const TABLE: [(&str, &str, To); 85] = [
     ("get", "/v1/connections/{name}", STAFF),
     ("post", "/v1/connections/{name}", OPERATORS),
     ("post", "/v1/connections/{name}/test", OPERATORS),
+    ("get", "/v1/sources", STAFF),
+    ("get", "/v1/sources/{name}", STAFF),
+    ("post", "/v1/sources/{name}", OPERATORS),
     ("get", "/v1/secrets", Roles([false, false, true, true, true])),
     ("post", "/v1/secrets/{name}", OPERATORS),
     ("get", "/v1/pipelines/{namespace}/{name}/bindings", STAFF),
@@ -293,7 +296,7 @@ fn sent(path: &str) -> (&'static str, String) {
         "/v1/schemas/{type}" => json!({"schema": {}}),
         "/v1/schemas/{type}/control" => json!({"do": "deprecate"}),
         "/v1/changes/{id}/decision" => json!({"approved": true}),
-        "/v1/connections/{name}" | "/v1/secrets/{name}" => json!({"do": "remove"}),
+        "/v1/connections/{name}" | "/v1/sources/{name}" | "/v1/secrets/{name}" => json!({"do": "remove"}),
         "/v1/pipelines/{namespace}/{name}/bindings" => json!({"do": "rollback"}),
         "/v1/runs/{id}/control" | "/v1/pipelines/{namespace}/{name}/hold" => json!({"do": "pause"}),
         "/v1/approvals/decisions" => json!({"decisions": []}),

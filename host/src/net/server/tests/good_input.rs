@@ -7,7 +7,11 @@ use serde_json::{Value, json};
 use utoipa::OpenApi as _;
 
 use super::{BATCH, Fake, KNOWN, Options, json, order, start, start_with, summary};
-use crate::net::server::{openapi::Description, routes};
+use crate::{
+    model::{connection::SecretRef, json::Json, source::Replaced, timestamp::Timestamp},
+    net::server::{openapi::Description, routes},
+    ports::settings::SourceView,
+};
 
 #[tokio::test]
 async fn all_three_modes_bring_the_same_event() {
@@ -230,6 +234,31 @@ async fn connections_and_lanes_are_shown_as_they_are_described() {
     assert_eq!(described("LanesView"), fields(&json(&served.get("/v1/lanes").await)));
     let unknown = served.get("/v1/connections/wms").await;
     assert_eq!((unknown.status().as_u16(), &json(&unknown)["code"]), (404, &"connection.unknown".into()));
+}
+
+#[test]
+fn sources_are_described_as_they_are_shown() {
+    let shown = SourceView {
+        name: "shop".into(),
+        path: "/v1/webhooks/shop".into(),
+        plugin: "acme/shop".parse().unwrap(),
+        version: Some("1.0.0".into()),
+        signed: serde_json::from_value(json!({"algorithm": "hmac-sha256", "header": "x", "encoding": "hex"})).ok(),
+        source: "/shops/eu-1".into(),
+        types: vec![KNOWN.into()],
+        secret: SecretRef::Env("SHOP".into()),
+        replaced: Some(Replaced { secret: SecretRef::Env("OLD".into()), until: Timestamp::default() }),
+        config: Json::empty_object(),
+        body_bytes_limit: 1,
+        origin: "api",
+        declared: Some("same"),
+    };
+    let shown = serde_json::to_value(shown).unwrap();
+    let document = serde_json::to_value(Description::openapi()).unwrap();
+    let described = document["components"]["schemas"]["SourceView"]["properties"].as_object().unwrap();
+    let keys = |fields: &serde_json::Map<String, Value>| fields.keys().cloned().collect::<BTreeSet<_>>();
+    assert!(shown["signed"].is_object());
+    assert_eq!(keys(described), keys(shown.as_object().unwrap()));
 }
 
 #[tokio::test]
