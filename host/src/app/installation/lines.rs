@@ -108,6 +108,19 @@ impl Live {
         Calling(self)
     }
 
+    /// Makes a call, unless it is revoked; absent: it is, and the call has not begun or was ended.
+    pub async fn unless_revoked<T>(&self, call: impl Future<Output = T>) -> Option<T> {
+        if self.is_revoked() {
+            return None;
+        }
+        let _calling = self.begin();
+        tokio::select! {
+            biased;
+            made = call => Some(made),
+            () = self.revoked() => None,
+        }
+    }
+
     /// Calls that are under way.
     #[must_use]
     pub fn calls(&self) -> usize {
