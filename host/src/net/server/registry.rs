@@ -31,7 +31,7 @@ use crate::{
     },
     net::problem::{Code, Document, Problem},
     ports::registry::{
-        ChangeRequest, Changed, Effective, Impact, LineView, PluginDetail, Published, Registry, RegistryError,
+        ChangeRequest, Changed, Effective, LineView, PluginDetail, Published, Registry, RegistryError,
     },
 };
 
@@ -203,32 +203,6 @@ pub(super) async fn explain(
 ) -> Result<Json<Effective>, Problem> {
     let version = version_of(query.as_deref())?;
     Ok(Json(registry(&surface)?.effective(&id_of(&path)?, version.as_ref())?))
-}
-
-/// Tells what depends on a plugin or a version: pipelines and their owners, connections, sources, runs under way.
-#[utoipa::path(
-    get,
-    path = "/v1/plugins/{namespace}/{name}/impact",
-    tag = "registry",
-    params(
-        ("namespace" = String, Path),
-        ("name" = String, Path),
-        ("version" = Option<String>, Query, description = "Absent: any version"),
-    ),
-    responses(
-        (status = 200, description = "What depends on it", body = Object),
-        (status = 400, description = "`query.invalid`", body = Document, content_type = "application/problem+json"),
-        (status = 404, description = "`plugin.unknown`", body = Document, content_type = "application/problem+json"),
-        (status = 503, description = "`hub.unavailable`", body = Document, content_type = "application/problem+json"),
-    )
-)]
-pub(super) async fn impact(
-    State(surface): State<Surface>,
-    Path(path): Path<(String, String)>,
-    RawQuery(query): RawQuery,
-) -> Result<Json<Impact>, Problem> {
-    let version = version_of(query.as_deref())?;
-    Ok(Json(registry(&surface)?.impact(&id_of(&path)?, version.as_ref()).await?))
 }
 
 /// Changes where a version stands; durable when it answers.
@@ -461,7 +435,7 @@ pub(super) fn id_of((namespace, name): &(String, String)) -> Result<PluginId, Pr
     text.parse().map_err(|_| Problem::new(Code::PluginUnknown, format!("`{text}` is not a plugin's id")))
 }
 
-fn version_of(query: Option<&str>) -> Result<Option<Version>, Problem> {
+pub(super) fn version_of(query: Option<&str>) -> Result<Option<Version>, Problem> {
     let [version] = parameters(query, ["version"])?;
     version.map(|text| parse_version("version", &text)).transpose()
 }
