@@ -175,3 +175,22 @@ async fn what_depends_on_a_plugin_a_host_and_an_event_type_is_told_with_owners_a
     let (code, said) = crossdock(&hub, None, &["plugin", "yank", JUDGE, "1.0.0", "--reason", "nobody calls it"]);
     assert!(code == Some(1) && said.contains("is in use") && said.contains("--yes"), "{said}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_partner_is_told_what_a_plugin_asks_for_and_not_where_connections_lead() {
+    let (old, new) = (Gatekeeper::start("tok").await, Gatekeeper::start("tok").await);
+    let folder = tempfile::tempdir().unwrap();
+    configure(folder.path(), &old, &new);
+    let hub = Hub::start(BINARY, &folder.path().join("data"), Some(&folder.path().join("hub.toml")));
+    let said = done(&hub, &["plugin", "explain", WAREHOUSE]);
+    assert!(said.contains(&old.url) && !said.contains("who may see connections"), "{said}");
+    let paul = hub.token_as("paul", "partner");
+    let (code, said) = crossdock(&hub, Some(&paul), &["plugin", "explain", WAREHOUSE]);
+    assert!(
+        code == Some(0) && said.contains("limit memory_bytes") && said.contains("who may see connections"),
+        "{said}"
+    );
+    assert!(!said.contains("127.0.0.1") && !said.contains("file:"), "{said}");
+    let (code, said) = crossdock(&hub, Some(&paul), &["plugin", "impact", WAREHOUSE]);
+    assert!(code == Some(1) && said.contains("access.denied"), "{said}");
+}

@@ -104,6 +104,11 @@ impl Counts {
         }
     }
 
+    /// Forgets what was quoted.
+    pub(super) fn forget_samples(&self) {
+        lock(&self.samples).clear();
+    }
+
     fn add(number: &AtomicU64) {
         number.fetch_add(1, Ordering::Relaxed);
     }

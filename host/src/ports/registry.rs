@@ -257,6 +257,9 @@ pub struct Effective {
     pub digest: Digest,
     /// Each thing that it asks for, and each that its code could ask for.
     pub parts: Vec<Part>,
+    /// Whether what connections grant it is left out, because whoever asks may not see connections.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub withheld: bool,
 }
 
 /// Why the registry does not do something. Nothing was changed.

@@ -134,6 +134,14 @@ impl Drop for Calling<'_> {
     }
 }
 
+impl Installation {
+    /// Forgets what trials quoted of runs: examples, which need not be those that personal data was erased of.
+    pub fn forget_samples(&self) {
+        let lines = self.lines.values().flat_map(|lines| lines.everywhere.iter().chain(lines.pipelines.values()));
+        lines.filter_map(|bound| bound.counts.as_ref()).for_each(|counts| counts.forget_samples());
+    }
+}
+
 impl Plugin {
     /// Whether a record names exactly this.
     #[must_use]

@@ -51,7 +51,7 @@ impl Registry {
         let connections: Vec<_> = connections.map(|(name, open)| (name.as_str(), &open.connection)).collect();
         let parts = effective::parts(&plugin.manifest, &plugin.inspection.imports, &connections);
         let version = plugin.manifest.version.clone();
-        Ok(Effective { plugin: id.clone(), version, digest: plugin.inspection.digest, parts })
+        Ok(Effective { plugin: id.clone(), version, digest: plugin.inspection.digest, parts, withheld: false })
     }
 }
 

@@ -444,6 +444,9 @@ impl Look {
             ]
         });
         out.table(&["", "what", "connection", "by", "why"], rows.collect(), "it touches nothing");
+        if answer.pointer("/withheld") == Some(&Value::Bool(true)) {
+            out.say("what connections grant it is shown to who may see connections");
+        }
         Ok(ExitCode::SUCCESS)
     }
 
