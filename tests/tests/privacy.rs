@@ -19,6 +19,9 @@ use crossdock_tests::{hub::Hub, packages};
 use http::StatusCode;
 use serde_json::{Value, json};
 
+#[path = "privacy/deliveries.rs"]
+mod deliveries;
+
 const BINARY: &str = env!("CARGO_BIN_EXE_crossdock-tested");
 const CONTACT: &str = "test.contact.v1";
 /// What is looked for: who it is about, and what is about them.
