@@ -16,6 +16,7 @@ mod doctor;
 mod enroll;
 mod event;
 mod exception;
+mod impact;
 mod moving;
 mod next;
 mod out;

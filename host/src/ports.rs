@@ -8,6 +8,7 @@ pub mod clock;
 pub mod egress;
 pub mod exceptions;
 pub mod hub;
+pub mod impact;
 pub mod invoker;
 pub mod journal;
 pub mod pipelines;

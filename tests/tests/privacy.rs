@@ -19,6 +19,8 @@ use crossdock_tests::{hub::Hub, packages};
 use http::StatusCode;
 use serde_json::{Value, json};
 
+#[path = "privacy/deliveries.rs"]
+mod deliveries;
 #[path = "privacy/reseal.rs"]
 mod reseal;
 
@@ -389,4 +391,28 @@ async fn nothing_is_erased_while_a_run_needs_it_unless_the_run_is_ended_first() 
     let (_, ended) = hub.get(&format!("/v1/runs/{id}")).await;
     assert_eq!(ended["state"], "cancelled", "{ended:#}");
     assert!(hub.stop());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_trial_quoted_is_shown_to_no_partner_and_forgotten_with_an_erasure() {
+    let setting = Setting::new();
+    let hub = setting.begin();
+    packages::judge(&setting.at("second"), "1.1.0", "second_version", "");
+    done(&hub, &["plugin", "publish", &setting.text("second"), "--reason", "another"]);
+    done(&hub, &["plugin", "shadow", packages::JUDGE, "1.1.0", "--reason", "see first"]);
+    completed(&hub, "o-1", &contact(ANN, false, 1)).await;
+    let begun = std::time::Instant::now();
+    while !done(&hub, &["plugin", "show", packages::JUDGE]).contains(ANN[1]) {
+        assert!(begun.elapsed() < crossdock_tests::hub::PATIENCE, "the trial quotes no difference");
+    }
+    let partner = format!("Bearer {}", hub.token_as("paul", "partner"));
+    for path in ["/v1/plugins/test/judge", "/v1/bindings"] {
+        let request = http::Request::get(format!("{}{path}", hub.url)).header("authorization", &partner);
+        let answer = hub.send(request.body(bytes::Bytes::new()).unwrap()).await.unwrap();
+        let text = String::from_utf8_lossy(answer.body());
+        assert!(answer.status() == StatusCode::OK && text.contains("diverged") && !text.contains(ANN[1]), "{text}");
+    }
+    done(&hub, &["privacy", "erase", ANN[0], "--reason", "request 18"]);
+    let shown = done(&hub, &["plugin", "show", packages::JUDGE]);
+    assert!(shown.contains("differed") && !shown.contains(ANN[0]) && !shown.contains(ANN[1]), "{shown}");
 }

@@ -253,6 +253,7 @@ async fn who_sends_what_is_deprecated_is_told_and_refused_once_it_is_over() {
             &successor,
             "--reason",
             "notes are needed",
+            "--yes",
         ],
     );
     assert!(said.contains("send test.order.v1/2 instead: notes are needed"), "{said}");
@@ -264,23 +265,24 @@ async fn who_sends_what_is_deprecated_is_told_and_refused_once_it_is_over() {
     let (_, headers, _) = send(&hub, "d-3", &json!({}), &data).await;
     assert!(!headers.contains_key("deprecation"), "the latest is not deprecated");
 
-    done(
-        &hub,
-        &[
-            "schema",
-            "deprecate",
-            ORDER,
-            "1",
-            "--since",
-            "2026-01-01T00:00:00Z",
-            "--sunset",
-            "2026-01-02T00:00:00Z",
-            "--successor",
-            &successor,
-            "--reason",
-            "it is over",
-        ],
-    );
+    let over = [
+        "schema",
+        "deprecate",
+        ORDER,
+        "1",
+        "--since",
+        "2026-01-01T00:00:00Z",
+        "--sunset",
+        "2026-01-02T00:00:00Z",
+        "--successor",
+        &successor,
+        "--reason",
+        "it is over",
+    ];
+    let (code, said) = crossdock(&hub, &over);
+    assert!(code == Some(1) && said.contains("is in use") && said.contains("starts"), "{said}");
+    assert_eq!(send(&hub, "d-3b", &first, &data).await.0, 202, "who only asked has changed nothing");
+    done(&hub, &[&over[..], &["--yes"]].concat());
     let (status, _, body) = send(&hub, "d-4", &first, &data).await;
     assert_eq!((status.as_u16(), body["code"].as_str()), (422, Some("event.schema-retired")), "{body}");
     assert_eq!(body["successor"], successor.as_str());

@@ -169,10 +169,14 @@ async fn a_revoked_key_stops_what_only_it_signed() {
     let (_, listed) = crossdock(&hub, "olga", "operator", &["plugin", "key", "list"]);
     assert!(listed.contains(key) && listed.contains("test/judge@1.0.0, test/judge@1.1.0"), "{listed}");
 
-    let (code, said) = crossdock(&hub, "rita", "retailer", &["plugin", "key", "revoke", key, "--reason", "stolen"]);
-    assert!(code == Some(1) && said.contains("access.denied"), "{said}");
     let (code, said) =
-        crossdock(&hub, "olga", "operator", &["plugin", "key", "revoke", key, "--reason", "it was stolen"]);
+        crossdock(&hub, "rita", "retailer", &["plugin", "key", "revoke", key, "--yes", "--reason", "stolen"]);
+    assert!(code == Some(1) && said.contains("access.denied"), "{said}");
+    let revoke = ["plugin", "key", "revoke", key, "--reason", "it was stolen"];
+    let (code, said) = crossdock(&hub, "olga", "operator", &revoke);
+    assert!(code == Some(1) && said.contains("test/judge@1.0.0 is in use") && said.contains("--yes"), "{said}");
+    assert_eq!(state(&hub, "1.0.0").await, "published", "who only asked has changed nothing");
+    let (code, said) = crossdock(&hub, "olga", "operator", &[&revoke[..], &["--yes"]].concat());
     assert!(code == Some(0) && said.contains("revoked 2"), "{said}");
     assert_eq!(state(&hub, "1.0.0").await, "revoked");
     assert_eq!(state(&hub, "1.1.0").await, "published", "another key signed it, which holds");

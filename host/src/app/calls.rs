@@ -36,6 +36,7 @@ use crate::{
     },
     ports::{
         invoker::{self, Authority, CallError, Completed, Invocation, Portion, StepContext, Work},
+        secrets::{Secret, SecretError, Secrets},
         state::PluginState,
     },
 };
@@ -279,18 +280,22 @@ pub(super) fn authority(shared: &Arc<Shared>, open: &OpenConnection, operation: 
     if open.plugin.live.is_revoked() {
         return Err(revoked(&open.plugin, FailureKind::Permanent));
     }
-    let mut secrets = Vec::new();
-    for (name, reference) in &open.connection.secrets {
-        let secret = shared
-            .secrets
-            .resolve(reference)
-            .map_err(|error| Failure::new(FailureKind::Denied, "secret.unavailable", error.to_string()))?;
-        secrets.push((name.clone(), secret));
-    }
+    let secrets = secrets(open, &*shared.secrets)
+        .map_err(|error| Failure::new(FailureKind::Denied, "secret.unavailable", error.to_string()))?;
     let buckets = open.plugin.manifest.capabilities.state.clone();
     let state: Arc<dyn PluginState> =
         Arc::new(ConnectionState::new(open.name.clone(), Arc::clone(&shared.records), Arc::clone(&shared.clock)));
     Ok(Authority { egress: open.outlets.get(operation).cloned(), state: Some((state, buckets)), secrets })
+}
+
+/// What a plugin may sign with through a connection: what its manifest asks for *and* the connection offers.
+///
+/// # Errors
+/// If one of them cannot be read.
+pub(super) fn secrets(open: &OpenConnection, from: &dyn Secrets) -> Result<Vec<(String, Secret)>, SecretError> {
+    let asked = &open.plugin.manifest.secrets;
+    let granted = open.connection.secrets.iter().filter(|(name, _)| asked.contains_key(*name));
+    granted.map(|(name, reference)| Ok((name.clone(), from.resolve(reference)?))).collect()
 }
 
 fn context(run: &Caller, step: &str, config: Json) -> StepContext {
@@ -353,7 +358,8 @@ fn refused(instance: InstanceId, failure: Failure) -> Answer {
     }
 }
 
-fn revoked(plugin: &Plugin, kind: FailureKind) -> Failure {
+/// That a plugin's version may not be called any more.
+pub(super) fn revoked(plugin: &Plugin, kind: FailureKind) -> Failure {
     let Unserved { code, problem } = lines::revoked(plugin);
     Failure::new(kind, code, problem)
 }

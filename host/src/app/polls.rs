@@ -22,6 +22,7 @@ use super::{
 };
 use crate::{
     model::{
+        failure::FailureKind,
         id::{Digest, hash32},
         lane::Lane,
         pipeline::{Origin, Trigger},
@@ -242,8 +243,11 @@ impl Job {
         let feed = Feed { name: open.name.clone(), config: calls::connection_config(open), attributes };
         let (component, limits) = (open.plugin.inspection.digest, open.plugin.limits);
         let work = Work::Poll { cursor, feed };
-        let completed = shared.invoker.invoke(Invocation { component, work, limits, now, seed, authority }).await;
-        let result = completed.result.map_err(|error| calls::effect_failure(error, true));
+        let asking = shared.invoker.invoke(Invocation { component, work, limits, now, seed, authority });
+        let result = match open.plugin.live.unless_revoked(asking).await {
+            Some(completed) => completed.result.map_err(|error| calls::effect_failure(error, true)),
+            None => Err(calls::revoked(&open.plugin, FailureKind::Permanent)),
+        };
         admitted.settle(result.as_ref().err());
         match result {
             Ok(Answer::Page(page)) => Ok(page),

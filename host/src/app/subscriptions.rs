@@ -56,9 +56,10 @@ use crate::{
         timestamp::Timestamp,
     },
     net::egress::Gateway,
-    policy::{delivery, review::is_same_person},
+    policy::{delivery, reach::Host, review::is_same_person},
     ports::{
         egress::Egress,
+        impact::{ImpactedSubscription, Subject},
         journal::Position,
         subscriptions::{
             Act, ActRequest, Failing, Letter, ReplayRequest, ReplayView, Standing, SubscriptionError, SubscriptionView,
@@ -285,6 +286,22 @@ impl Subscriptions {
             slot.declared().subscription.secrets.iter().map(|secret| (whose.clone(), secret.clone())).collect()
         };
         slots.iter().flat_map(of).collect()
+    }
+
+    /// Those that have to do with something: they deliver to a host, or events of a type.
+    pub(super) fn impacted(&self, subject: &Subject) -> Vec<ImpactedSubscription> {
+        let concerned = |subscription: &Subscription| match subject {
+            Subject::Plugin { .. } => false,
+            Subject::Host(host) => Host::parse(host).is_ok_and(|host| host.is_of(&subscription.url)),
+            Subject::EventType(name) => subscription.wants(name),
+        };
+        let slots: Vec<_> = self.read().values().cloned().collect();
+        let found = slots.iter().filter(|slot| !slot.is_removed()).filter_map(|slot| {
+            let declared = slot.declared();
+            let owner = declared.subscription.owner.clone();
+            concerned(&declared.subscription).then(|| ImpactedSubscription { name: slot.name.clone(), owner })
+        });
+        found.collect()
     }
 
     async fn recorded(&self, name: &str) -> Result<Option<Declared>, SubscriptionError> {

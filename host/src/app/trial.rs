@@ -104,6 +104,11 @@ impl Counts {
         }
     }
 
+    /// Forgets what was quoted.
+    pub(super) fn forget_samples(&self) {
+        lock(&self.samples).clear();
+    }
+
     fn add(number: &AtomicU64) {
         number.fetch_add(1, Ordering::Relaxed);
     }
@@ -230,7 +235,8 @@ pub(super) fn compare(
     shared.tasks.spawn(async move {
         let _room = room;
         let shadow = matches!(trial, Trial::Shadow);
-        let answer = evaluate(&task, &other, call, &input).await;
+        // What is revoked says nothing about a trial.
+        let Some(answer) = other.live.unless_revoked(evaluate(&task, &other, call, &input)).await else { return };
         match &answer {
             Err(CallError::Limit(exceeded)) if shadow && exceeded.limit == Limit::Deadline => {
                 Counts::add(&counts.deadlines);
@@ -279,7 +285,6 @@ async fn evaluate(shared: &Shared, other: &Plugin, call: Invocation, input: &Doc
         let failure = Failure::new(FailureKind::InvalidInput, "plugin.input", "the input does not follow its schema");
         return Err(CallError::Failure(failure));
     }
-    let _calling = other.live.begin();
     shared.invoker.invoke(call).await.result
 }
 

@@ -2,7 +2,11 @@
 
 use std::sync::Arc;
 
-use super::{accept, installation::Installation, runner::Shared};
+use super::{
+    accept,
+    installation::{Installation, lines},
+    runner::Shared,
+};
 use crate::{
     flow::machine::effect::Unserved,
     model::{failure::FailureKind, id::hash32, lane::Lane, timestamp::Timestamp},
@@ -59,17 +63,17 @@ pub(super) async fn deliver(shared: &Arc<Shared>, name: &str, delivery: Delivery
     let _turn = shared.turns.pure.acquire(Lane::Express).await;
     let seed = hash32("crossdock delivery 1", &[name.as_bytes(), &delivery.body]);
     let feed = Feed { name: name.to_owned(), config: source.config.clone(), attributes: Vec::new() };
-    let completed = shared
-        .invoker
-        .invoke(Invocation {
-            component: plugin.inspection.digest,
-            work: Work::Receive { delivery, feed },
-            limits: plugin.limits,
-            now,
-            seed,
-            authority: Authority::default(),
-        })
-        .await;
+    let reading = shared.invoker.invoke(Invocation {
+        component: plugin.inspection.digest,
+        work: Work::Receive { delivery, feed },
+        limits: plugin.limits,
+        now,
+        seed,
+        authority: Authority::default(),
+    });
+    let Some(completed) = plugin.live.unless_revoked(reading).await else {
+        return Err(unserved(lines::revoked(plugin)));
+    };
     let (mut events, reply) = match completed.result {
         Ok(Answer::Receipt(events, reply)) => (events, reply),
         Ok(_) => return Err(broken("it answered with something else than events".to_owned())),

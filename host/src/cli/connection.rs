@@ -12,6 +12,7 @@ use self::change::{Remove, Rotate, Set, Test};
 use super::{
     Failed, HubAddress,
     answer::{text, texts},
+    impact::OfHost,
     out::Out,
 };
 
@@ -26,6 +27,8 @@ pub(super) enum Connection {
     Add(Set),
     /// Change a connection; a second person has to agree where it reaches more than before.
     Change(Set),
+    /// Tell what reaches a host: connections, pipelines and their owners, published reads, deliveries, runs under way.
+    Impact(OfHost),
     /// Remove a connection that nothing needs.
     Remove(Remove),
     /// Look whether a connection works: its secrets, its address, one exchange, its credentials. Nothing is written.
@@ -52,6 +55,7 @@ impl Connection {
             Self::Show(show) => show.run(out).await,
             Self::Add(set) => set.run(out, "add").await,
             Self::Change(set) => set.run(out, "change").await,
+            Self::Impact(host) => host.run(out).await,
             Self::Remove(remove) => remove.run(out).await,
             Self::Test(test) => test.run(out).await,
             Self::Rotate(rotate) => rotate.run(out).await,

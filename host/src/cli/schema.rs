@@ -9,6 +9,7 @@ use super::{
     Failed, HubAddress,
     answer::{text, texts},
     control::Who,
+    impact::{self, OfEvent},
     out::Out,
 };
 use crate::{
@@ -27,6 +28,8 @@ pub(super) enum Schema {
     Check(Check),
     /// Register a schema as the next version of an event type.
     Add(Add),
+    /// Tell who has to do with an event type: pipelines and their owners, plugins, sources, deliveries, runs under way.
+    Impact(OfEvent),
     /// Say that an event type, or a version of its schema, is not to be used any more.
     Deprecate(Deprecate),
 }
@@ -94,6 +97,9 @@ pub(super) struct Deprecate {
     /// It is to be used after all.
     #[arg(long, conflicts_with_all = ["since", "sunset", "successor"])]
     undo: bool,
+    /// Have events refused from `--sunset` on although something has to do with them.
+    #[arg(long)]
+    yes: bool,
     #[command(flatten)]
     who: Who,
 }
@@ -105,6 +111,7 @@ impl Schema {
             Self::Show(show) => show.run(out).await,
             Self::Check(check) => check.run(out).await,
             Self::Add(add) => add.run(out).await,
+            Self::Impact(event) => event.run(out).await,
             Self::Deprecate(deprecate) => deprecate.run(out).await,
         }
     }
@@ -254,6 +261,14 @@ impl Add {
 
 impl Deprecate {
     async fn run(self, out: &Out) -> Result<ExitCode, Failed> {
+        if self.sunset.is_some() && !self.yes {
+            let (client, asked) = (self.who.address.client()?, impact::of_event(&self.event_type));
+            let what = format!("event type `{}`", self.event_type);
+            let next = "tell them what to send and expect instead";
+            if !impact::is_free(out, &client, &asked, &what, next).await? {
+                return Ok(ExitCode::FAILURE);
+            }
+        }
         let mut body = json!({ "do": if self.undo { "restore" } else { "deprecate" }, "version": self.version });
         if let (false, Some(fields)) = (self.undo, body.as_object_mut()) {
             for (name, time) in [("since", self.since), ("sunset", self.sunset)] {

@@ -382,6 +382,15 @@ impl Then {
 }
 
 impl Node {
+    /// The events that it waits for.
+    #[must_use]
+    pub fn signals(&self) -> &[Signal] {
+        match &self.action {
+            Action::Wait { until: Until::Signals(signals), .. } => signals.as_slice(),
+            _ => &[],
+        }
+    }
+
     /// Whether what it does can be undone: as it declares, or by the run that it started and waited for.
     pub(super) fn is_undoable(&self) -> bool {
         self.compensate.is_some() || matches!(self.action, Action::Start { detach: false, .. })
@@ -517,10 +526,7 @@ impl Plan {
 
     /// The events that its waits wait for.
     pub fn signals(&self) -> impl Iterator<Item = &Signal> {
-        self.nodes.iter().flat_map(|node| match &node.action {
-            Action::Wait { until: Until::Signals(signals), .. } => signals.as_slice(),
-            _ => &[],
-        })
+        self.nodes.iter().flat_map(Node::signals)
     }
 
     /// The pure plugins that its steps call, each with the step.

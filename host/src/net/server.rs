@@ -22,6 +22,7 @@
 //! | `pipelines` | versions of pipelines, and which one serves |
 //! | `registry` | versions of plugins, which of them serve, changes that need a second person |
 //! | `tables` | versions of reference tables, their rows, and which one serves |
+//! | `impact` | what depends on a plugin, a host or an event type |
 //! | `replays` | how a version answers what was recorded |
 //! | `schemas` | event types and their schemas |
 //! | `asyncapi` | the description of every event |
@@ -53,6 +54,7 @@ mod exceptions;
 mod gate;
 mod guard;
 mod health;
+mod impact;
 mod openapi;
 mod pipelines;
 mod privacy;
@@ -289,7 +291,7 @@ fn routes() -> Vec<Route> {
         ("/v1/plugins", &["post"], post(registry::publish), Each(A::PluginPublish)),
         ("/v1/plugins/{namespace}/{name}", &["get"], get(registry::show), Hub(A::CatalogRead)),
         ("/v1/plugins/{namespace}/{name}/explain", &["get"], get(registry::explain), Hub(A::CatalogRead)),
-        ("/v1/plugins/{namespace}/{name}/impact", &["get"], get(registry::impact), Hub(A::CatalogRead)),
+        ("/v1/plugins/{namespace}/{name}/impact", &["get"], get(impact::plugin), Hub(A::RunRead)),
         ("/v1/plugins/{namespace}/{name}/control", &["post"], post(registry::control), Each(A::PluginRevoke)),
         ("/v1/plugins/{namespace}/{name}/replay", &["post"], post(replays::replay), Each(A::PluginPromote)),
         ("/v1/bindings", &["get"], get(registry::bindings), Hub(A::CatalogRead)),
@@ -331,6 +333,8 @@ fn routes() -> Vec<Route> {
         ("/v1/schemas/{type}", &["post"], post(schemas::add), Each(A::SchemaChange)),
         ("/v1/schemas/{type}/{version}", &["get"], get(schemas::get), Hub(A::CatalogRead)),
         ("/v1/schemas/{type}/control", &["post"], post(schemas::control), Each(A::SchemaChange)),
+        ("/v1/schemas/{type}/impact", &["get"], get(impact::schema), Hub(A::RunRead)),
+        ("/v1/hosts/{host}/impact", &["get"], get(impact::host), Hub(A::ConnectionRead)),
         ("/asyncapi.json", &["get"], get(asyncapi::document), Hub(A::CatalogRead)),
         ("/v1/changes/{id}/decision", &["post"], post(registry::decide), Each(A::PluginPromote)),
     ]

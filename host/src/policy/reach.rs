@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::egress::Origin;
+use super::egress::{Origin, OriginError};
 use crate::model::{
     connection::{Auth, Connection},
     manifest::HttpCapability,
@@ -23,7 +23,49 @@ pub struct Reach {
     addresses: BTreeSet<String>,
 }
 
+/// A host that is asked about, perhaps with a port, perhaps with a scheme.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Host {
+    host: String,
+    port: Option<u16>,
+    scheme: Option<&'static str>,
+}
+
+impl Host {
+    /// Reads `erp.example`, `erp.example:8443` or `https://erp.example`.
+    ///
+    /// # Errors
+    /// Says what is wrong with the text.
+    pub fn parse(text: &str) -> Result<Self, OriginError> {
+        if text.contains("://") {
+            let origin = Origin::parse(text)?;
+            let (port, scheme) = (Some(origin.port()), Some(origin.scheme()));
+            return Ok(Self { host: origin.host().to_owned(), port, scheme });
+        }
+        // Whatever the scheme: another one makes another port of a text without one.
+        let (plain, secure) = (Origin::parse(&format!("http://{text}"))?, Origin::parse(&format!("https://{text}"))?);
+        let port = (plain.port() == secure.port()).then_some(plain.port());
+        Ok(Self { host: plain.host().to_owned(), port, scheme: None })
+    }
+
+    /// Whether a URL leads there.
+    #[must_use]
+    pub fn is_of(&self, url: &str) -> bool {
+        Origin::parse(url).is_ok_and(|origin| {
+            origin.host() == self.host
+                && self.port.is_none_or(|port| port == origin.port())
+                && self.scheme.is_none_or(|scheme| scheme == origin.scheme())
+        })
+    }
+}
+
 impl Reach {
+    /// Whether it reaches a host.
+    #[must_use]
+    pub fn has(&self, host: &Host) -> bool {
+        self.origins.keys().any(|origin| host.is_of(origin))
+    }
+
     /// What a plugin with these capabilities reaches through a connection.
     #[must_use]
     pub fn of(connection: &Connection, capabilities: &[HttpCapability]) -> Self {
@@ -91,6 +133,28 @@ mod tests {
         let mut all = serde_json::json!({ "plugin": "acme/erp" });
         all.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
         serde_json::from_value(all).unwrap()
+    }
+
+    #[test]
+    fn a_host_is_asked_about_with_or_without_port_and_scheme() {
+        let of = |host: &str, url: &str| Host::parse(host).unwrap().is_of(url);
+        for url in ["https://erp.example/a?b", "http://ERP.example.:8080", "https://erp.example:8443"] {
+            assert!(of("erp.example", url), "{url}");
+        }
+        assert!(!of("erp.example", "https://other.erp.example") && !of("erp.example", "${connection.base_url}"));
+        assert!(of("erp.example:8443", "https://erp.example:8443/x") && !of("erp.example:8443", "https://erp.example"));
+        assert!(of("erp.example:80", "http://erp.example") && !of("erp.example:80", "https://erp.example"));
+        assert!(
+            of("https://erp.example", "https://erp.example:443") && !of("https://erp.example", "http://erp.example")
+        );
+        for wrong in ["", "erp example", "ftp://erp.example", "ann@erp.example"] {
+            assert!(Host::parse(wrong).is_err(), "{wrong}");
+        }
+        let signed = r#"{"base_url":"https://erp.example","auth":{"scheme":"oauth2-client-credentials","token_url":
+            "https://id.example/token","client_id":"c","client_secret":"env:S"}}"#;
+        let reach = Reach::of(&connection(signed), &[]);
+        assert!(reach.has(&Host::parse("id.example").unwrap()), "its secret goes there");
+        assert!(!reach.has(&Host::parse("erp.example").unwrap()), "it may not ask anything there");
     }
 
     #[track_caller]

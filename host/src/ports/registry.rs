@@ -6,9 +6,10 @@ use futures::future::BoxFuture;
 use semver::Version;
 use serde::Serialize;
 
+use super::impact::{Impact, Subject};
 use crate::model::{
     age::Since,
-    id::{Digest, KeyId, PluginId, RunId},
+    id::{Digest, KeyId, PluginId},
     manifest::Kind,
     registry::{Act, Candidate, Part, Proposal, VersionRecord},
     replay::Report,
@@ -245,56 +246,6 @@ pub struct CountsView {
     pub samples: Vec<Sample>,
 }
 
-/// What depends on a plugin, or on one version of it.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
-pub struct Impact {
-    /// The version, if it is about one.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub version: Option<Version>,
-    /// Pipelines that call it.
-    pub pipelines: Vec<ImpactedPipeline>,
-    /// Connections that it serves.
-    pub connections: Vec<String>,
-    /// Webhook sources that it reads.
-    pub sources: Vec<String>,
-    /// Runs of those pipelines that have not ended.
-    pub runs_open: usize,
-    /// Of them, how many have called the version, as far as was looked.
-    pub runs_holding: usize,
-    /// Some of those that have.
-    pub runs: Vec<RunId>,
-    /// How many runs were looked into; if less than `runs_open`, more may hold it.
-    pub runs_examined: usize,
-}
-
-impl Impact {
-    /// Whether anything depends on it.
-    #[must_use]
-    pub fn is_none(&self) -> bool {
-        !self.pipelines.iter().any(|pipeline| pipeline.serves)
-            && self.connections.is_empty()
-            && self.sources.is_empty()
-            && self.runs_holding == 0
-    }
-}
-
-/// A pipeline that calls a plugin.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct ImpactedPipeline {
-    /// Its name.
-    pub pipeline: String,
-    /// Its version.
-    pub version: String,
-    /// Who answers for it.
-    pub owner: String,
-    /// The steps that call the plugin.
-    pub steps: Vec<String>,
-    /// Whether this version serves there now, alone or as a canary.
-    pub serves: bool,
-    /// Its runs that have not ended.
-    pub runs_open: usize,
-}
-
 /// What a version may touch and use, and which layer denies the rest: manifest, grant, hub ceiling.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Effective {
@@ -306,6 +257,9 @@ pub struct Effective {
     pub digest: Digest,
     /// Each thing that it asks for, and each that its code could ask for.
     pub parts: Vec<Part>,
+    /// Whether what connections grant it is left out, because whoever asks may not see connections.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub withheld: bool,
 }
 
 /// Why the registry does not do something. Nothing was changed.
@@ -425,15 +379,11 @@ pub trait Registry: Send + Sync {
         who: Who,
     ) -> BoxFuture<'a, Result<Option<Changed>, RegistryError>>;
 
-    /// What depends on a line or one version of it.
+    /// What depends on a plugin, a host or an event type.
     ///
     /// # Errors
-    /// If there is none.
-    fn impact<'a>(
-        &'a self,
-        id: &'a PluginId,
-        version: Option<&'a Version>,
-    ) -> BoxFuture<'a, Result<Impact, RegistryError>>;
+    /// If there is no such thing.
+    fn impact<'a>(&'a self, subject: &'a Subject) -> BoxFuture<'a, Result<Impact, RegistryError>>;
 
     /// Replays recorded inputs with two versions. Changes nothing; bounded in inputs and in time.
     ///

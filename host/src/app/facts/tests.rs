@@ -11,7 +11,7 @@ use crate::{
         test_hub::HandClock,
     },
     model::{
-        entry::{Accepted, Entry, Output, Signalled, StepDone},
+        entry::{Accepted, Entry, ExceptionOpened, Output, Signalled, StepDone},
         event::Event,
         id::{AcceptanceId, RunId, SubjectKeyId},
         json::Json,
@@ -179,6 +179,30 @@ async fn what_comes_after_is_sealed_with_the_keys_of_all_that_came_before() {
         assert!(!holds(&entry.encode(), "canary"), "{entry:?}");
     }
     assert!(facts.lacks_keys(&[], &keys).await && !facts.lacks_keys(&[], &[ann]).await);
+}
+
+#[tokio::test]
+async fn an_exception_is_sealed_with_the_keys_of_its_event_and_shown_without_what_is_personal() {
+    let Bench { _data, store, keyring, facts } = bench().await;
+    let key = keyring.key_of("ann").await.unwrap();
+    let opened = Entry::ExceptionOpened(Box::new(ExceptionOpened {
+        step: "w".into(),
+        time: Timestamp::from_millis(1),
+        name: "signal".into(),
+        acceptance: AcceptanceId::from_bytes([1; 16]),
+        event: event("canary"),
+        personal: personal(key),
+    }));
+    facts.append(RUN, Version::default(), std::slice::from_ref(&opened)).await.unwrap();
+    let stored = bytes(&store).await;
+    assert!(!holds(&stored, "canary") && holds(&stored, "yes"));
+    assert_eq!(facts.read_whole(RUN).await.unwrap().0, [opened.clone()]);
+    // What lists and the list of runs on disk have of it.
+    let shown = super::shown(std::slice::from_ref(&opened), false);
+    assert!(!holds(&shown[0].encode(), "canary") && holds(&shown[0].encode(), SEALED));
+    keyring.destroy(key).await.unwrap();
+    let (left, _) = facts.read(RUN).await.unwrap();
+    assert!(!holds(&left[0].encode(), "canary") && holds(&left[0].encode(), ERASED), "{left:?}");
 }
 
 #[tokio::test]

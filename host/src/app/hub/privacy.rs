@@ -107,6 +107,7 @@ impl Hub {
         record(&self.audit, &*self.shared.records, &cause, current.key, self.clock.now()).await.map_err(unavailable)?;
         keyring.destroy(current.key).await.map_err(unavailable)?;
         self.subscriptions.forget(current.key);
+        self.shared.installation.load().forget_samples();
         Ok(Erased { subject: Some(subject), key: Some(current.key), ended })
     }
 

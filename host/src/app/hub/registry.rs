@@ -11,9 +11,10 @@ use crate::{
         registry::Proposal,
         replay::Report,
     },
+    ports::impact::{Impact, Subject},
     ports::registry::{
-        ChangeRequest, Changed, Effective, Impact, LineView, PluginDetail, Published, Registry, RegistryError,
-        ReplayRequest, TrustView, Who,
+        ChangeRequest, Changed, Effective, LineView, PluginDetail, Published, Registry, RegistryError, ReplayRequest,
+        TrustView, Who,
     },
 };
 
@@ -53,12 +54,15 @@ impl Registry for Hub {
         self.registry.decide(id, approved, who).boxed()
     }
 
-    fn impact<'a>(
-        &'a self,
-        id: &'a PluginId,
-        version: Option<&'a Version>,
-    ) -> BoxFuture<'a, Result<Impact, RegistryError>> {
-        self.registry.impact(id, version).boxed()
+    fn impact<'a>(&'a self, subject: &'a Subject) -> BoxFuture<'a, Result<Impact, RegistryError>> {
+        async move {
+            let mut impact = self.registry.impact(subject).await?;
+            let through = impact.connections.iter().flat_map(|connection| self.apis.through(connection));
+            impact.apis = through.map(|contract| contract.to_string()).collect();
+            impact.subscriptions = self.subscriptions.impacted(subject);
+            Ok(impact)
+        }
+        .boxed()
     }
 
     fn replay(&self, request: ReplayRequest) -> BoxFuture<'_, Result<Report, RegistryError>> {

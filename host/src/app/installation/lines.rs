@@ -108,6 +108,19 @@ impl Live {
         Calling(self)
     }
 
+    /// Makes a call, unless it is revoked; absent: it is, and the call has not begun or was ended.
+    pub async fn unless_revoked<T>(&self, call: impl Future<Output = T>) -> Option<T> {
+        if self.is_revoked() {
+            return None;
+        }
+        let _calling = self.begin();
+        tokio::select! {
+            biased;
+            made = call => Some(made),
+            () = self.revoked() => None,
+        }
+    }
+
     /// Calls that are under way.
     #[must_use]
     pub fn calls(&self) -> usize {
@@ -118,6 +131,14 @@ impl Live {
 impl Drop for Calling<'_> {
     fn drop(&mut self) {
         self.0.calls.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Installation {
+    /// Forgets what trials quoted of runs: examples, which need not be those that personal data was erased of.
+    pub fn forget_samples(&self) {
+        let lines = self.lines.values().flat_map(|lines| lines.everywhere.iter().chain(lines.pipelines.values()));
+        lines.filter_map(|bound| bound.counts.as_ref()).for_each(|counts| counts.forget_samples());
     }
 }
 

@@ -49,13 +49,18 @@ const START: &str = "2026-06-01T12:00:00Z";
 /// A connector that answers what was written down, in order, and keeps the cursors it was given.
 #[derive(Default)]
 struct Scripted {
-    answers: Mutex<VecDeque<Result<Page, CallError>>>,
+    answers: Mutex<VecDeque<Option<Result<Page, CallError>>>>,
     cursors: Mutex<Vec<Option<String>>>,
 }
 
 impl Scripted {
     fn say(&self, answer: Result<Page, CallError>) {
-        self.answers.lock().expect("a script").push_back(answer);
+        self.answers.lock().expect("a script").push_back(Some(answer));
+    }
+
+    /// The next call gets no answer, ever.
+    fn hang(&self) {
+        self.answers.lock().expect("a script").push_back(None);
     }
 
     fn cursors(&self) -> Vec<Option<String>> {
@@ -80,6 +85,7 @@ impl Invoker for Scripted {
             assert!(feed.config.to_value()["base_url"].is_string());
             self.cursors.lock().expect("cursors").push(cursor);
             let answer = self.answers.lock().expect("a script").pop_front().expect("an answer");
+            let Some(answer) = answer else { return std::future::pending().await };
             Completed { result: answer.map(Answer::Page), usage: Usage::default(), log: vec![], annotations: vec![] }
         })
     }
@@ -318,4 +324,28 @@ async fn it_polls_by_itself_and_ends_when_the_hub_stops() {
     }
     shared.stopping.cancel();
     task.await.expect("ends");
+}
+
+#[tokio::test]
+async fn a_poll_whose_plugin_is_revoked_ends_and_brings_nothing() {
+    let market = Market::new().await;
+    let (shared, polls): (_, Arc<Polls>) = (market.hub().await, Arc::default());
+    market.script.say(page(&["1"], "1", true));
+    market.script.hang();
+    turn(&shared, &market.board, &polls).await;
+    while market.script.cursors().len() < 2 {
+        tokio::task::yield_now().await;
+    }
+    let plugin = Arc::clone(&shared.installation.load().connections["market-main"].plugin);
+    assert_eq!(plugin.live.calls(), 1, "it is counted among the calls that are under way");
+    plugin.live.set_revoked(true);
+    while !polls.lock().under_way.is_empty() {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(market.sold().await, ["1"]);
+    assert!(market.board.problems()[0].contains("is revoked"), "{:?}", market.board.problems());
+
+    market.ground.clock.set("2026-06-01T13:00:00Z");
+    market.turn(&shared, &polls).await;
+    assert_eq!(market.script.cursors().len(), 2, "it is not called again");
 }

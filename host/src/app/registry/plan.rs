@@ -194,9 +194,11 @@ impl Registry {
             return Err(RegistryError::Conflict { problem });
         }
         let held = self.impact_of(now, id, Some(version)).await?;
-        if held.runs_holding > 0 {
+        let unseen = held.runs_open.saturating_sub(held.runs_examined);
+        if held.runs_holding > 0 || unseen > 0 {
+            let more = if unseen > 0 { format!(" (and {unseen} more were not looked into)") } else { String::new() };
             let problem = format!(
-                "{} runs that have not ended have called it, and may have to undo or find out about what it did",
+                "{} runs that have not ended have called it{more}, and may have to undo or find out about what it did",
                 held.runs_holding
             );
             if !force {

@@ -12,7 +12,7 @@ use crate::{
     policy::effective,
     ports::{
         hub::PluginView,
-        registry::{CandidateView, Effective, Impact, LineView, PluginDetail, RegistryError, VersionView},
+        registry::{CandidateView, Effective, LineView, PluginDetail, RegistryError, VersionView},
     },
 };
 
@@ -30,19 +30,6 @@ impl Registry {
     pub(in crate::app) fn bindings(&self) -> Vec<LineView> {
         let now = self.shared.installation.load_full();
         now.plugins.keys().flat_map(|id| lines(&now, id)).collect()
-    }
-
-    /// What depends on a line, or on one version of it.
-    pub(in crate::app) async fn impact(
-        &self,
-        id: &PluginId,
-        version: Option<&Version>,
-    ) -> Result<Impact, RegistryError> {
-        let now = self.shared.installation.load_full();
-        if !now.plugins.contains_key(id) {
-            return Err(unknown(&now, id));
-        }
-        self.impact_of(&now, id, version).await
     }
 
     /// What a version may touch and use.
@@ -64,11 +51,11 @@ impl Registry {
         let connections: Vec<_> = connections.map(|(name, open)| (name.as_str(), &open.connection)).collect();
         let parts = effective::parts(&plugin.manifest, &plugin.inspection.imports, &connections);
         let version = plugin.manifest.version.clone();
-        Ok(Effective { plugin: id.clone(), version, digest: plugin.inspection.digest, parts })
+        Ok(Effective { plugin: id.clone(), version, digest: plugin.inspection.digest, parts, withheld: false })
     }
 }
 
-fn unknown(now: &Installation, id: &PluginId) -> RegistryError {
+pub(super) fn unknown(now: &Installation, id: &PluginId) -> RegistryError {
     let known: Vec<&str> = now.plugins.keys().map(PluginId::as_str).collect();
     RegistryError::Unknown { what: format!("plugin `{id}`"), known: known.join(", ") }
 }

@@ -18,6 +18,7 @@ use crate::{
     },
     model::{
         connection::{Auth, Connection},
+        failure::FailureKind,
         json::Json,
         lane::Lane,
         manifest::Effect,
@@ -211,11 +212,7 @@ impl HubSettings {
             }
             None => return Err(invalid(format!("there is no operation `{operation}`; read operations: {reads}"))),
         }
-        let mut named = Vec::new();
-        for (name, reference) in &open.connection.secrets {
-            let value = secrets.resolve(reference).map_err(|error| invalid(error.to_string()))?;
-            named.push((name.clone(), value));
-        }
+        let named = calls::secrets(open, &**secrets).map_err(|error| invalid(error.to_string()))?;
         let now = self.shared.clock.now();
         let step = StepContext {
             run: "test".to_owned(),
@@ -243,7 +240,14 @@ impl HubSettings {
             authority: Authority { egress: open.outlets.get(operation).cloned(), state: None, secrets: named },
         };
         let admitted = self.admitted(open).await?;
-        let completed = self.shared.invoker.invoke(invocation).await;
+        let made = open.plugin.live.unless_revoked(self.shared.invoker.invoke(invocation)).await;
+        let Some(completed) = made else {
+            let failure = calls::revoked(&open.plugin, FailureKind::Permanent);
+            if open.revision > 0 {
+                admitted.settle(Some(&failure));
+            }
+            return Err(SettingError::Conflict { problem: format!("it was not tested: {}", failure.message) });
+        };
         // How a connection fares that is not in place says nothing of the one that is.
         if open.revision > 0 {
             let failure = completed.result.as_ref().err().cloned().map(|error| calls::effect_failure(error, true));

@@ -152,9 +152,14 @@ impl Window {
         tried.cause = failure.message.clone();
         let acceptance = item.event.event.acceptance();
         tried.due = now.plus_millis(delay_ms(name, retry, &failure, tried.attempts, acceptance));
-        let is_over =
-            tried.attempts >= retry.attempts || now.since(tried.first) >= retry.within_s.saturating_mul(1_000);
-        if is_down {
+        // Whatever its endpoint says: nothing is left that could be delivered.
+        let is_void = failure.kind == FailureKind::Permanent;
+        let is_over = is_void
+            || tried.attempts >= retry.attempts
+            || now.since(tried.first) >= retry.within_s.saturating_mul(1_000);
+        if is_void {
+            // Nobody was asked.
+        } else if is_down {
             self.outages = self.outages.saturating_add(1);
             self.down_until = now.plus_millis(delay_ms(name, retry, &failure, self.outages, acceptance));
         } else {
@@ -235,7 +240,14 @@ mod tests {
 
     use super::{OPEN_MAX, Settled, Tried, Window};
     use crate::{
-        model::{entry::Accepted, event::Event, json::Json, subscription::Retry, timestamp::Timestamp},
+        model::{
+            entry::Accepted,
+            event::Event,
+            failure::{Failure, FailureKind},
+            json::Json,
+            subscription::Retry,
+            timestamp::Timestamp,
+        },
         policy::delivery::{Verdict, verdict},
         ports::journal::Position,
     };
@@ -309,6 +321,17 @@ mod tests {
         settle(&mut window, 2, verdict(422, None), 6);
         begin(&mut window, 100);
         assert!(matches!(settle(&mut window, 2, verdict(422, None), 100), Settled::GivenUp(_)), "the time is up");
+    }
+
+    #[test]
+    fn what_cannot_be_delivered_any_more_is_given_up_at_once_and_says_nothing_of_its_endpoint() {
+        let mut window = window(&["a", "a", "b"]);
+        begin(&mut window, 0);
+        settle(&mut window, 3, verdict(503, None), 0);
+        let void = || Verdict::Refused(Failure::new(FailureKind::Permanent, "event.erased", "it was erased"));
+        assert!(matches!(settle(&mut window, 1, void(), 0), Settled::GivenUp(_)), "not after days of attempts");
+        assert!(window.is_down(at(0)), "whether the endpoint is back is for its answers to say");
+        assert_eq!(begin(&mut window, 4).len(), 1, "what came after it goes on");
     }
 
     #[test]

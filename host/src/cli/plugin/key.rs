@@ -12,7 +12,13 @@ use serde_json::{Value, json};
 
 use crate::{
     app::audit::key as files,
-    cli::{Failed, HubAddress, control::Who, out::Out},
+    cli::{
+        Failed, HubAddress,
+        answer::{list, text},
+        control::Who,
+        impact,
+        out::Out,
+    },
     model::id::KeyId,
     policy::seal::PrivateKey,
 };
@@ -55,6 +61,9 @@ pub(in crate::cli) struct Show {
 pub(in crate::cli) struct Revoke {
     /// The key's id, as `plugin key list` shows it.
     key: KeyId,
+    /// Do it although something depends on what it signed.
+    #[arg(long)]
+    yes: bool,
     #[command(flatten)]
     who: Who,
 }
@@ -80,6 +89,18 @@ impl Revoke {
     async fn run(self, out: &Out) -> Result<ExitCode, Failed> {
         let body = json!({ "actor": self.who.actor.unwrap_or_default(), "reason": self.who.reason });
         let client = self.who.address.client()?;
+        if !self.yes {
+            let trust: Value = client.get("/v1/trust").await?;
+            let of_key = |key: &&Value| text(key, "/id") == self.key.to_string();
+            for named in
+                list(&trust, "/keys").filter(of_key).flat_map(|key| list(key, "/signed")).filter_map(Value::as_str)
+            {
+                let next = "sign it with another trusted key, or promote a version that is";
+                if !impact::is_free(out, &client, &impact::of_version(named), named, next).await? {
+                    return Ok(ExitCode::FAILURE);
+                }
+            }
+        }
         let path = format!("/v1/trust/{}/revoke", self.key);
         tell_trust(out, &client.post(&path, "application/json", serde_json::to_vec(&body)?).await?);
         Ok(ExitCode::SUCCESS)

@@ -13,6 +13,7 @@ use crate::{
         Failed, HubAddress,
         answer::{list, text, texts},
         control::Who,
+        impact,
         out::Out,
     },
     model::{age::Since, id::PluginId, timestamp::Timestamp},
@@ -324,24 +325,10 @@ impl Removal {
     /// Says what depends on the version, and goes on only if nothing does or it is wanted all the same.
     async fn run(self, out: &Out, verb: &str) -> Result<ExitCode, Failed> {
         let Self { act, yes } = self;
+        let named = format!("{}@{}", act.plugin, act.version);
         let client = act.who.address.client()?;
-        let version = [("version", act.version.to_string())];
-        let impact: Value = client.get_with(&format!("/v1/plugins/{}/impact", act.plugin), &version).await?;
-        let depends = list(&impact, "/pipelines")
-            .any(|pipeline| pipeline.pointer("/serves") == Some(&Value::Bool(true)))
-            || list(&impact, "/connections").chain(list(&impact, "/sources")).next().is_some()
-            || impact.pointer("/runs_holding").and_then(Value::as_u64).unwrap_or_default() > 0;
-        if !depends || yes {
+        if yes || impact::is_free(out, &client, &impact::of_version(&named), &named, "promote another version").await? {
             return act.send(out, verb, json!({})).await;
-        }
-        if out.is_json() {
-            out.value(
-                &json!({ "error": format!("something depends on it; `--yes` does it all the same"), "impact": impact }),
-            );
-        } else {
-            out.say(format!("{} {}@{} is in use:", out.red("refused"), act.plugin, act.version));
-            tell_impact(out, &impact);
-            out.say(format!("next: promote another version, or `--yes` to {verb} it all the same"));
         }
         Ok(ExitCode::FAILURE)
     }
@@ -457,6 +444,9 @@ impl Look {
             ]
         });
         out.table(&["", "what", "connection", "by", "why"], rows.collect(), "it touches nothing");
+        if answer.pointer("/withheld") == Some(&Value::Bool(true)) {
+            out.say("what connections grant it is shown to who may see connections");
+        }
         Ok(ExitCode::SUCCESS)
     }
 
@@ -465,37 +455,10 @@ impl Look {
         if out.is_json() {
             out.value(&answer);
         } else {
-            tell_impact(out, &answer);
+            impact::tell(out, &answer);
         }
         Ok(ExitCode::SUCCESS)
     }
-}
-
-fn tell_impact(out: &Out, impact: &Value) {
-    let rows = list(impact, "/pipelines").map(|pipeline| {
-        let serves = pipeline.pointer("/serves") == Some(&Value::Bool(true));
-        vec![
-            format!("{}@{}", text(pipeline, "/pipeline"), text(pipeline, "/version")),
-            text(pipeline, "/owner"),
-            texts(pipeline, "/steps"),
-            if serves { out.yellow("serves") } else { "-".to_owned() },
-            text(pipeline, "/runs_open"),
-        ]
-    });
-    out.table(&["pipeline", "owner", "steps", "now", "runs open"], rows.collect(), "no pipeline calls it");
-    for (what, path) in [("connections", "/connections"), ("webhook sources", "/sources")] {
-        let names = texts(impact, path);
-        if !names.is_empty() {
-            out.say(format!("{what}: {names}"));
-        }
-    }
-    let of = |name: &str| text(impact, &format!("/{name}"));
-    out.say(format!(
-        "{} runs that have not ended have called it, of {} looked into, of {} open",
-        of("runs_holding"),
-        of("runs_examined"),
-        of("runs_open")
-    ));
 }
 
 async fn changes(address: &HubAddress, out: &Out) -> Result<ExitCode, Failed> {

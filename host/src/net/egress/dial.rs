@@ -59,13 +59,17 @@ pub(super) enum Cleartext {
     OnlyListed,
 }
 
+/// Tells the addresses of a name.
+type Resolve = Arc<dyn Fn(String, u16) -> BoxFuture<'static, Result<Vec<SocketAddr>, DialError>> + Send + Sync>;
+
 /// Connects by TCP, to checked addresses only.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(super) struct Checked {
     rules: Arc<AddressRules>,
     connection: Arc<str>,
     cleartext: Cleartext,
     limit: Duration,
+    resolve: Resolve,
 }
 
 impl Service<Uri> for Checked {
@@ -87,7 +91,8 @@ impl Checked {
     async fn connect(&self, uri: &Uri) -> Result<TokioIo<TcpStream>, DialError> {
         let host = uri.host().unwrap_or_default();
         let default_port = if uri.scheme_str() == Some("https") { 443 } else { 80 };
-        let addresses = resolve(host, uri.port_u16().unwrap_or(default_port)).await?;
+        // Asked once: what is checked is what is connected to, whatever the name stands for a moment later.
+        let addresses = (self.resolve)(host.to_owned(), uri.port_u16().unwrap_or(default_port)).await?;
         for address in &addresses {
             self.check(host, address.ip(), uri.scheme_str() == Some("http"))?;
         }
@@ -150,7 +155,8 @@ impl Dialer {
         limit: Duration,
         tls: &ClientConfig,
     ) -> Self {
-        let checked = Checked { rules, connection, cleartext, limit };
+        let resolve: Resolve = Arc::new(|host, port| Box::pin(async move { resolve(&host, port).await }));
+        let checked = Checked { rules, connection, cleartext, limit, resolve };
         let https = HttpsConnectorBuilder::new()
             .with_tls_config(tls.clone())
             .https_or_http()
@@ -178,5 +184,75 @@ impl Service<Uri> for Dialer {
                 Err(DialError::Failed(format!("`{host}`: no connection within {} ms", limit.as_millis())).into())
             })
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        collections::VecDeque,
+        sync::{Mutex, PoisonError},
+    };
+
+    use futures::FutureExt as _;
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    /// Connects to a name that stands for something else each time it is asked about.
+    struct Turning {
+        checked: Checked,
+        port: u16,
+    }
+
+    impl Turning {
+        fn new(listener: &TcpListener, answers: &[&[&str]]) -> Self {
+            let port = listener.local_addr().unwrap().port();
+            let parsed = |answer: &&[&str]| {
+                answer.iter().map(|ip| SocketAddr::new(ip.parse().unwrap(), port)).collect::<Vec<_>>()
+            };
+            let answers = Mutex::new(answers.iter().map(parsed).collect::<VecDeque<_>>());
+            let resolve: Resolve = Arc::new(move |_, _| {
+                let answer = answers.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+                Box::pin(async move { answer.ok_or_else(|| DialError::Failed("asked once too often".to_owned())) })
+            });
+            let rules = Arc::new(AddressRules::new("erp", &["127.0.0.1/32".to_owned()]).unwrap());
+            let (cleartext, limit) = (Cleartext::Anywhere, Duration::from_secs(30));
+            Self { checked: Checked { rules, connection: "erp".into(), cleartext, limit, resolve }, port }
+        }
+
+        async fn connect(&self) -> Result<IpAddr, DialError> {
+            let uri: Uri = format!("http://turning.example:{}", self.port).parse().unwrap();
+            let stream = self.checked.connect(&uri).await?;
+            Ok(stream.inner().peer_addr().unwrap().ip())
+        }
+    }
+
+    fn refused(outcome: Result<IpAddr, DialError>, address: &str) {
+        let Err(DialError::Refused(problem)) = outcome else { panic!("{outcome:?}") };
+        assert!(problem.contains(address) && problem.contains("turning.example"), "{problem}");
+    }
+
+    #[tokio::test]
+    async fn a_name_that_turns_to_another_address_is_connected_to_only_where_it_was_checked() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        // Whoever checked one answer and connected to the next would be on the metadata service's machine.
+        let turning = Turning::new(&listener, &[&["127.0.0.1"], &["169.254.169.254"], &["127.0.0.2"], &["::1"]]);
+        assert_eq!(turning.connect().await, Ok("127.0.0.1".parse().unwrap()));
+        // The next connection is checked anew, and so is every other form of what is not granted.
+        refused(turning.connect().await, "169.254.169.254");
+        refused(turning.connect().await, "127.0.0.2");
+        refused(turning.connect().await, "::1");
+    }
+
+    #[tokio::test]
+    async fn one_address_that_is_not_granted_refuses_a_name_before_anything_is_connected_to() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let turning = Turning::new(&listener, &[&["127.0.0.1", "169.254.169.254"], &["127.0.0.1"]]);
+        refused(turning.connect().await, "169.254.169.254");
+        // Nobody has come but this one.
+        assert!(turning.connect().await.is_ok());
+        listener.accept().await.unwrap();
+        assert!(listener.accept().now_or_never().is_none());
     }
 }

@@ -6,9 +6,9 @@ use serde_json::Value;
 use utoipa::{OpenApi, ToSchema};
 
 use super::{
-    admin, apis, approvals, asyncapi, audit, catalog, control, dead_letters, events, exceptions, health, pipelines,
-    privacy, promises, registry, replays, runs, schemas, settings, sources, subscriptions, tables, tokens, traffic,
-    trust, webhooks,
+    admin, apis, approvals, asyncapi, audit, catalog, control, dead_letters, events, exceptions, health, impact,
+    pipelines, privacy, promises, registry, replays, runs, schemas, settings, sources, subscriptions, tables, tokens,
+    traffic, trust, webhooks,
 };
 use crate::net::problem::Document;
 
@@ -64,7 +64,9 @@ use crate::net::problem::Document;
         registry::publish,
         registry::show,
         registry::explain,
-        registry::impact,
+        impact::plugin,
+        impact::host,
+        impact::schema,
         registry::control,
         registry::bindings,
         registry::bind,

@@ -30,9 +30,7 @@ use crate::{
         timestamp::Timestamp,
     },
     net::problem::{Code, Document, Problem},
-    ports::registry::{
-        ChangeRequest, Changed, Effective, Impact, LineView, PluginDetail, Published, Registry, RegistryError,
-    },
+    ports::registry::{ChangeRequest, Changed, Effective, LineView, PluginDetail, Published, Registry, RegistryError},
 };
 
 /// Largest upload, bytes.
@@ -169,15 +167,25 @@ pub(super) async fn publish(
     tag = "registry",
     params(("namespace" = String, Path), ("name" = String, Path)),
     responses(
-        (status = 200, description = "`versions`, the latest first, and `bindings`", body = Object),
+        (status = 200, description = "`versions`, the latest first, and `bindings`; samples of trials only for who may see runs", body = Object),
         (status = 404, description = "`plugin.unknown`", body = Document, content_type = "application/problem+json"),
     )
 )]
 pub(super) async fn show(
     State(surface): State<Surface>,
+    caller: Caller,
     Path(path): Path<(String, String)>,
 ) -> Result<Json<PluginDetail>, Problem> {
-    Ok(Json(registry(&surface)?.plugin(&id_of(&path)?)?))
+    let mut detail = registry(&surface)?.plugin(&id_of(&path)?)?;
+    withhold_samples(&caller, &mut detail.bindings);
+    Ok(Json(detail))
+}
+
+/// Samples of a trial quote what runs were answered, and are shown to whoever may see runs.
+fn withhold_samples(caller: &Caller, lines: &mut [LineView]) {
+    if !caller.sees(Action::RunRead) {
+        lines.iter_mut().filter_map(|line| line.candidate.as_mut()).for_each(|trial| trial.counts.samples.clear());
+    }
 }
 
 /// Tells what a version may touch and use: manifest, then grants, then the hub's ceiling; and which of them denies what.
@@ -191,44 +199,26 @@ pub(super) async fn show(
         ("version" = Option<String>, Query, description = "Absent: the one that serves"),
     ),
     responses(
-        (status = 200, description = "`parts`: connection, what, granted, layer, why", body = Object),
+        (status = 200, description = "`parts`: connection, what, granted, layer, why; `withheld`, if what connections grant is not shown to who may not see connections", body = Object),
         (status = 400, description = "`query.invalid`", body = Document, content_type = "application/problem+json"),
         (status = 404, description = "`plugin.unknown`", body = Document, content_type = "application/problem+json"),
     )
 )]
 pub(super) async fn explain(
     State(surface): State<Surface>,
+    caller: Caller,
     Path(path): Path<(String, String)>,
     RawQuery(query): RawQuery,
 ) -> Result<Json<Effective>, Problem> {
     let version = version_of(query.as_deref())?;
-    Ok(Json(registry(&surface)?.effective(&id_of(&path)?, version.as_ref())?))
-}
-
-/// Tells what depends on a plugin or a version: pipelines and their owners, connections, sources, runs under way.
-#[utoipa::path(
-    get,
-    path = "/v1/plugins/{namespace}/{name}/impact",
-    tag = "registry",
-    params(
-        ("namespace" = String, Path),
-        ("name" = String, Path),
-        ("version" = Option<String>, Query, description = "Absent: any version"),
-    ),
-    responses(
-        (status = 200, description = "What depends on it", body = Object),
-        (status = 400, description = "`query.invalid`", body = Document, content_type = "application/problem+json"),
-        (status = 404, description = "`plugin.unknown`", body = Document, content_type = "application/problem+json"),
-        (status = 503, description = "`hub.unavailable`", body = Document, content_type = "application/problem+json"),
-    )
-)]
-pub(super) async fn impact(
-    State(surface): State<Surface>,
-    Path(path): Path<(String, String)>,
-    RawQuery(query): RawQuery,
-) -> Result<Json<Impact>, Problem> {
-    let version = version_of(query.as_deref())?;
-    Ok(Json(registry(&surface)?.impact(&id_of(&path)?, version.as_ref()).await?))
+    let mut effective = registry(&surface)?.effective(&id_of(&path)?, version.as_ref())?;
+    // Where connections lead, and what their secrets are called, is no partner's business.
+    if !caller.sees(Action::ConnectionRead) {
+        let all = effective.parts.len();
+        effective.parts.retain(|part| part.connection.is_none());
+        effective.withheld = effective.parts.len() < all;
+    }
+    Ok(Json(effective))
 }
 
 /// Changes where a version stands; durable when it answers.
@@ -273,8 +263,10 @@ pub(super) struct Bindings {
     tag = "registry",
     responses((status = 200, description = "The bindings, by plugin", body = Bindings))
 )]
-pub(super) async fn bindings(State(surface): State<Surface>) -> Result<Json<Bindings>, Problem> {
-    Ok(Json(Bindings { bindings: registry(&surface)?.bindings() }))
+pub(super) async fn bindings(State(surface): State<Surface>, caller: Caller) -> Result<Json<Bindings>, Problem> {
+    let mut bindings = registry(&surface)?.bindings();
+    withhold_samples(&caller, &mut bindings);
+    Ok(Json(Bindings { bindings }))
 }
 
 /// Changes which version serves; durable and in effect when it answers.
@@ -468,7 +460,7 @@ pub(super) fn id_of((namespace, name): &(String, String)) -> Result<PluginId, Pr
     text.parse().map_err(|_| Problem::new(Code::PluginUnknown, format!("`{text}` is not a plugin's id")))
 }
 
-fn version_of(query: Option<&str>) -> Result<Option<Version>, Problem> {
+pub(super) fn version_of(query: Option<&str>) -> Result<Option<Version>, Problem> {
     let [version] = parameters(query, ["version"])?;
     version.map(|text| parse_version("version", &text)).transpose()
 }

@@ -224,7 +224,7 @@ pub(super) fn schemas(surface: &Surface) -> Result<&dyn Schemas, Problem> {
     surface.hub.schemas().ok_or_else(|| Problem::new(Code::RouteUnknown, "this hub has no schemas"))
 }
 
-fn find(surface: &Surface, event_type: &str) -> Result<EventTypeView, Problem> {
+pub(super) fn find(surface: &Surface, event_type: &str) -> Result<EventTypeView, Problem> {
     let found = schemas(surface)?.event_types().into_iter().find(|view| view.name == event_type);
     found.ok_or_else(|| Problem::new(Code::SchemaUnknown, format!("nobody knows event type `{event_type}`")))
 }

@@ -171,7 +171,7 @@ const AUDITORS: To = Roles([false, false, false, true, true]);
 const ADMINS: To = Roles([false, false, false, false, true]);
 
 /// Every endpoint and whom it answers. An endpoint without a row fails the test below.
-const TABLE: [(&str, &str, To); 88] = [
+const TABLE: [(&str, &str, To); 90] = [
     ("post", "/v1/events", Roles([true, true, true, false, true])),
     ("post", "/v1/webhooks/{source}", Proven),
     ("post", "/v1/webhooks/{source}/{rest}", Proven),
@@ -220,7 +220,7 @@ const TABLE: [(&str, &str, To); 88] = [
     ("post", "/v1/plugins", ADMINS),
     ("get", "/v1/plugins/{namespace}/{name}", ALL),
     ("get", "/v1/plugins/{namespace}/{name}/explain", ALL),
-    ("get", "/v1/plugins/{namespace}/{name}/impact", ALL),
+    ("get", "/v1/plugins/{namespace}/{name}/impact", STAFF),
     ("post", "/v1/plugins/{namespace}/{name}/control", OPERATORS),
     ("post", "/v1/plugins/{namespace}/{name}/replay", DECIDERS),
     ("get", "/v1/bindings", ALL),
@@ -258,6 +258,8 @@ const TABLE: [(&str, &str, To); 88] = [
     ("post", "/v1/schemas/{type}", DECIDERS),
     ("get", "/v1/schemas/{type}/{version}", ALL),
     ("post", "/v1/schemas/{type}/control", DECIDERS),
+    ("get", "/v1/schemas/{type}/impact", STAFF),
+    ("get", "/v1/hosts/{host}/impact", STAFF),
     ("get", "/asyncapi.json", ALL),
     ("get", "/v1/trust", ALL),
     ("post", "/v1/trust/{key}/revoke", OPERATORS),
