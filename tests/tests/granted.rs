@@ -23,7 +23,7 @@ use crossdock_tests::{
     hub::{Hub, PATIENCE},
 };
 use http::StatusCode;
-use serde_json::{Value, json};
+use serde_json::json;
 
 const BINARY: &str = env!("CARGO_BIN_EXE_crossdock-tested");
 

@@ -356,6 +356,13 @@ async fn a_paused_run_takes_decisions_and_goes_on_only_when_it_is_continued() {
     good(&cli(&hub, "ops", &["run", "continue", id(&run)]));
     run_in(&hub, &webhook, "completed").await;
     assert_eq!(retail.sales_orders(&webhook), 1);
+
+    // Who allowed it is one question: what people decided, and what else they did.
+    hub.token_as("audrey", "auditor");
+    let said = cli(&hub, "audrey", &["audit", "explain", "--key", &key(&webhook)]);
+    good(&said);
+    let who = ["approved by ann at", "approved by bob at", "saw evidence", "pause by ops at", "continue by ops at"];
+    says(&said.out, &[&who[..], &["audit record", "stock count"]].concat());
 }
 
 /// The ERP refuses every write until it is mended.

@@ -216,7 +216,7 @@ async fn a_changed_number_is_found_in_what_another_process_recorded_and_nothing_
     let (_, shown) = hub.get(&format!("/v1/plugins/{LINE}")).await;
     assert_eq!((&shown["bindings"][0]["active"], shown["versions"].as_array().unwrap().len()), (&json!("1.0.0"), 4));
 
-    // What lies in the archive is counted, and what the hub does not list any more is not replayed.
+    // What lies in the archive, and is not listed any more after a start, is replayed as well, until it is dropped.
     assert!(hub.stop());
     let data = setting.data().display().to_string();
     let archive = |more: &[&str]| {
@@ -226,14 +226,20 @@ async fn a_changed_number_is_found_in_what_another_process_recorded_and_nothing_
     };
     archive(&[]);
     let hub = setting.hub();
+    let (_, listed) = hub.get("/v1/runs?limit=100").await;
+    assert_eq!(listed["runs"].as_array().unwrap().len(), 2, "two are parked, and so have not ended: {listed:#}");
     let (report, _) = replay(&hub, "1.1.0", &["--since", "1d"]);
-    // Two are parked, and so have not ended.
-    assert_eq!(counts(&report), [2, 6, 6, 2, 2, 0, 0], "{report:#}");
+    assert_eq!(counts(&report), [6, 10, 10, 4, 4, 0, 0], "{report:#}");
     assert_eq!((&report["archived"], &report["dropped"]), (&json!(4), &json!(0)), "{report:#}");
+    let (report, _) = replay(&hub, "1.1.0", &["--since", "1d", "--limit", "7"]);
+    assert_eq!((&report["replayed"], &report["cut_short"]), (&json!(7), &json!("limit")), "{report:#}");
+    let (report, _) = replay(&hub, "1.1.0", &["--since", "2999-01-01T00:00:00Z"]);
+    assert_eq!(report["replayed"], 0, "{report:#}");
     assert!(hub.stop());
     archive(&["--drop-older-than", "0s"]);
     let hub = setting.hub();
     let (report, _) = replay(&hub, "1.1.0", &["--since", "1d"]);
+    assert_eq!(counts(&report), [2, 6, 6, 2, 2, 0, 0], "{report:#}");
     assert_eq!((&report["archived"], &report["dropped"]), (&json!(0), &json!(4)), "{report:#}");
 }
 

@@ -82,6 +82,12 @@ pub fn shown(entries: &[Entry], derived: bool) -> Cow<'_, [Entry]> {
     Cow::Owned(shown.collect())
 }
 
+/// Whether a fact as it is stored may hold a text: it does, or is kept apart.
+#[must_use]
+pub fn may_hold(stored: &[u8], text: &[u8]) -> bool {
+    kept_apart(stored).is_some() || !text.is_empty() && stored.windows(text.len()).any(|window| window == text)
+}
+
 /// Adds the keys that facts bring with them to those of their run: what comes after is sealed with all of them.
 pub fn keys_of(entries: &[Entry], keys: &mut Vec<SubjectKeyId>) {
     for personal in entries.iter().filter_map(Entry::personal) {

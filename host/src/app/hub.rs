@@ -1,5 +1,6 @@
 //! The running hub: what is wired together at start, and what the surfaces ask of it.
 
+mod explained;
 mod keep;
 mod opening;
 mod pipelines;
@@ -75,8 +76,6 @@ use crate::{
     store::disk::Store,
 };
 
-/// How many runs of one key are explained, the latest.
-const EXPLAINED_RUNS_MAX: usize = 100;
 /// How often the store's health is looked at, milliseconds.
 const HEALTH_PERIOD_MS: u64 = 250;
 /// A hub that stops after this many appends notes what it derived from them, so that the next start need not.
@@ -399,15 +398,7 @@ impl HubPort for Hub {
     }
 
     fn explain(&self, key: String) -> BoxFuture<'_, Result<Explanation, String>> {
-        async move {
-            let filter = RunFilter { key: Some(key.clone()), limit: EXPLAINED_RUNS_MAX, ..RunFilter::default() };
-            let mut runs = Vec::new();
-            for summary in self.shared.index.list(&filter) {
-                runs.extend(Self::story(&self.shared, summary.id).await);
-            }
-            audit::explain::explain(&self.audit, key, runs).await.map_err(|error| error.to_string())
-        }
-        .boxed()
+        self.explained(key).boxed()
     }
 
     fn back_up(&self, target: PathBuf) -> BoxFuture<'_, Result<BackupMade, String>> {

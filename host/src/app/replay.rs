@@ -13,7 +13,7 @@ mod compare;
 mod tally;
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeSet, HashSet},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -36,6 +36,7 @@ use crate::{
         invoker::{Authority, Completed, Invocation, StepContext, Work},
         journal::StreamId,
     },
+    store::disk::Store,
 };
 
 /// How many inputs are replayed unless told.
@@ -59,6 +60,8 @@ pub(super) struct Job {
     pub(super) except: BTreeSet<String>,
     /// Calls from then on.
     pub(super) since: Timestamp,
+    /// Files of archives that hold runs of that time, the latest first.
+    pub(super) archives: Vec<u32>,
     /// At most so many, the latest runs first.
     pub(super) limit: u32,
 }
@@ -67,7 +70,7 @@ pub(super) struct Job {
 ///
 /// # Errors
 /// Why it was given up: a version was revoked, or the hub stops.
-pub(super) async fn replay(shared: &Arc<Shared>, job: &Job) -> Result<Report, String> {
+pub(super) async fn replay(shared: &Arc<Shared>, store: &Store, job: &Job) -> Result<Report, String> {
     let begun = Instant::now();
     let installation = shared.installation.load_full();
     let runs = shared.index.changed_since(job.since, |pipeline| {
@@ -75,45 +78,125 @@ pub(super) async fn replay(shared: &Arc<Shared>, job: &Job) -> Result<Report, St
     });
     let mut tally = Tally::new(about(job, shared.clock.now()));
     if shared.index.has_forgotten(job.since) {
-        tally.note("older runs are no longer listed, and were not looked into");
+        tally.note("older runs that are not archived are no longer listed, and were not looked into");
     }
     let pipelines = callers(&installation, job);
+    let mut looking = Looking { shared, installation, job, begun, tally };
+    let mut seen = HashSet::new();
     for (run, _) in runs.into_iter().filter(|(_, pipeline)| pipelines.contains(pipeline)) {
-        if tally.is_full() {
-            tally.cut_short("limit");
+        seen.insert(run);
+        if !looking.look_into(run, None).await? {
+            return Ok(looking.tally.report());
+        }
+    }
+    // What ended long ago is not listed any more, and lies in the archive all the same.
+    for file in &job.archives {
+        if !looking.goes_on() {
             break;
         }
-        if begun.elapsed() >= TIME_MAX {
-            tally.cut_short("time");
-            break;
-        }
-        tally.look_into();
-        let entries = match shared.facts.read_whole(StreamId::Run(run)).await {
-            Ok((entries, _)) if entries.is_empty() => {
-                tally.left_out("run.gone", "its archive was dropped", run, None);
+        let archived = match store.archived(*file, |_| true).await {
+            Ok(archived) => archived,
+            Err(error) => {
+                tracing::error!(file, error = &error as &dyn std::error::Error, "an archive cannot be read");
+                looking.tally.note("an archive cannot be read, and was not looked into: see the log");
                 continue;
+            }
+        };
+        for (stream, last) in archived {
+            let StreamId::Run(run) = stream else { continue };
+            if last < job.since || !seen.insert(run) {
+                continue;
+            }
+            if !looking.look_into(run, Some(&pipelines)).await? {
+                return Ok(looking.tally.report());
+            }
+        }
+    }
+    Ok(looking.tally.report())
+}
+
+/// A replay under way.
+struct Looking<'a> {
+    shared: &'a Arc<Shared>,
+    installation: Arc<Installation>,
+    job: &'a Job,
+    begun: Instant,
+    tally: Tally,
+}
+
+impl Looking<'_> {
+    /// Whether there is room and time for more.
+    fn goes_on(&mut self) -> bool {
+        if self.tally.is_full() {
+            self.tally.cut_short("limit");
+            return false;
+        }
+        if self.begun.elapsed() >= TIME_MAX {
+            self.tally.cut_short("time");
+            return false;
+        }
+        true
+    }
+
+    /// Replays what a run's steps were given; whether to go on. `of` says which pipelines call the line, for a run of which
+    /// the pipeline is not known yet.
+    async fn look_into(&mut self, run: RunId, of: Option<&BTreeSet<String>>) -> Result<bool, String> {
+        if !self.goes_on() {
+            return Ok(false);
+        }
+        let (shared, job) = (self.shared, self.job);
+        let read = shared.facts.read_whole(StreamId::Run(run)).await;
+        if let Some(of) = of {
+            let outline = match &read {
+                Err(FactsError::Erased) => shared.facts.read(StreamId::Run(run)).await.ok(),
+                _ => None,
+            };
+            let entries = outline.as_ref().or(read.as_ref().ok()).map(|(entries, _)| entries.as_slice());
+            let pipeline = entries.unwrap_or_default().iter().find_map(|entry| match entry {
+                Entry::RunStarted(started) => Some(&started.pipeline.name),
+                _ => None,
+            });
+            let other = |name: &String| {
+                !of.contains(name)
+                    || job.pipeline.as_ref().is_some_and(|only| only != name)
+                    || job.except.contains(name)
+            };
+            if pipeline.is_some_and(other) {
+                return Ok(true);
+            }
+        }
+        self.tally.look_into();
+        let entries = match read {
+            Ok((entries, _)) if entries.is_empty() => {
+                self.tally.left_out("run.gone", "its archive was dropped", run, None);
+                return Ok(true);
             }
             Ok((entries, _)) => entries,
             Err(FactsError::Erased) => {
-                tally.left_out("content.erased", "the personal data in it was erased", run, None);
-                continue;
+                self.tally.left_out("content.erased", "the personal data in it was erased", run, None);
+                return Ok(true);
             }
             Err(FactsError::Blob { source: None, .. }) => {
-                tally.left_out("content.gone", "a document of it is not kept any more", run, None);
-                continue;
+                self.tally.left_out("content.gone", "a document of it is not kept any more", run, None);
+                return Ok(true);
             }
             Err(error) => {
-                tally.left_out("run.unreadable", &with_source(&error), run, None);
-                continue;
+                self.tally.left_out("run.unreadable", &with_source(&error), run, None);
+                return Ok(true);
             }
         };
-        let inputs = match inputs(shared, &installation, job, run, entries).await {
-            Ok(inputs) => inputs,
+        match inputs(shared, &self.installation, job, run, entries).await {
+            Ok(inputs) => self.replay_all(run, inputs).await,
             Err((code, why)) => {
-                tally.left_out(code, &why, run, None);
-                continue;
+                self.tally.left_out(code, &why, run, None);
+                Ok(true)
             }
-        };
+        }
+    }
+
+    /// Calls both versions with each input of a run; whether to go on.
+    async fn replay_all(&mut self, run: RunId, inputs: Found) -> Result<bool, String> {
+        let (shared, job, tally) = (self.shared, self.job, &mut self.tally);
         for _ in 0..inputs.beyond {
             tally.left_out("run.too-large", "its inputs take more room than there is for a run", run, None);
         }
@@ -125,9 +208,9 @@ pub(super) async fn replay(shared: &Arc<Shared>, job: &Job) -> Result<Report, St
             }
             if tally.is_full() {
                 tally.cut_short("limit");
-                break;
+                return Ok(false);
             }
-            let left = TIME_MAX.saturating_sub(begun.elapsed());
+            let left = TIME_MAX.saturating_sub(self.begun.elapsed());
             let both = async {
                 let before = call(shared, &job.against, run, &given).await?;
                 let after = call(shared, &job.candidate, run, &given).await?;
@@ -141,12 +224,12 @@ pub(super) async fn replay(shared: &Arc<Shared>, job: &Job) -> Result<Report, St
                 // What ran out is the replay's own time.
                 Err(_) => {
                     tally.cut_short("time");
-                    break;
+                    return Ok(false);
                 }
             }
         }
+        Ok(true)
     }
-    Ok(tally.report())
 }
 
 fn about(job: &Job, now: Timestamp) -> About {

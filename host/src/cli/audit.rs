@@ -22,7 +22,7 @@ use crate::{
     },
     model::{
         audit::{AuditLine, SignedCheckpoint},
-        explanation::{ExplainedStep, Explanation},
+        explanation::{ExplainedDecision, ExplainedStep, Explanation},
     },
 };
 
@@ -211,9 +211,9 @@ impl Explain {
         let client = self.address.client()?;
         let explanation: Explanation = client.get_with("/v1/audit/explain", &[("key", self.key.clone())]).await?;
         if explanation.runs.is_empty() {
-            return Err(
-                format!("no run is about `{}`: `crossdock run list` shows what runs are about", self.key).into()
-            );
+            let known = "`crossdock run list` shows what runs are about";
+            let beside: String = explanation.notes.iter().map(|note| format!("; {note}")).collect();
+            return Err(format!("no run is about `{}`: {known}{beside}", self.key).into());
         }
         if out.is_json() {
             out.value(&explanation);
@@ -230,7 +230,14 @@ impl Explain {
             }
             out.say(format!("  {:<10}   activated by {}", "", allowed(run.activated_by.as_ref())));
             run.steps.iter().for_each(|step| say_step(out, step));
+            run.decisions.iter().for_each(|decision| say_decision(out, decision));
+            for AuditLine { sequence, record, .. } in &run.acts {
+                let act = record.action.strip_prefix("run.").unwrap_or(&record.action);
+                let by = format!("by {} at {} (audit record {sequence}: {})", record.actor, record.time, record.reason);
+                out.say(format!("  {:<10} {} {by}", "", out.bold(act)));
+            }
         }
+        explanation.notes.iter().for_each(|note| out.say(out.yellow(note)));
         Ok(ExitCode::SUCCESS)
     }
 }
@@ -277,6 +284,16 @@ fn say_step(out: &Out, step: &ExplainedStep) {
             touches.secrets.iter().for_each(|secret| detail(format!("with: {secret}, never seen by the plugin")));
         }
     }
+}
+
+fn say_decision(out: &Out, decision: &ExplainedDecision) {
+    let word = if decision.approved { "approved" } else { "rejected" };
+    let whom = decision.on_behalf_of.as_ref().map(|whom| format!(" for {whom}")).unwrap_or_default();
+    let alone = decision.override_code.as_ref().map(|code| format!(" alone ({code})")).unwrap_or_default();
+    let reason = if decision.reason.is_empty() { String::new() } else { format!(": {}", decision.reason) };
+    let name = out.bold(&format!("{:<10}", decision.step));
+    out.say(format!("  {name} {word} by {}{whom}{alone} at {}{reason}", decision.actor, decision.time));
+    out.say(format!("  {:<10}   saw evidence {}", "", out.dim(&decision.evidence.short())));
 }
 
 /// Who allowed something, when and why.

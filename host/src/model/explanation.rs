@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     audit::AuditLine,
     entry::{PipelineUse, PluginUse},
-    id::RunId,
+    id::{Digest, RunId},
     run::RunState,
     table::TableUse,
     timestamp::Timestamp,
@@ -19,6 +19,9 @@ pub struct Explanation {
     pub key: String,
     /// Its runs, oldest first.
     pub runs: Vec<ExplainedRun>,
+    /// What was not looked into.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
 }
 
 /// One run.
@@ -41,6 +44,35 @@ pub struct ExplainedRun {
     pub activated_by: Option<AuditLine>,
     /// The steps that a plugin took, in the order in which they began.
     pub steps: Vec<ExplainedStep>,
+    /// What people decided when it asked them, in the order in which they did. The journal alone holds it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub decisions: Vec<ExplainedDecision>,
+    /// What else people did to it, and decisions that override: audit records, oldest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub acts: Vec<AuditLine>,
+}
+
+/// What a person decided when a run asked.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExplainedDecision {
+    /// The step that asked.
+    pub step: String,
+    /// When.
+    pub time: Timestamp,
+    /// Who.
+    pub actor: String,
+    /// For whom, if the actor stood in for somebody.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on_behalf_of: Option<String>,
+    /// Yes or no.
+    pub approved: bool,
+    /// The reason code of a decision that overrides.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub override_code: Option<String>,
+    /// Why.
+    pub reason: String,
+    /// Digest of the evidence that they saw.
+    pub evidence: Digest,
 }
 
 /// A reference table that a step was given, and who allowed it.

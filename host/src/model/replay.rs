@@ -66,8 +66,7 @@ pub struct Report {
     pub reasons: u64,
     /// How decisions changed, `before -> after`, and how often.
     pub transitions: BTreeMap<String, u64>,
-    /// Runs in archives of that time, whatever their pipeline. Those that the hub still lists were looked into; after a
-    /// restart it lists none of them.
+    /// Runs in archives of that time, whatever their pipeline; they are looked into after those that the hub lists.
     pub archived: u64,
     /// The same in archives that were dropped: nothing of them can be looked into.
     pub dropped: u64,

@@ -58,4 +58,21 @@ async fn an_order_is_explained_by_what_was_granted_then_and_not_by_what_is_grant
     }
     let said = crossdock(&["audit", "explain", "--key", "nothing", "--hub", &hub.url, "--token-file", &hub.token_file]);
     assert!(said.code == Some(1) && said.err.contains("run list"), "{}", said.err);
+
+    // What ended so long ago that it is in the archive, and not listed any more, is explained as it was.
+    assert!(hub.stop());
+    let data = retail.data().display().to_string();
+    assert_eq!(crossdock(&["archive", "run", "--data", &data, "--older-than", "0s"]).code, Some(0));
+    let hub = retail.hub();
+    let (_, listed) = hub.get(&format!("/v1/runs?key={}", keys[0])).await;
+    assert_eq!(listed["runs"], serde_json::json!([]), "{listed:#}");
+    for (key, step) in keys.iter().zip(&steps) {
+        assert_eq!(&explained(&hub, key, "erp_order"), step);
+    }
+    assert!(hub.stop());
+    let dropped = ["archive", "run", "--data", &data, "--older-than", "0s", "--drop-older-than", "0s"];
+    assert_eq!(crossdock(&dropped).code, Some(0));
+    let hub = retail.hub();
+    let said = crossdock(&["audit", "explain", "--key", &keys[0], "--hub", &hub.url, "--token-file", &hub.token_file]);
+    assert!(said.code == Some(1) && said.err.contains("archives that have been dropped"), "{}", said.err);
 }

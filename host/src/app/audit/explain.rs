@@ -9,14 +9,15 @@ use std::sync::Arc;
 
 use serde::{Deserialize, de::DeserializeOwned};
 
-use super::{Audit, AuditError};
+use super::{Audit, AuditError, RUNS};
 use crate::{
     model::{
         audit::AuditLine,
-        connection::{Auth, Connection},
-        entry::{PipelineUse, PluginUse},
+        connection::{Auth, Connection, SecretRef},
+        entry::{Entry, PipelineUse, PluginUse},
         explanation::{
-            ExplainedConnection, ExplainedRun, ExplainedStep, ExplainedTable, Explanation, HttpTouch, Touches,
+            ExplainedConnection, ExplainedDecision, ExplainedRun, ExplainedStep, ExplainedTable, Explanation,
+            HttpTouch, Touches,
         },
         id::Digest,
         manifest::Manifest,
@@ -38,19 +39,23 @@ struct PluginDocument {
     digest: Digest,
 }
 
+/// A run, and everything that is recorded about it.
+pub type Told = (RunView, Vec<Entry>);
+
 /// Explains the runs about a key, which are given whole.
 ///
 /// # Errors
 /// If the audit log cannot be read.
-pub async fn explain(audit: &Audit, key: String, runs: Vec<RunView>) -> Result<Explanation, AuditError> {
+pub async fn explain(audit: &Audit, key: String, runs: Vec<Told>) -> Result<Explanation, AuditError> {
     let newest_first = audit.list(&AuditFilter { limit: usize::MAX, ..AuditFilter::default() }).await?;
     let log = Log { audit, newest_first };
     let mut explained = Vec::with_capacity(runs.len());
-    for view in runs {
-        explained.push(log.run(view).await?);
+    for (view, entries) in runs {
+        let decisions = entries.iter().filter_map(decision).collect();
+        explained.push(ExplainedRun { decisions, ..log.run(view).await? });
     }
     explained.sort_by_key(|run| run.started);
-    Ok(Explanation { key, runs: explained })
+    Ok(Explanation { key, runs: explained, notes: Vec::new() })
 }
 
 struct Log<'a> {
@@ -97,7 +102,21 @@ impl Log<'_> {
         }
         let pipeline = PipelineUse { name, version, digest: view.pipeline_digest };
         let (run, state, started) = (summary.id, summary.state, summary.started);
-        Ok(ExplainedRun { run, state, started, pipeline, accepted_by, approved_by, activated_by, steps })
+        let about = format!("{RUNS}{run}");
+        let acts = self.newest_first.iter().rev().filter(|line| line.record.subject == about).cloned().collect();
+        let decisions = Vec::new();
+        Ok(ExplainedRun {
+            run,
+            state,
+            started,
+            pipeline,
+            accepted_by,
+            approved_by,
+            activated_by,
+            steps,
+            decisions,
+            acts,
+        })
     }
 
     async fn step(&self, pipeline: &str, step: StepView, plugin: Arc<PluginUse>) -> Result<ExplainedStep, AuditError> {
@@ -171,6 +190,20 @@ impl Log<'_> {
     }
 }
 
+fn decision(entry: &Entry) -> Option<ExplainedDecision> {
+    let Entry::ApprovalDecided(decided) = entry else { return None };
+    Some(ExplainedDecision {
+        step: decided.step.clone(),
+        time: decided.time,
+        actor: decided.actor.clone(),
+        on_behalf_of: decided.on_behalf_of.clone(),
+        approved: decided.approved,
+        override_code: decided.override_code.clone(),
+        reason: decided.reason.clone(),
+        evidence: decided.digest,
+    })
+}
+
 /// What a manifest asked for, as a connection granted it. Without a connection, a plugin touches nothing.
 fn touches(manifest: &Manifest, settings: Option<&Connection>) -> Touches {
     let Some(settings) = settings else { return Touches::default() };
@@ -180,8 +213,9 @@ fn touches(manifest: &Manifest, settings: Option<&Connection>) -> Touches {
         reason: capability.reason.clone(),
         authenticated: capability.authenticate,
     });
+    let shown = |(name, reference): (&String, &SecretRef)| format!("{name} ({reference})");
     let mut secrets: Vec<String> =
-        settings.secrets.iter().map(|(name, reference)| format!("{name} ({reference})")).collect();
+        settings.secrets.iter().filter(|(name, _)| manifest.secrets.contains_key(*name)).map(shown).collect();
     secrets.extend(match &settings.auth {
         Auth::None => None,
         Auth::Basic { user, password } => Some(format!("basic authentication of `{user}` ({password})")),

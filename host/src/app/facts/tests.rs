@@ -196,7 +196,7 @@ async fn an_exception_is_sealed_with_the_keys_of_its_event_and_shown_without_wha
     facts.append(RUN, Version::default(), std::slice::from_ref(&opened)).await.unwrap();
     let stored = bytes(&store).await;
     assert!(!holds(&stored, "canary") && holds(&stored, "yes"));
-    assert_eq!(facts.read_whole(RUN).await.unwrap().0, [opened.clone()]);
+    assert_eq!(facts.read_whole(RUN).await.unwrap().0, std::slice::from_ref(&opened));
     // What lists and the list of runs on disk have of it.
     let shown = super::shown(std::slice::from_ref(&opened), false);
     assert!(!holds(&shown[0].encode(), "canary") && holds(&shown[0].encode(), SEALED));

@@ -86,16 +86,22 @@ impl Registry {
         let Ok(_room) = self.replays.try_acquire() else {
             return Err(RegistryError::Busy { problem: "another replay is under way".to_owned() });
         };
+        let mut archives = self.store.archives().await.map_err(|error| unavailable(&error))?;
+        archives.sort_unstable_by_key(|file| std::cmp::Reverse(file.to));
+        let since = since.before(self.shared.clock.now());
+        let kept = archives.iter().filter(|file| !file.dropped && file.to >= since);
         let job = Job {
             candidate: Arc::clone(candidate),
             against: Arc::clone(against),
             pipeline: pipeline.clone(),
             except,
-            since: since.before(self.shared.clock.now()),
+            since,
+            archives: kept.map(|file| file.file).collect(),
             limit,
         };
-        let mut report = replay(&self.shared, &job).await.map_err(|reason| RegistryError::Unavailable { reason })?;
-        for file in self.store.archives().await.map_err(|error| unavailable(&error))? {
+        let replayed = replay(&self.shared, &self.store, &job).await;
+        let mut report = replayed.map_err(|reason| RegistryError::Unavailable { reason })?;
+        for file in archives {
             let counted = if file.dropped { &mut report.dropped } else { &mut report.archived };
             *counted += if file.to >= report.since { file.runs } else { 0 };
         }

@@ -123,13 +123,12 @@ fn tell(out: &Out, report: &Report) {
         let examples = left.examples.join(", ");
         out.say(format!("left out {}: {} [{}] {examples}", grouped(left.count), left.why, left.code));
     }
-    for (runs, what) in [
-        (report.archived, "lie in the archive; those that the hub no longer lists were not looked into"),
-        (report.dropped, "lay in archives that were dropped"),
-    ] {
-        if runs > 0 {
-            out.say(out.yellow(&format!("{} runs of that time {what}", grouped(runs))));
-        }
+    if report.archived > 0 {
+        out.say(format!("{} runs of that time lie in the archive", grouped(report.archived)));
+    }
+    if report.dropped > 0 {
+        let dropped = format!("{} runs of that time lay in archives that were dropped", grouped(report.dropped));
+        out.say(out.yellow(&dropped));
     }
     if let Some(why) = &report.cut_short {
         out.say(out.yellow(&format!("not all inputs of that time were replayed: the {why} was reached")));

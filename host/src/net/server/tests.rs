@@ -370,7 +370,7 @@ impl Hub for Fake {
     }
 
     fn explain(&self, key: String) -> BoxFuture<'_, Result<Explanation, String>> {
-        ready(Ok(Explanation { key, runs: Vec::new() })).boxed()
+        ready(Ok(Explanation { key, runs: Vec::new(), notes: Vec::new() })).boxed()
     }
 
     fn readiness(&self) -> Readiness {

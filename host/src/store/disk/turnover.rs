@@ -11,6 +11,7 @@
 
 use std::{collections::HashMap, fs, ops::RangeInclusive};
 
+use bytes::Bytes;
 use sled::{Batch, Db, IVec, Tree};
 use tokio::sync::oneshot;
 
@@ -69,6 +70,34 @@ impl Store {
     /// If the store cannot be read.
     pub async fn archives(&self) -> Result<Vec<ArchiveFile>, ReadError> {
         Ok(files(&self.handle.tree().await?)?)
+    }
+
+    /// The streams of a file of an archive that begin as is wanted of the entries of their first append, each with the time
+    /// of its last one, the latest first. Reads the file whole.
+    ///
+    /// # Errors
+    /// If the file cannot be read.
+    pub async fn archived(
+        &self,
+        file: u32,
+        begins: impl Fn(&[Bytes]) -> bool + Send + 'static,
+    ) -> Result<Vec<(StreamId, Timestamp)>, ReadError> {
+        let folder = self.handle.archive.clone();
+        let read = move || {
+            guarded(|| {
+                let mut found = Vec::new();
+                folder.each(file, |bundle| {
+                    found.extend(bundle.iter().filter_map(|Archived { stream, appends }| {
+                        let wanted = begins(&appends.first()?.0.entries);
+                        Some((*stream, appends.last()?.0.time)).filter(|_| wanted)
+                    }));
+                })?;
+                found.sort_unstable_by_key(|(_, time)| std::cmp::Reverse(*time));
+                Ok(found)
+            })
+        };
+        let read: Result<_, Fault> = tokio::task::spawn_blocking(read).await.map_err(Fault::failed)?;
+        Ok(read?)
     }
 
     /// Archives streams, drops archives that were kept long enough, and gives the room back. Long, and beside the
