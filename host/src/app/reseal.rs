@@ -129,6 +129,8 @@ async fn open_and_reseal(
         Err(StoreError::Key { recorded, .. }) if recorded == key => open(to).await?,
         Err(error) => return Err(error.into()),
         Ok(secrets) => {
+            // An earlier reseal may have been cut short: its key of before is forgotten with nothing left under it.
+            finish(data, &secrets).await?;
             let cause = Cause { actor: ACTOR.to_owned(), reason: reason.to_owned() };
             secrets.reseal(&cause, new).await?;
             secrets

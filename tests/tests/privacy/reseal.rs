@@ -4,9 +4,15 @@ use super::*;
 
 /// How `secret reseal` is asked, of a copy of the data folder; ended at a step, if one is named.
 fn reseal(setting: &Setting, data: &str, step: Option<usize>) -> (Option<i32>, String) {
-    let (data, key) = (setting.text(data), setting.text(&format!("{data}.key")));
+    reseal_to(setting, data, &format!("{data}.key"), &[], step)
+}
+
+/// The same to a key of any name.
+fn reseal_to(setting: &Setting, data: &str, to: &str, more: &[&str], step: Option<usize>) -> (Option<i32>, String) {
+    let (data, key) = (setting.text(data), setting.text(to));
     let mut command = Command::new(BINARY);
     command.args(["secret", "reseal", "--data", &data, "--new-key", &key, "--reason", "it may have been seen"]);
+    command.args(more);
     command.env("NO_COLOR", "1").env("CROSSDOCK_LOG", "error");
     if let Some(step) = step {
         command.env("CROSSDOCK_CRASH_AT", format!("after:resealed:{step}"));
@@ -87,6 +93,16 @@ async fn wherever_a_reseal_is_cut_short_the_hub_starts_with_one_of_the_keys_and_
         assert!(hub.stop());
         proven(&setting, &data, &format!("export-{step}"));
     }
+
+    // Cut short before any person's key was sealed anew, and then another key is asked for.
+    copied(&setting, "thrice");
+    assert_eq!(reseal(&setting, "thrice", Some(7)).0, None);
+    let key = setting.text("thrice.key");
+    let (code, told) = reseal_to(&setting, "thrice", "third.key", &["--key", &key], None);
+    assert!(code == Some(0) && told.contains("1 keys of personal data"), "{told}");
+    let hub = start(&setting, "thrice", Some("third.key")).unwrap_or_else(|refused| panic!("{refused}"));
+    whole(&hub, &ann).await;
+    assert!(hub.stop());
 
     // Cut short and asked for again, rather than started.
     copied(&setting, "again");

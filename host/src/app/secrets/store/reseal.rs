@@ -55,6 +55,10 @@ impl SecretStore {
         if old.id() == new.id() {
             return Err(refused("it is sealed with that key already"));
         }
+        if self.state.load().before.is_some() {
+            // INVARIANT: `resealing` names the only other key that something may be sealed with.
+            return Err(refused("another key is being put in place: start the hub once, so that it ends"));
+        }
         let note = Resealing {
             from: old.id(),
             to: new.id(),

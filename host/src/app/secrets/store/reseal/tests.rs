@@ -107,6 +107,11 @@ async fn wherever_it_is_cut_short_exactly_one_key_opens_everything_that_there_wa
             }
             _ => panic!("after {writes} writes, not exactly one key opens it"),
         };
+        if store.keys_of_reseal().is_some() {
+            let third = MasterKey::make(&data.path().join("third.key")).unwrap();
+            let early = store.reseal(&ann(), third).await.unwrap_err();
+            assert!(early.to_string().contains("another key is being put in place"), "{early}");
+        }
         assert_eq!((value(&store, "erp").as_str(), value(&store, "shop").as_str()), ("two", "three"));
         assert_eq!(store.earlier("erp").unwrap().expose(), b"one");
         store.end_reseal().await.unwrap();
