@@ -234,6 +234,10 @@ impl Invoker for Sandbox {
         Box::pin(self.load_component(component))
     }
 
+    fn unload(&self, component: Digest) {
+        Self::unload(self, component);
+    }
+
     fn invoke(&self, invocation: Invocation) -> BoxFuture<'_, Completed> {
         Box::pin(async move {
             match self.loaded(invocation.component) {

@@ -191,4 +191,6 @@ async fn what_a_connection_offers_and_a_manifest_does_not_ask_for_is_given_on_no
         tested.contains("is revoked") && !tested.contains("get="),
         "a test calls nothing that is revoked: {tested}"
     );
+    let explained = crossdock(&hub, &["--json", "plugin", "explain", "test/taker", "1.0.0"]);
+    assert!(explained.contains("\"lifecycle\"") && !explained.contains("\"granted\": true"), "{explained}");
 }

@@ -44,7 +44,7 @@ fn commands(block: &str) -> Vec<String> {
 /// Runs a command in a shell; what it said.
 fn run(folder: &Path, hub: Option<&Hub>, command: &str) -> String {
     let mut shell = Command::new("bash");
-    shell.args(["-euo", "pipefail", "-c", command]).current_dir(folder).env("NO_COLOR", "1").env("USER", "ann");
+    shell.args(["-euo", "pipefail", "-c", command]).current_dir(folder).env("NO_COLOR", "1").env_remove("USER");
     let path = std::env::var("PATH").unwrap_or_default();
     shell.env("PATH", format!("{}:{path}", folder.join("bin").display()));
     if let Some(hub) = hub {

@@ -100,7 +100,9 @@ fn crossdock(hub: &Hub, actor: &str, arguments: &[&str]) -> Said {
     let mut command = Command::new(BINARY);
     command.args(arguments).env("NO_COLOR", "1").env("CROSSDOCK_HUB", &hub.url);
     command.env("CROSSDOCK_TOKEN", hub.token_as(actor, "admin"));
-    if !["show", "explain", "impact", "changes", "list"].contains(&arguments.get(1).copied().unwrap_or_default()) {
+    if !["show", "explain", "impact", "changes", "list", "check"]
+        .contains(&arguments.get(1).copied().unwrap_or_default())
+    {
         command.args(["--reason", "as the test says"]);
     }
     let output = command.output().expect("runs");
@@ -427,10 +429,21 @@ async fn a_hub_that_asks_for_signatures_takes_only_what_a_trusted_key_signed() {
     let package = package.to_str().unwrap();
     let said = refused(&hub, "ada", &["plugin", "publish", package]);
     assert!(said.contains("signature.absent") && said.contains("plugin.refused"), "{said}");
+    // Its author need not publish it to be told so.
+    assert!(local(&["plugin", "check", package]).contains("would be accepted"), "a laptop trusts nobody");
+    let said = refused(&hub, "ada", &["plugin", "check", package, "--at-hub"]);
+    assert!(said.contains("would be refused") && said.contains("signature.absent"), "{said}");
+    assert!(said.contains("against 1.0.0"), "against what is published there: {said}");
     local(&["plugin", "sign", package, "--key", "other.key"]);
     let said = refused(&hub, "ada", &["plugin", "publish", package]);
     assert!(said.contains("signature.untrusted"), "{said}");
     local(&["plugin", "sign", package, "--key", "test.key"]);
+    let said = done(&hub, "ada", &["plugin", "check", package, "--at-hub", "--json"]);
+    let reports: Value = serde_json::from_str(&said).unwrap();
+    let report = &reports[0];
+    assert_eq!((&report["accepted"], report["signed_by"].as_array().unwrap().len()), (&json!(true), 1), "{report:#}");
+    let (_, shown) = hub.get(&format!("/v1/plugins/{LINE}")).await;
+    assert_eq!(shown["versions"].as_array().unwrap().len(), 1, "to ask publishes nothing: {shown:#}");
     let said = done(&hub, "ada", &["plugin", "publish", package]);
     assert!(said.contains("signed by"), "{said}");
     let (_, audit) = hub.get("/v1/audit?subject=trust&limit=1").await;
@@ -449,6 +462,13 @@ async fn what_does_not_hold_leaves_what_serves_as_it_is() {
     assert_eq!(publish("1.0.0", "well_behaved", "").code, Some(0), "the same again is no change");
     let said = publish("1.0.0", "second_version", "");
     assert!(said.code == Some(1) && said.all.contains("plugin.version-taken"), "{}", said.all);
+    setting.golden("1.0.0", &json!({ "outcome": "proceed" }));
+    let said = publish("1.0.0", "well_behaved", "");
+    assert!(said.code == Some(1) && said.all.contains("is published with other golden tests"), "{}", said.all);
+    let package = setting.folder.path().join("judge-1.0.0");
+    let said = refused(&hub, "ada", &["plugin", "check", package.to_str().unwrap(), "--at-hub"]);
+    assert!(said.contains("version.reused") && said.contains("other golden tests"), "{said}");
+    fs::remove_dir_all(package.join("golden")).unwrap();
     setting.package("1.0.0", "well_behaved", "");
     // Nor does anything come in that the sandbox would not run.
     let said = publish("1.4.0", "wrong_types", "");
@@ -530,4 +550,40 @@ async fn what_does_not_hold_leaves_what_serves_as_it_is() {
     }
     let explained = done(&hub, "ada", &["plugin", "explain", LINE, "1.5.0"]);
     assert!(explained.contains("limit memory_bytes"), "{explained}");
+}
+
+#[tokio::test]
+async fn a_draft_is_judged_with_the_files_that_it_brings_and_keeps_them_when_another_is_refused() {
+    let setting = Setting::new();
+    let hub = setting.hub();
+    let draft = |files: &str, expected: &str| {
+        let package = setting.package("1.1.0", "asset_reader", "assets = \"assets\"\n");
+        fs::create_dir_all(package.join("assets")).unwrap();
+        fs::write(package.join("assets/table.csv"), files).unwrap();
+        let test = json!({
+            "input": { "read": ["/assets/table.csv"] },
+            "expected": { "outcome": "proceed", "output": { "read /assets/table.csv": expected } },
+        });
+        fs::write(package.join("golden/one.json"), test.to_string()).unwrap();
+        package.display().to_string()
+    };
+    let kept = || fs::read_to_string(hub.data.join("assets/test-judge@1.1.0/table.csv")).unwrap();
+    done(&hub, "ada", &["plugin", "publish", &draft("one", "one"), "--draft"]);
+    assert_eq!(kept(), "one");
+    // The same component with other files is judged by these, whether it is only asked about or published.
+    let package = draft("two", "one");
+    let said = refused(&hub, "ada", &["plugin", "check", &package, "--at-hub"]);
+    assert!(said.contains("golden.failed"), "{said}");
+    let said = refused(&hub, "ada", &["plugin", "publish", &package, "--draft"]);
+    assert!(said.contains("golden.failed"), "{said}");
+    assert_eq!(kept(), "one", "what is refused changes nothing");
+    done(&hub, "ada", &["plugin", "check", &draft("two", "two"), "--at-hub"]);
+    assert_eq!(kept(), "one");
+    done(&hub, "ada", &["plugin", "publish", &draft("two", "two"), "--draft"]);
+    assert_eq!(kept(), "two");
+    done(&hub, "ada", &["plugin", "release", LINE, "1.1.0"]);
+    let said = done(&hub, "ada", &["plugin", "promote", LINE, "1.1.0"]);
+    assert!(said.contains("golden"), "its tests hold with what it reads now: {said}");
+    let said = crossdock(&hub, "ada", &["plugin", "publish", &draft("three", "two")]);
+    assert!(said.code == Some(1) && said.all.contains("other assets"), "{}", said.all);
 }

@@ -6,6 +6,7 @@ mod connections;
 mod error;
 mod holds;
 pub(super) mod pipelines;
+mod same;
 pub(in crate::app) mod schemas;
 pub(in crate::app) mod sources;
 pub(super) mod tables;
@@ -189,23 +190,17 @@ impl Installer {
         Ok(Some(next))
     }
 
-    /// Checks a package, and loads its component. Absent: it is installed already.
+    /// Checks a package, keeps its assets, and loads its component. Absent: it is installed already.
     ///
     /// # Errors
     /// As [`InstallError`] says.
     pub(super) async fn prepare(&self, now: &Installation, package: Package) -> Result<Option<Prepared>, InstallError> {
+        if self.is_there(now, &package)? {
+            return Ok(None);
+        }
         let golden = golden::kept(&package.folder).map(Bytes::from);
         let Package { manifest, manifest_text, wasm, digest, schemas, assets, signature, .. } = package;
         let id = title(&manifest);
-        if let Some(installed) = now.version(&manifest.id, &manifest.version)
-            && now.state(&manifest.id, &manifest.version) != VersionState::Draft
-        {
-            return if installed.inspection.digest == digest && installed.manifest == manifest {
-                Ok(None)
-            } else {
-                Err(InstallError::VersionTaken { plugin: id, installed: installed.inspection.digest })
-            };
-        }
         let wrong = |problem: String| InstallError::Manifest { plugin: id.clone(), problem };
         check_manifest(&manifest, &schemas).map_err(wrong)?;
         self.library.implements(&manifest).map_err(wrong)?;

@@ -83,6 +83,8 @@ pub(super) struct Registry {
     trust_changed: Notify,
     /// Held over each change, so that every picture is made from the latest.
     changing: Mutex<()>,
+    /// Held while a package is judged, so that one that is only asked about is not taken for one that is taken in.
+    judging: Mutex<()>,
     /// Room for replays.
     replays: Semaphore,
 }
@@ -98,6 +100,7 @@ impl Registry {
             revoked: ArcSwap::default(),
             trust_changed: Notify::new(),
             changing: Mutex::default(),
+            judging: Mutex::default(),
             replays,
         }
     }
@@ -116,30 +119,31 @@ impl Registry {
         who: Who,
     ) -> Result<Published, RegistryError> {
         let cause = cause(&who)?;
-        let unpacked = tokio::task::spawn_blocking(move || publish::read_upload(&upload)).await;
-        let upload = unpacked
-            .map_err(|error| RegistryError::Unavailable { reason: error.to_string() })?
-            .map_err(|error| upload_refused(&error))?;
-        if upload.package.manifest.id != plugin {
-            let problem = format!("the upload is `{}`, and not `{plugin}`", upload.package.manifest.id);
-            return Err(RegistryError::Invalid { problem });
-        }
+        let upload = unpacked(&plugin, upload).await?;
         let _changing = self.changing.lock().await;
         let now = self.shared.installation.load_full();
         let (id, version, digest) =
             (upload.package.manifest.id.clone(), upload.package.manifest.version.clone(), upload.package.digest);
         let first = !now.plugins.contains_key(&id);
-        let prepared = self.installer.prepare(&now, upload.package.clone()).await.map_err(install_refused)?;
-        let Some(prepared) = prepared else {
+        let unchanged = || {
             let record = now.version_record(&id, &version);
             let notes = vec!["exactly this version was published before; nothing has changed".to_owned()];
-            return Ok(Published { plugin: id, version, digest, record, unchanged: true, notes });
+            Published { plugin: id.clone(), version: version.clone(), digest, record, unchanged: true, notes }
         };
+        if self.installer.is_there(&now, &upload.package).map_err(install_refused)? {
+            return match self.installer.differs(&upload.package).await.map_err(install_refused)? {
+                Some(what) => Err(RegistryError::Taken { problem: taken(&named(&id, &version), what) }),
+                None => Ok(unchanged()),
+            };
+        }
+        // Before anything of it is kept: what a draft brought is not lost to one that is refused.
         let judged = self.judge(&now, &upload.package.folder).await?;
+        self.check_brought(&upload.package.manifest, &upload.package.schemas.events)
+            .map_err(schemas::refused_version)?;
+        let prepared = self.installer.prepare(&now, upload.package.clone()).await.map_err(install_refused)?;
+        let Some(prepared) = prepared else { return Ok(unchanged()) };
         let (manifest, brought) = (&upload.package.manifest, &upload.package.schemas.events);
-        if draft {
-            self.check_brought(manifest, brought).map_err(schemas::refused_version)?;
-        } else {
+        if !draft {
             self.take_brought(&cause, manifest, brought).await.map_err(schemas::refused_version)?;
         }
         let now = self.shared.installation.load_full();
@@ -179,13 +183,15 @@ impl Registry {
         let now = self.shared.installation.load_full();
         let (manifest, brought, folder) =
             (package.manifest.clone(), package.schemas.events.clone(), package.folder.clone());
-        let Some(prepared) = self.installer.prepare(&now, package).await.map_err(install_refused)? else {
-            // An earlier release, which knew nothing of its events, may have installed it.
+        // An earlier release, which knew nothing of its events, may have installed it.
+        if self.installer.is_there(&now, &package).map_err(install_refused)? {
             return self.take_brought(cause, &manifest, &brought).await.map_err(schemas::refused_version);
-        };
+        }
         for note in self.judge(&now, &folder).await? {
             tracing::info!(plugin = %manifest.id, version = %manifest.version, note, "the publish gate has a note");
         }
+        let prepared = self.installer.prepare(&now, package).await.map_err(install_refused)?;
+        let Some(prepared) = prepared else { return Ok(()) };
         self.take_brought(cause, &manifest, &brought).await.map_err(schemas::refused_version)?;
         let now = self.shared.installation.load_full();
         if now.line(&manifest.id, None).is_some() {
@@ -470,6 +476,26 @@ pub(super) fn cause(who: &Who) -> Result<Cause, RegistryError> {
         return invalid(format!("`{actor}` stands for the hub itself; name a person"));
     }
     Ok(Cause { actor: actor.trim().to_owned(), reason: reason.trim().to_owned() })
+}
+
+/// An upload, unpacked and read.
+async fn unpacked(plugin: &PluginId, upload: Bytes) -> Result<publish::Upload, RegistryError> {
+    let unpacked = tokio::task::spawn_blocking(move || publish::read_upload(&upload)).await;
+    let upload = unpacked
+        .map_err(|error| RegistryError::Unavailable { reason: error.to_string() })?
+        .map_err(|error| upload_refused(&error))?;
+    if upload.package.manifest.id != *plugin {
+        let problem = format!("the upload is `{}`, and not `{plugin}`", upload.package.manifest.id);
+        return Err(RegistryError::Invalid { problem });
+    }
+    Ok(upload)
+}
+
+/// That a version is there with something else.
+fn taken(named: &str, what: &str) -> String {
+    format!(
+        "{named} is published with other {what}, and a published version never changes: raise `version` in plugin.toml"
+    )
 }
 
 /// An error with everything that led to it.

@@ -37,7 +37,7 @@ const TABLE: &[(&str, &[&str])] = &[
     ("exception list", &["get /v1/exceptions"]),
     ("exception close", &["post /v1/runs/{id}/control"]),
     ("plugin build", &[]),
-    ("plugin check", &[]),
+    ("plugin check", &["post /v1/plugins"]),
     ("plugin new", &[]),
     ("plugin test", &[]),
     ("plugin run", &[]),

@@ -295,7 +295,7 @@ pub struct Part {
     pub what: String,
     /// Whether it gets it.
     pub granted: bool,
-    /// The layer that decided: `manifest`, `grant` or `ceiling`.
+    /// The layer that decided: `manifest`, `grant` or `ceiling`; `lifecycle`, if the version is called no more.
     pub layer: String,
     /// Why, and what to change.
     pub why: String,

@@ -41,6 +41,13 @@ pub fn parts(manifest: &Manifest, imports: &[String], connections: &[(&str, &Con
     parts
 }
 
+/// Takes everything from a version that is called no more; what was denied before keeps its reason.
+pub fn deny_all(parts: &mut [Part], why: &str) {
+    for part in parts.iter_mut().filter(|part| part.granted) {
+        (part.granted, part.layer, part.why) = (false, "lifecycle".to_owned(), why.to_owned());
+    }
+}
+
 fn part(connection: Option<&str>, what: &str, decided: Result<(&str, String), (&str, String)>) -> Part {
     let granted = decided.is_ok();
     let (layer, why) = decided.unwrap_or_else(|denied| denied);
@@ -113,7 +120,7 @@ fn limits(parts: &mut Vec<Part>, manifest: &Manifest) {
 
 #[cfg(test)]
 mod tests {
-    use super::parts;
+    use super::{deny_all, parts};
     use crate::model::{connection::Connection, manifest::Manifest};
 
     fn check(manifest: &str, imports: &[&str], connection: Option<&str>, expected: &str) {
@@ -152,6 +159,22 @@ mod tests {
              + erp state cursor [manifest]\n\
              - * limit memory_bytes 999999999999 [ceiling]",
         );
+    }
+
+    #[test]
+    fn what_is_called_no_more_gets_nothing() {
+        let manifest: Manifest = toml::from_str(&format!(
+            "id = \"a/b\"\nversion = \"1.0.0\"\ncontract = \"1.0.0\"\nlicense = \"MIT\"\nsummary = \"x\"\n{CONNECTOR}"
+        ))
+        .expect("a manifest");
+        let connection: Connection =
+            toml::from_str("plugin = \"a/b\"\nbase_url = \"https://erp.example\"\n").expect("a connection");
+        let mut all = parts(&manifest, &[], &[("erp", &connection)]);
+        assert!(all.iter().any(|part| part.granted));
+        deny_all(&mut all, "it is revoked");
+        assert!(all.iter().all(|part| !part.granted));
+        let of = |what: &str| all.iter().find(|part| part.what == what).map(|part| part.layer.as_str());
+        assert_eq!((of("state cursor"), of("secret key")), (Some("lifecycle"), Some("grant")), "{all:?}");
     }
 
     #[test]

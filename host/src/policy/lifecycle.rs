@@ -71,6 +71,16 @@ pub fn may_serve(state: VersionState) -> bool {
     matches!(state, VersionState::Published | VersionState::Deprecated | VersionState::Yanked)
 }
 
+/// Why nothing calls a version any more, if so.
+#[must_use]
+pub fn called_no_more(state: VersionState) -> Option<&'static str> {
+    match state {
+        VersionState::Revoked => Some("the version is revoked, and nothing calls it"),
+        VersionState::Retired => Some("the version is retired, and nothing calls it"),
+        VersionState::Draft | VersionState::Published | VersionState::Deprecated | VersionState::Yanked => None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::fmt::Write as _;

@@ -311,6 +311,11 @@ pub trait Invoker: Send + Sync {
     /// As [`LoadError`] says.
     fn load(&self, component: Component) -> BoxFuture<'_, Result<Inspection, LoadError>>;
 
+    /// Forgets a component, if it is kept in memory. Calls that run go on.
+    fn unload(&self, component: Digest) {
+        let _ = component;
+    }
+
     /// Makes one call in a fresh instance.
     fn invoke(&self, invocation: Invocation) -> BoxFuture<'_, Completed>;
 }

@@ -5,6 +5,7 @@ use bytes::Bytes;
 use futures::future::BoxFuture;
 use semver::Version;
 use serde::Serialize;
+use serde_json::Value;
 
 use super::impact::{Impact, Subject};
 use crate::model::{
@@ -346,6 +347,12 @@ pub trait Registry: Send + Sync {
         draft: bool,
         who: Who,
     ) -> BoxFuture<'_, Result<Published, RegistryError>>;
+
+    /// What the publish gate says of a packed version; nothing is taken in. The report as `plugin check --json` prints it.
+    ///
+    /// # Errors
+    /// If the upload is no package of this plugin.
+    fn check(&self, plugin: PluginId, upload: Bytes) -> BoxFuture<'_, Result<Value, RegistryError>>;
 
     /// A line with its versions.
     ///

@@ -61,4 +61,12 @@ async fn parked_runs_go_on_under_a_later_version_that_mends_their_pipeline() {
     let run = run_in(&hub, &webhook, "completed").await;
     assert_eq!(step(&run, "on_hand")["state"], "done");
     assert_eq!(retail.sales_orders(&webhook), 1);
+    // Its version was accepted after it began, and it says who did.
+    hub.token_as("audrey", "auditor");
+    let said = cli(&hub, "audrey", &["--json", "audit", "explain", "--key", &key(&webhook)]);
+    good(&said);
+    let explained: Value = serde_json::from_str(&said.out).expect("JSON");
+    let accepted = &explained["runs"][0]["accepted_by"];
+    assert_eq!(accepted["subject"], "pipeline/retail/approved-fulfilment/1.1.0", "{explained:#}");
+    assert_eq!(explained["runs"][0]["acts"][0]["action"], "run.move", "{explained:#}");
 }

@@ -52,7 +52,13 @@ pub async fn explain(audit: &Audit, key: String, runs: Vec<Told>) -> Result<Expl
     let mut explained = Vec::with_capacity(runs.len());
     for (view, entries) in runs {
         let decisions = entries.iter().filter_map(decision).collect();
-        explained.push(ExplainedRun { decisions, ..log.run(view).await? });
+        // A run that was moved goes on under a version that may be later than itself.
+        let moved = entries.iter().rev().find_map(|entry| match entry {
+            Entry::Moved(moved) => Some(moved.time),
+            _ => None,
+        });
+        let bound = moved.unwrap_or(view.summary.started);
+        explained.push(ExplainedRun { decisions, ..log.run(view, bound).await? });
     }
     explained.sort_by_key(|run| run.started);
     Ok(Explanation { key, runs: explained, notes: Vec::new() })
@@ -85,15 +91,16 @@ impl Log<'_> {
         Ok(document.and_then(|document| serde_json::from_slice(&document).ok()))
     }
 
-    async fn run(&self, view: RunView) -> Result<ExplainedRun, AuditError> {
+    /// A run; `bound` is when it came under the version of its pipeline.
+    async fn run(&self, view: RunView, bound: Timestamp) -> Result<ExplainedRun, AuditError> {
         let summary = view.summary;
         let (name, version) = (summary.pipeline, summary.pipeline_version);
         let by_then = |time: Timestamp| move |line: &AuditLine| line.record.time <= time;
-        let accepted_by = self.newest(&format!("pipeline/{name}/{version}"), by_then(summary.started));
+        let accepted_by = self.newest(&format!("pipeline/{name}/{version}"), by_then(bound));
         let approved_by = self.newest(&format!("pipeline-state/{name}/{version}"), |line| {
-            line.record.action == "pipeline.approve" && line.record.time <= summary.started
+            line.record.action == "pipeline.approve" && line.record.time <= bound
         });
-        let activated_by = self.newest(&format!("active/{name}"), by_then(summary.started));
+        let activated_by = self.newest(&format!("active/{name}"), by_then(bound));
         let mut steps = Vec::new();
         for step in view.steps {
             if let Some(plugin) = step.plugin.clone() {

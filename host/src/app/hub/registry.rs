@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use futures::{FutureExt as _, future::BoxFuture};
 use semver::Version;
+use serde_json::Value;
 
 use super::Hub;
 use crate::{
@@ -27,6 +28,12 @@ impl Registry for Hub {
         who: Who,
     ) -> BoxFuture<'_, Result<Published, RegistryError>> {
         self.registry.publish(plugin, upload, draft, who).boxed()
+    }
+
+    fn check(&self, plugin: PluginId, upload: Bytes) -> BoxFuture<'_, Result<Value, RegistryError>> {
+        let report = self.registry.check_upload(plugin, upload);
+        // INVARIANT: a report has a JSON form.
+        report.map(|report| Ok(serde_json::to_value(report?).unwrap_or_default())).boxed()
     }
 
     fn plugin(&self, id: &PluginId) -> Result<PluginDetail, RegistryError> {

@@ -56,7 +56,7 @@ impl Registry {
         let refused = |problem: String| RegistryError::Refused { problem, findings: Vec::new() };
         let wasm = self.installer.blobs.get(digest).await.map_err(|error| unavailable(&error))?;
         let wasm = wasm.ok_or_else(|| refused(format!("component {digest} is missing from the store")))?;
-        let component = Component { digest, wasm, assets: None };
+        let component = Component { digest, wasm, assets: self.installer.assets_of(&plugin.manifest) };
         self.installer.invoker.load(component).await.map(drop).map_err(|error| refused(with_source(&error)))
     }
 

@@ -1,14 +1,21 @@
-//! The publish gate, asked before a version is taken in: the same report that its author gets from `plugin check`.
+//! The publish gate, asked before a version is taken in, or only asked: the same report that its author gets from `plugin
+//! check`.
 
-use std::path::Path;
+use std::{collections::BTreeMap, path::Path};
 
-use super::{Registry, unavailable};
+use bytes::Bytes;
+
+use super::{Registry, install_refused, named, taken, unavailable, unpacked};
 use crate::{
     app::{
         gate::{Candidate, Gate, History, TrustNow, subject_of, with_source},
         installation::Installation,
     },
-    model::manifest::Manifest,
+    model::{
+        id::{Digest, PluginId},
+        manifest::Manifest,
+        registry::VersionState,
+    },
     policy::{
         gate::{
             Finding, Report, Severity, Verdict,
@@ -23,22 +30,40 @@ use crate::{
 const TOLD_MAX: usize = 8;
 
 impl Registry {
+    /// What the gate says of a package, as it would when the package was published now. Nothing is taken in.
+    pub(in crate::app) async fn check_upload(&self, plugin: PluginId, upload: Bytes) -> Result<Report, RegistryError> {
+        let upload = unpacked(&plugin, upload).await?;
+        let now = self.shared.installation.load_full();
+        let package = &upload.package;
+        let (id, version) = (&package.manifest.id, &package.manifest.version);
+        let mut report = self.report(&now, &package.folder).await?;
+        let mut refuse = |rule, place: &str, found: String| {
+            report.add(Finding::new(rule, Severity::Refuse, place, found));
+        };
+        if let Some(there) = now.version(id, version).filter(|_| now.state(id, version) != VersionState::Draft) {
+            let same = there.inspection.digest == package.digest && there.manifest == package.manifest;
+            let differs = match same {
+                true => self.installer.differs(package).await.map_err(install_refused)?,
+                false => Some("content"),
+            };
+            if let Some(what) = differs {
+                refuse("version.reused", "plugin.toml", taken(&named(id, version), what));
+            }
+        } else if let Err(error) = self.check_brought(&package.manifest, &package.schemas.events) {
+            refuse("event.schema", "plugin.toml", error.to_string());
+        }
+        Ok(report)
+    }
+
     /// Has the gate judge a package; what it says of what it lets pass.
     pub(super) async fn judge(&self, now: &Installation, folder: &Path) -> Result<Vec<String>, RegistryError> {
-        let refused = |report: &Report| {
+        let report = self.report(now, folder).await?;
+        if report.verdict == Verdict::Refused {
             let against = report.findings.iter().filter(|one| one.severity == Severity::Refuse);
             let findings: Vec<String> = against.map(line).collect();
             let told = findings.iter().take(TOLD_MAX).map(String::as_str).collect::<Vec<_>>().join("; ");
-            RegistryError::Refused { problem: format!("the publish gate refuses {}: {told}", report.plugin), findings }
-        };
-        let candidate = Candidate::read(folder).map_err(|report| refused(&report))?;
-        let history = self.history(now, &candidate.package.manifest).await?;
-        let gate = Gate { invoker: &*self.installer.invoker, library: &self.installer.library };
-        let trust = self.trust();
-        let trust = TrustNow { trust: &trust, moments: Moments::at(self.shared.clock.now()) };
-        let report = gate.judge(&candidate, &history, &trust).await;
-        if report.verdict == Verdict::Refused {
-            return Err(refused(&report));
+            let problem = format!("the publish gate refuses {}: {told}", report.plugin);
+            return Err(RegistryError::Refused { problem, findings });
         }
         let mut notes: Vec<String> = report.findings.iter().map(line).collect();
         if !report.signed_by.is_empty() {
@@ -46,6 +71,29 @@ impl Registry {
             notes.push(format!("signed by {}", keys.join(", ")));
         }
         Ok(notes)
+    }
+
+    async fn report(&self, now: &Installation, folder: &Path) -> Result<Report, RegistryError> {
+        let candidate = match Candidate::read(folder) {
+            Ok(candidate) => candidate,
+            Err(report) => return Ok(*report),
+        };
+        let history = self.history(now, &candidate.package.manifest).await?;
+        let gate = Gate { invoker: &*self.installer.invoker, library: &self.installer.library };
+        let trust = self.trust();
+        let trust = TrustNow { trust: &trust, moments: Moments::at(self.shared.clock.now()) };
+        // With the files that it brings, and not with those of a draft before it; and what only asks is not kept in memory.
+        let digest = candidate.package.digest;
+        let _judging = self.judging.lock().await;
+        let free = is_free(now, digest);
+        if free {
+            self.installer.invoker.unload(digest);
+        }
+        let report = gate.judge(&candidate, &history, &trust).await;
+        if free {
+            self.installer.invoker.unload(digest);
+        }
+        Ok(report)
     }
 
     /// The version to compare with, and the numbers that are taken. That the candidate's own number is taken by something
@@ -72,6 +120,13 @@ impl Registry {
         let subject = subject.map_err(|error| RegistryError::Unavailable { reason: with_source(&error) })?;
         Ok(History { previous: Some(subject), published })
     }
+}
+
+/// Whether nothing but drafts is of this component, so that it need not stay loaded.
+fn is_free(now: &Installation, digest: Digest) -> bool {
+    let all = now.plugins.values().flat_map(BTreeMap::values);
+    let mut same = all.filter(|plugin| plugin.inspection.digest == digest);
+    same.all(|plugin| now.state(&plugin.manifest.id, &plugin.manifest.version) == VersionState::Draft)
 }
 
 fn line(finding: &Finding) -> String {

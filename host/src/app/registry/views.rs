@@ -9,7 +9,7 @@ use crate::{
         id::PluginId,
         registry::{Trial, VersionState},
     },
-    policy::effective,
+    policy::{effective, lifecycle},
     ports::{
         hub::PluginView,
         registry::{CandidateView, Effective, LineView, PluginDetail, RegistryError, VersionView},
@@ -49,7 +49,10 @@ impl Registry {
         };
         let connections = now.connections.iter().filter(|(_, open)| open.connection.plugin == *id);
         let connections: Vec<_> = connections.map(|(name, open)| (name.as_str(), &open.connection)).collect();
-        let parts = effective::parts(&plugin.manifest, &plugin.inspection.imports, &connections);
+        let mut parts = effective::parts(&plugin.manifest, &plugin.inspection.imports, &connections);
+        if let Some(why) = lifecycle::called_no_more(now.state(id, &plugin.manifest.version)) {
+            effective::deny_all(&mut parts, why);
+        }
         let version = plugin.manifest.version.clone();
         Ok(Effective { plugin: id.clone(), version, digest: plugin.inspection.digest, parts, withheld: false })
     }

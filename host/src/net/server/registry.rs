@@ -116,10 +116,11 @@ struct ChangeBody {
         ("actor" = Option<String>, Query, description = "Who publishes it; absent: whoever sends it"),
         ("reason" = String, Query, description = "Why"),
         ("draft" = Option<bool>, Query, description = "Whether it may still be replaced"),
+        ("dry_run" = Option<bool>, Query, description = "Only have the gate judge it, against what is published and whose signatures count here: the report, as `plugin check --json` prints it"),
     ),
     request_body(content = Vec<u8>, content_type = "application/octet-stream", description = "A package file, as `plugin pack` makes one; at most 96 MiB"),
     responses(
-        (status = 200, description = "Exactly this was published before", body = Object),
+        (status = 200, description = "Exactly this was published before; or the report (`dry_run`)", body = Object),
         (status = 201, description = "Published: plugin, version, digest, state, what to do next", body = Object),
         (status = 400, description = "`query.invalid`, `request.invalid`", body = Document, content_type = "application/problem+json"),
         (status = 409, description = "`plugin.version-taken`", body = Document, content_type = "application/problem+json"),
@@ -136,13 +137,14 @@ pub(super) async fn publish(
     RawQuery(query): RawQuery,
     request: Request,
 ) -> Result<Response, Problem> {
-    let [plugin, actor, reason, draft] = parameters(query.as_deref(), ["plugin", "actor", "reason", "draft"])?;
+    let names = ["plugin", "actor", "reason", "draft", "dry_run"];
+    let [plugin, actor, reason, draft, dry_run] = parameters(query.as_deref(), names)?;
     let plugin = plugin.unwrap_or_default();
     let plugin: PluginId = plugin.parse().map_err(|_| {
         Problem::new(Code::QueryInvalid, format!("`plugin={plugin}` must be the plugin's id, such as `acme/rules`"))
     })?;
     caller.may(Resource::Namespace(plugin.namespace()))?;
-    let draft = flag("draft", draft.as_deref())?;
+    let (draft, dry_run) = (flag("draft", draft.as_deref())?, flag("dry_run", dry_run.as_deref())?);
     let (head, body) = request.into_parts();
     let content_type = head.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     if content_type != "application/octet-stream" {
@@ -154,6 +156,9 @@ pub(super) async fn publish(
         return Err(Problem::new(Code::HubBusy, detail).with("retry_after_s", UPLOAD_RETRY_AFTER_S));
     };
     let upload = read_body(body, &head.headers, UPLOAD_BYTES_LIMIT, super::WAIT_MAX).await?;
+    if dry_run {
+        return Ok(Json(registry(&surface)?.check(plugin, upload).await?).into_response());
+    }
     let who = caller.signed(actor.unwrap_or_default(), reason.unwrap_or_default())?;
     let published: Published = registry(&surface)?.publish(plugin, upload, draft, who).await?;
     let status = if published.unchanged { StatusCode::OK } else { StatusCode::CREATED };
