@@ -17,6 +17,7 @@ mod enroll;
 mod event;
 mod exception;
 mod impact;
+mod many;
 mod moving;
 mod next;
 mod out;

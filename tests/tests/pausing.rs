@@ -120,6 +120,15 @@ async fn a_paused_pipeline_begins_nothing_over_a_kill_and_goes_on_where_it_stood
     let (done, said) = crossdock(&hub, &olga, &["pipeline", "continue", NAME, "--reason", "again"]);
     assert!(!done && said.contains("is not paused"), "{said}");
 
+    let run = send(&client_of(&hub), "test.order.v1", 3).await;
+    until(&client_of(&hub), &run, "waits", |run| text(run, "state") == "waiting").await;
+    let many = |what: &str| crossdock(&hub, &olga, &["run", "many", what, "--pipeline", NAME, "--state", "waiting"]);
+    let (done, said) = many("restart");
+    assert!(!done && said.contains("--step"), "{said}");
+    let (done, said) = many("cancel");
+    assert!(done && said.contains("1 of 1 runs are being cancelled; 0 refused, 0 left"), "{said}");
+    until(&client_of(&hub), &run, "is cancelled", |run| text(run, "state") == "cancelled").await;
+
     let auditor = hub.token_as("audrey", "auditor");
     let (_, said) = crossdock(&hub, &auditor, &["audit", "list"]);
     for word in ["pipeline.pause", "pipeline.continue", "the ERP is down", "the ERP is back"] {

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use super::{
     Failed, HubAddress,
     control::{self, Who},
+    many::{self, Pace},
     next,
     out::Out,
 };
@@ -68,15 +69,8 @@ pub(super) struct Replay {
     /// Those whose cause contains this text.
     #[arg(long, group = "which", value_name = "TEXT")]
     cause: Option<String>,
-    /// So many go first and are waited for; if one of them is parked again, the rest is left alone.
-    #[arg(long, value_name = "N")]
-    canary: Option<usize>,
-    /// At most so many a second, up to 500.
-    #[arg(long, value_name = "N")]
-    rate: Option<u32>,
-    /// At most so many, those that began first, up to 1000; 100 unless told.
-    #[arg(long, value_name = "N")]
-    limit: Option<usize>,
+    #[command(flatten)]
+    pace: Pace,
     #[command(flatten)]
     who: Who,
 }
@@ -206,53 +200,7 @@ impl Replay {
             control::say(out, &summary);
             return Ok(ExitCode::SUCCESS);
         }
-        let many = json!({
-            "filter": { "state": "parked", "pipeline": self.pipeline, "cause": self.cause },
-            "request": request,
-            "canary": self.canary.unwrap_or_default(),
-            "rate_per_second": self.rate,
-            "limit": self.limit,
-        });
-        let answer: Value = client.post("/v1/runs/control", "application/json", serde_json::to_vec(&many)?).await?;
-        let parked_again = answer.pointer("/canary/parked").and_then(Value::as_array).map_or(0, Vec::len);
-        let under_way = answer.pointer("/canary/under_way").and_then(Value::as_array).map_or(0, Vec::len);
-        let good = number(&answer, "/refused") == 0 && parked_again == 0 && under_way == 0;
-        if out.is_json() {
-            out.value(&answer);
-        } else {
-            tell(out, &answer, parked_again, under_way);
-        }
-        Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
-    }
-}
-
-fn tell(out: &Out, answer: &Value, parked_again: usize, under_way: usize) {
-    let runs = answer.get("runs").and_then(Value::as_array).cloned().unwrap_or_default();
-    for run in runs.iter().filter(|run| run.get("problem").is_some()) {
-        out.say(format!("{} {} refused: {}", out.yellow("!"), field(run, "/run"), field(run, "/problem/detail")));
-    }
-    out.say(format!(
-        "{} of {} parked runs try again; {} refused, {} left as they are",
-        number(answer, "/done"),
-        number(answer, "/matched"),
-        number(answer, "/refused"),
-        number(answer, "/left")
-    ));
-    if answer.get("canary").is_some() {
-        let runs = number(answer, "/canary/runs");
-        out.say(format!("  {runs} went first, {parked_again} of them parked again"));
-        if under_way > 0 {
-            out.say(format!(
-                "  {under_way} had not ended after 30 s: `crossdock run show RUN` says what they wait for"
-            ));
-        }
-    }
-    match field(answer, "/stopped") {
-        "canary" => {
-            out.say("  the rest was left alone: `crossdock dead-letter show RUN` says what stopped the first ones");
-        }
-        "time" => out.say("  a minute was over: say it again for the rest"),
-        "limit" => out.say("  the limit was reached: say it again for the rest, or raise `--limit`"),
-        _ => {}
+        let filter = json!({ "state": "parked", "pipeline": self.pipeline, "cause": self.cause });
+        many::send(out, &client, filter, request, self.pace, "parked runs try again").await
     }
 }

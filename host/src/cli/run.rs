@@ -10,6 +10,7 @@ use super::{
     Failed, HubAddress,
     approval::{self, Questions},
     control::{Act, End, Reassign, Resolve, Restart},
+    many::Many,
     moving::Move,
     out::Out,
     story::{self, duration},
@@ -49,6 +50,8 @@ pub(super) enum Run {
     Reassign(Reassign),
     /// Let runs go on under another version of their pipeline, if they then stand exactly where they stand.
     Move(Move),
+    /// Do one thing with many runs, of a pipeline say, at a bounded rate. Exits with 1 if one was refused.
+    Many(Many),
     /// Begin again at a step; the run has to be paused, parked or over.
     Restart(Restart),
 }
@@ -140,6 +143,7 @@ impl Run {
             Self::Close(end) => end.run(out, "close").await,
             Self::Resolve(resolve) => resolve.run(out).await,
             Self::Reassign(reassign) => reassign.run(out).await,
+            Self::Many(many) => many.run(out).await,
             Self::Restart(restart) => restart.run(out).await,
             Self::Move(moving) => moving.run(out).await,
         }

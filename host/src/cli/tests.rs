@@ -19,6 +19,7 @@ const TABLE: &[(&str, &[&str])] = &[
     ("run pause", &["post /v1/runs/{id}/control"]),
     ("run continue", &["post /v1/runs/{id}/control"]),
     ("run cancel", &["post /v1/runs/{id}/control"]),
+    ("run many", &["post /v1/runs/control"]),
     ("run resume", &["post /v1/runs/{id}/control"]),
     ("run close", &["post /v1/runs/{id}/control"]),
     ("run resolve", &["get /v1/runs/{id}", "post /v1/runs/{id}/control"]),
