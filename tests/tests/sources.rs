@@ -203,7 +203,15 @@ async fn no_delivery_is_lost_while_a_secret_takes_the_place_of_another() {
     let back = crossdock(&hub, &["source", "rotate", "us", "--to", "store:one"], None);
     assert!(done(&back).contains("done"), "{}", back.out);
     done(&crossdock(&hub, &["source", "rotate", "us", "--to", "store:two"], None));
+    // A door is closed whatever has become of the plugin behind it.
+    let revoke = ["plugin", "revoke", "crossdock/shopify-order", "1.0.0", "--yes"];
+    done(&crossdock(&hub, &revoke, None));
     done(&crossdock(&hub, &["source", "confirm", "us"], None));
+    let restored = crossdock(&hub, &["plugin", "restore", "crossdock/shopify-order", "1.0.0"], None);
+    let id = format!("chg_{}", &done(&restored).split_once("chg_").unwrap().1[..12]);
+    let approve = json!({ "approved": true, "reason": "agreed" }).to_string();
+    let (status, made) = hub.post_as("second", &format!("/v1/changes/{id}/decision"), &[JSON], approve).await;
+    assert_eq!(status, StatusCode::OK, "{made:#}");
     not_taken(&retail, &hub, "us", "third", "webhook.signature").await;
     taken(&retail, &hub, "us", "other").await;
     done(&crossdock(&hub, &["secret", "remove", "one"], None));

@@ -42,6 +42,7 @@ impl Installer {
         if now.sources.get(name) == Some(&source) {
             return Ok(None);
         }
+        self.check_source(now, name, &source)?;
         let record = SourceRecord { source: Some(source), ..SourceRecord::default() };
         self.set_source(now, cause, "source.set", name, record).await.map(Some)
     }
@@ -66,10 +67,10 @@ impl Installer {
         }
     }
 
-    /// Sets a webhook source, in effect from the next delivery on.
+    /// Sets a webhook source, in effect from the next delivery on. Whoever calls has checked it, if it is another than before.
     ///
     /// # Errors
-    /// As for [`Self::check_source`], or if it cannot be recorded; nothing has changed then.
+    /// If it cannot be recorded; nothing has changed then.
     pub async fn set_source(
         &self,
         now: &Installation,
@@ -78,9 +79,6 @@ impl Installer {
         name: &str,
         record: SourceRecord,
     ) -> Result<Installation, InstallError> {
-        if let Some(source) = &record.source {
-            self.check_source(now, name, source)?;
-        }
         self.put_as(cause, action, &format!("source/{name}"), &record).await?;
         let mut next = copy(now);
         keep(&mut next, name, record);
