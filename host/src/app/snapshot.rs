@@ -500,27 +500,34 @@ pub async fn save(
     derived: Derived<'_>,
     progress: &Progress,
 ) -> io::Result<()> {
-    save_with(data, store, installation, derived, progress, |_| Ok(())).await
+    match head(store, installation, progress).await {
+        Some(head) => write(data, &head, derived, progress, |_| Ok(())),
+        None => Ok(()),
+    }
 }
 
-/// The same after items from elsewhere.
-async fn save_with(
+/// What a snapshot that has got so far says that it is of; absent: the journal has no such place.
+async fn head(store: &Store, installation: &Installation, progress: &Progress) -> Option<Item> {
+    let chain = chain_at(store, progress.position).await?;
+    let (position, newest) = (progress.position.0, progress.newest);
+    Some(Item::Head { position, chain, plans: plans(installation), newest })
+}
+
+/// Writes a snapshot, after items from elsewhere. Blocks, and may take seconds.
+fn write(
     data: &Path,
-    store: &Store,
-    installation: &Installation,
+    head: &Item,
     derived: Derived<'_>,
     progress: &Progress,
     first: impl FnOnce(&mut Writer) -> io::Result<()>,
 ) -> io::Result<()> {
-    let Some(chain) = chain_at(store, progress.position).await else { return Ok(()) };
-    let head = Item::Head { position: progress.position.0, chain, plans: plans(installation), newest: progress.newest };
     let path = path(data);
     let part = path.with_extension("part");
     let mut file = File::create(&part)?;
     file.write_all(&[0; 40])?;
     let body = zstd::stream::write::Encoder::new(BufWriter::new(file), LEVEL)?;
     let mut writer = Writer { body, items: 0, failed: None };
-    writer.put(&head);
+    writer.put(head);
     writer.items = 0;
     first(&mut writer)?;
     {

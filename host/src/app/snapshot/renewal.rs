@@ -3,10 +3,12 @@
 
 use std::{collections::HashSet, fs, io, path::Path};
 
-use super::{Claim, Item, Loaded, TAIL_PAGE, Writer, each, fold, fold_to, open, path, save, save_with, take};
+use super::{
+    Claim, Item, Loaded, Progress, TAIL_PAGE, Writer, each, fold, fold_to, head, open, path, save, take, write,
+};
 use crate::{
     app::{
-        facts::Facts,
+        facts::{Facts, FactsError},
         installation::Installation,
         mailbox::{KEPT_LIMIT, KEPT_MS},
     },
@@ -21,42 +23,46 @@ use crate::{
 /// Why there is none.
 pub async fn renew(data: &Path, store: &Store, facts: &Facts, installation: &Installation) -> Result<(), String> {
     let file = path(data);
-    let claim = match open(&file) {
+    let claim = match aside(move || open(&file)).await? {
         Ok((claim, _)) if claim.holds(store, installation).await => claim,
         Ok(_) => return anew(data, store, facts, installation).await,
         Err(error) => {
             if error.kind() != io::ErrorKind::NotFound {
                 tracing::warn!(%error, "the snapshot of the list of runs cannot be used; it is derived anew");
-                let _ = fs::remove_file(&file);
+                let _ = fs::remove_file(path(data));
             }
             return anew(data, store, facts, installation).await;
         }
     };
     let (touched, end) = touched(facts, claim.progress.position).await.map_err(|error| error.to_string())?;
-    let taken = tokio::task::spawn_blocking(move || Part::read(&file, claim, touched)).await;
-    let mut part = taken.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?;
-    let derived = part.loaded.derived();
-    let folded = fold_to(facts, installation, derived, &mut part.claim.progress, end).await;
+    let file = path(data);
+    let taken = aside(move || Part::read(&file, claim, touched)).await?;
+    let mut part = taken.map_err(|error| error.to_string())?;
+    let folded = fold_to(facts, installation, part.loaded.derived(), &mut part.claim.progress, end).await;
     folded.map_err(|error| error.to_string())?;
-    let saved =
-        save_with(data, store, installation, derived, &part.claim.progress, |writer| part.copy_rest(data, writer))
-            .await;
-    saved.map_err(|error| error.to_string())
+    let Some(head) = head(store, installation, &part.claim.progress).await else { return Ok(()) };
+    let data = data.to_owned();
+    let written = aside(move || {
+        write(&data, &head, part.loaded.derived(), &part.claim.progress, |writer| part.copy_rest(&data, writer))
+    });
+    written.await?.map_err(|error| error.to_string())
+}
+
+/// Does what takes a while and waits for a disk where runs need not wait for it.
+async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, String> {
+    tokio::task::spawn_blocking(work).await.map_err(|error| error.to_string())
 }
 
 /// Derives everything anew.
 async fn anew(data: &Path, store: &Store, facts: &Facts, installation: &Installation) -> Result<(), String> {
     let loaded = Loaded::default();
-    let mut progress = super::Progress::default();
+    let mut progress = Progress::default();
     fold(facts, installation, loaded.derived(), &mut progress).await.map_err(|error| error.to_string())?;
     save(data, store, installation, loaded.derived(), &progress).await.map_err(|error| error.to_string())
 }
 
 /// The runs that the journal after a position is about, and the last position that was looked at.
-async fn touched(
-    facts: &Facts,
-    mut after: Position,
-) -> Result<(HashSet<RunId>, Position), crate::app::facts::FactsError> {
+async fn touched(facts: &Facts, mut after: Position) -> Result<(HashSet<RunId>, Position), FactsError> {
     let mut runs = HashSet::new();
     loop {
         let (streams, last) = facts.streams(after, TAIL_PAGE).await?;
