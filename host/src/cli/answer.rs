@@ -11,6 +11,11 @@ pub(super) fn text(value: &Value, path: &str) -> String {
     }
 }
 
+/// The number at a JSON pointer; absent: 0.
+pub(super) fn number(value: &Value, path: &str) -> u64 {
+    value.pointer(path).and_then(Value::as_u64).unwrap_or_default()
+}
+
 /// The elements at a JSON pointer.
 pub(super) fn list<'a>(value: &'a Value, path: &str) -> impl Iterator<Item = &'a Value> {
     value.pointer(path).and_then(Value::as_array).into_iter().flatten()

@@ -11,7 +11,7 @@ pub(super) use self::change::document;
 use self::change::{Remove, Rotate, Set, Test};
 use super::{
     Failed, HubAddress,
-    answer::{text, texts},
+    answer::{number, text, texts},
     impact::OfHost,
     out::Out,
 };
@@ -62,10 +62,6 @@ impl Connection {
             Self::Lanes(address) => lanes(&address, out).await,
         }
     }
-}
-
-fn number(value: &Value, path: &str) -> u64 {
-    value.pointer(path).and_then(Value::as_u64).unwrap_or_default()
 }
 
 /// `10 per 1000 ms, 5 at once`.

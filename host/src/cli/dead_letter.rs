@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::{
     Failed, HubAddress,
+    answer::number,
     control::{self, Who},
     many::{self, Pace},
     next,
@@ -87,10 +88,6 @@ impl DeadLetter {
 
 fn field<'a>(value: &'a Value, pointer: &str) -> &'a str {
     value.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
-}
-
-fn number(value: &Value, pointer: &str) -> u64 {
-    value.pointer(pointer).and_then(Value::as_u64).unwrap_or_default()
 }
 
 impl List {

@@ -5,7 +5,12 @@ use std::process::ExitCode;
 use clap::{ArgGroup, Args, ValueEnum};
 use serde_json::{Value, json};
 
-use super::{Failed, control::Who, out::Out};
+use super::{
+    Failed,
+    answer::{list, number, text},
+    control::Who,
+    out::Out,
+};
 use crate::net::client::Client;
 
 /// What is done with each.
@@ -104,8 +109,8 @@ pub(super) async fn send(
         "limit": pace.limit,
     });
     let answer: Value = client.post("/v1/runs/control", "application/json", serde_json::to_vec(&many)?).await?;
-    let parked_again = answer.pointer("/canary/parked").and_then(Value::as_array).map_or(0, Vec::len);
-    let under_way = answer.pointer("/canary/under_way").and_then(Value::as_array).map_or(0, Vec::len);
+    let parked_again = list(&answer, "/canary/parked").count();
+    let under_way = list(&answer, "/canary/under_way").count();
     let good = number(&answer, "/refused") == 0 && parked_again == 0 && under_way == 0;
     if out.is_json() {
         out.value(&answer);
@@ -116,9 +121,8 @@ pub(super) async fn send(
 }
 
 fn tell(out: &Out, answer: &Value, said: &str, parked_again: usize, under_way: usize) {
-    let runs = answer.get("runs").and_then(Value::as_array).cloned().unwrap_or_default();
-    for run in runs.iter().filter(|run| run.get("problem").is_some()) {
-        out.say(format!("{} {} refused: {}", out.yellow("!"), field(run, "/run"), field(run, "/problem/detail")));
+    for run in list(answer, "/runs").filter(|run| run.get("problem").is_some()) {
+        out.say(format!("{} {} refused: {}", out.yellow("!"), text(run, "/run"), text(run, "/problem/detail")));
     }
     out.say(format!(
         "{} of {} {said}; {} refused, {} left as they are",
@@ -136,7 +140,7 @@ fn tell(out: &Out, answer: &Value, said: &str, parked_again: usize, under_way: u
             ));
         }
     }
-    match field(answer, "/stopped") {
+    match text(answer, "/stopped").as_str() {
         "canary" => {
             out.say("  the rest was left alone: `crossdock dead-letter show RUN` says what stopped the first ones");
         }
@@ -144,12 +148,4 @@ fn tell(out: &Out, answer: &Value, said: &str, parked_again: usize, under_way: u
         "limit" => out.say("  the limit was reached: say it again for the rest, or raise `--limit`"),
         _ => {}
     }
-}
-
-fn field<'a>(value: &'a Value, pointer: &str) -> &'a str {
-    value.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
-}
-
-fn number(value: &Value, pointer: &str) -> u64 {
-    value.pointer(pointer).and_then(Value::as_u64).unwrap_or_default()
 }

@@ -24,10 +24,10 @@ pub mod surface;
 mod tests;
 pub mod version;
 
-use std::{collections::BTreeMap, fmt};
+use std::{borrow::Cow, collections::BTreeMap, fmt};
 
 use semver::Version;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use self::{
@@ -42,7 +42,7 @@ use crate::model::{
 };
 
 /// How much a finding matters.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Severity {
     /// Worth knowing.
@@ -64,10 +64,10 @@ impl fmt::Display for Severity {
 }
 
 /// One thing that the gate saw.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Finding {
     /// Stable and for programs, such as `capability.widened`.
-    pub rule: &'static str,
+    pub rule: Cow<'static, str>,
     /// How much it matters.
     pub severity: Severity,
     /// Where: a file, a field of the manifest, a function, or a JSON Pointer into a document.
@@ -75,7 +75,7 @@ pub struct Finding {
     /// What was found.
     pub found: String,
     /// What to change, or to do. Empty if there is nothing to do.
-    #[serde(skip_serializing_if = "String::is_empty")]
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub change: String,
     /// What it means for the version number, if it means something.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -86,7 +86,8 @@ impl Finding {
     /// A finding that changes nothing about the version number.
     #[must_use]
     pub fn new(rule: &'static str, severity: Severity, place: impl Into<String>, found: impl Into<String>) -> Self {
-        Self { rule, severity, place: place.into(), found: found.into(), change: String::new(), bump: None }
+        let (place, found) = (place.into(), found.into());
+        Self { rule: rule.into(), severity, place, found, change: String::new(), bump: None }
     }
 
     /// Says what to change.
@@ -105,7 +106,7 @@ impl Finding {
 }
 
 /// What the gate says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Verdict {
     /// It may be published.
@@ -127,16 +128,16 @@ impl fmt::Display for Verdict {
 }
 
 /// A rule that was looked at and found to hold.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Held {
     /// The rule, or the family of rules.
-    pub rule: &'static str,
+    pub rule: Cow<'static, str>,
     /// What was looked at.
     pub detail: String,
 }
 
 /// Everything that the gate says about one version.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Report {
     /// `id@version`, as far as it could be read.
     pub plugin: String,
@@ -194,7 +195,7 @@ impl Report {
     /// Takes up what a family of rules found; if it found nothing, that the family holds.
     pub fn take(&mut self, family: &'static str, findings: Vec<Finding>, holds: impl Into<String>) {
         if findings.iter().all(|finding| finding.severity == Severity::Note) {
-            self.held.push(Held { rule: family, detail: holds.into() });
+            self.held.push(Held { rule: family.into(), detail: holds.into() });
         }
         for finding in findings {
             self.add(finding);

@@ -6,7 +6,6 @@ use std::{
 };
 
 use clap::Args;
-use serde_json::Value;
 
 use super::opened;
 use crate::{
@@ -17,12 +16,7 @@ use crate::{
         package::read_manifest,
         parcel::Files,
     },
-    cli::{
-        Failed, HubAddress,
-        answer::{list, text},
-        out::Out,
-        story::grouped,
-    },
+    cli::{Failed, HubAddress, out::Out, story::grouped},
     model::trust::{Trust, TrustedKey, Unsigned},
     net::client::encoded,
     policy::{
@@ -88,47 +82,20 @@ impl Check {
 /// Asks a hub what it would say.
 async fn at_hub(check: &Check, out: &Out) -> Result<ExitCode, Failed> {
     let client = check.address.client()?;
-    let mut reports: Vec<Value> = Vec::with_capacity(check.packages.len());
+    let mut reports: Vec<Report> = Vec::with_capacity(check.packages.len());
     for path in &check.packages {
         let opened = opened::Opened::new(path)?;
         let plugin = read_manifest(&opened.folder)?.0.id;
         let asked = format!("/v1/plugins?plugin={}&dry_run=true", encoded(plugin.as_str()));
         reports.push(client.post(&asked, "application/octet-stream", Files::of_folder(&opened.folder)?.pack()?).await?);
     }
-    let accepted = reports.iter().all(|report| report.pointer("/accepted") == Some(&Value::Bool(true)));
+    let accepted = reports.iter().all(|report| report.accepted);
     if out.is_json() {
         out.value(&reports);
     } else {
-        reports.iter().for_each(|report| tell_answer(out, report));
+        reports.iter().for_each(|report| tell(out, report));
     }
     Ok(if accepted { ExitCode::SUCCESS } else { ExitCode::FAILURE })
-}
-
-/// Prints a hub's report for people.
-fn tell_answer(out: &Out, report: &Value) {
-    let against = text(report, "/against");
-    let against = if against.is_empty() { against } else { format!(" against {against}") };
-    let verdict = match text(report, "/verdict").as_str() {
-        "accepted" => out.green("would be accepted"),
-        "needs-consent" => out.yellow("would be accepted, and needs a consent"),
-        _ => out.red("would be refused"),
-    };
-    out.say(format!("{}{against}  {verdict}", out.bold(&text(report, "/plugin"))));
-    for finding in list(report, "/findings") {
-        let of = |name: &str| text(finding, &format!("/{name}"));
-        let sign = match of("severity").as_str() {
-            "refuse" => out.red("✗"),
-            "consent" => out.yellow("!"),
-            _ => out.dim("·"),
-        };
-        out.say(format!("  {sign} {:<20} {}: {}", of("rule"), of("place"), of("found")));
-        if !of("change").is_empty() {
-            out.say(format!("      {} {}", out.dim("→"), of("change")));
-        }
-    }
-    for held in list(report, "/held") {
-        out.say(format!("  {} {:<20} {}", out.green("✓"), text(held, "/rule"), out.dim(&text(held, "/detail"))));
-    }
 }
 
 /// The history that a person shows: one version before.

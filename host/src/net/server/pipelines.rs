@@ -189,7 +189,7 @@ pub(super) async fn control(
 ) -> Result<Response, Problem> {
     let name = name_of(&path);
     caller.may(Resource::Pipeline(&name))?;
-    let (act, who) = read_act(&surface, &caller, request).await?;
+    let (act, who): (ReviewAct, Who) = read_act(&surface, &caller, request).await?;
     if let ReviewAct::Promote { bindings, .. } = &act
         && !bindings.is_empty()
     {
@@ -239,18 +239,16 @@ pub(super) async fn hold(
 ) -> Result<Response, Problem> {
     let name = name_of(&path);
     caller.may(Resource::Pipeline(&name))?;
-    let ([actor, reason], what) = read_apart(&surface, request).await?;
-    let act = taken(what)?;
-    let who = caller.signed(actor, reason)?;
+    let (act, who) = read_act(&surface, &caller, request).await?;
     Ok(Json(pipelines(&surface)?.hold(name, act, who).await?).into_response())
 }
 
-/// Reads what somebody wants to do with a version, and who.
-pub(super) async fn read_act(
+/// Reads what somebody wants to do, and who.
+pub(super) async fn read_act<T: DeserializeOwned>(
     surface: &Surface,
     caller: &Caller,
     request: Request,
-) -> Result<(ReviewAct, Who), Problem> {
+) -> Result<(T, Who), Problem> {
     let ([actor, reason], what) = read_apart(surface, request).await?;
     let act = taken(what)?;
     Ok((act, caller.signed(actor, reason)?))

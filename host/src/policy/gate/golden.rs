@@ -1,6 +1,6 @@
 //! Golden tests: the author's own examples have to hold, and within the limits.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::{Finding, Severity, subject::Subject};
 use crate::model::limits::Usage;
@@ -9,7 +9,7 @@ use crate::model::limits::Usage;
 const NEAR_PERCENT: u64 = 80;
 
 /// What came of one golden test.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct GoldenResult {
     /// The test's file, without its ending.
     pub name: String,

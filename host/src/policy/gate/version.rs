@@ -3,13 +3,13 @@
 use std::fmt;
 
 use semver::Version;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::{Finding, Severity, subject::Subject};
 use crate::model::id::Digest;
 
 /// What a change means for who relies on a plugin.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Bump {
     /// Nothing that anybody could rely on is another.

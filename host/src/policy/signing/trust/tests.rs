@@ -54,11 +54,15 @@ fn at(millis: i64) -> Timestamp {
 }
 
 /// The rules that refuse a package of `acme/x` which key 1 has signed, under these keys.
-fn refusals(keys: Vec<TrustedKey>, moments: Moments) -> Vec<&'static str> {
+fn refusals(keys: Vec<TrustedKey>, moments: Moments) -> Vec<String> {
     let package = descriptor("acme/x", "1.0.0");
     let trust = Trust { unsigned: Some(Unsigned::Refuse), keys };
     let found = check(&package, Some(&signed(&package, &[1])), &trust, moments);
-    found.iter().filter(|finding| finding.severity == Severity::Refuse).map(|finding| finding.rule).collect()
+    found
+        .iter()
+        .filter(|finding| finding.severity == Severity::Refuse)
+        .map(|finding| finding.rule.to_string())
+        .collect()
 }
 
 #[test]
@@ -152,7 +156,7 @@ fn what_is_not_signed_is_noted_or_refused_as_the_operator_says() {
     let package = descriptor("acme/x", "1.0.0");
     for (unsigned, severity) in [(Unsigned::Note, Severity::Note), (Unsigned::Refuse, Severity::Refuse)] {
         let found = check(&package, None, &Trust { unsigned: Some(unsigned), keys: vec![] }, Moments::at(at(0)));
-        assert_eq!((found[0].rule, found[0].severity), ("signature.absent", severity));
+        assert_eq!((&*found[0].rule, found[0].severity), ("signature.absent", severity));
     }
     assert_eq!(package.kind, Kind::Rule);
 }
