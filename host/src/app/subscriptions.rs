@@ -6,6 +6,7 @@
 //!
 //! | module | does |
 //! | --- | --- |
+//! | `asked` | what the surfaces ask |
 //! | `feed` | follows the journal, once for all subscriptions |
 //! | `window` | which delivery may begin, which waits, what an answer changes |
 //! | `worker` | works on one subscription; replays |
@@ -13,6 +14,7 @@
 //! | `record` | what is recorded |
 //! | `replays` | has events delivered again |
 
+mod asked;
 mod endpoint;
 mod feed;
 mod record;
@@ -29,7 +31,6 @@ use std::{
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
-use futures::{FutureExt as _, future::BoxFuture};
 use tokio::{
     sync::{Mutex, Notify, mpsc},
     task::JoinHandle,
@@ -37,7 +38,7 @@ use tokio::{
 
 use self::{
     feed::Feed,
-    record::{DECLARED, Declared, LETTERS_MAX, Progress},
+    record::{DECLARED, Declared, Progress},
     worker::Command,
 };
 use super::{
@@ -61,10 +62,7 @@ use crate::{
         egress::Egress,
         impact::{ImpactedSubscription, Subject},
         journal::Position,
-        subscriptions::{
-            Act, ActRequest, Failing, Letter, ReplayRequest, ReplayView, Standing, SubscriptionError, SubscriptionView,
-            Subscriptions as SubscriptionsPort,
-        },
+        subscriptions::{Act, ActRequest, Failing, ReplayView, Standing, SubscriptionError, SubscriptionView},
     },
 };
 
@@ -576,45 +574,4 @@ fn kept_until(standing: &Standing) -> Option<Timestamp> {
 
 fn unavailable(reason: impl ToString) -> SubscriptionError {
     SubscriptionError::Unavailable { reason: reason.to_string() }
-}
-
-impl SubscriptionsPort for Subscriptions {
-    fn list(&self) -> Vec<SubscriptionView> {
-        let slots: Vec<_> = self.read().values().cloned().collect();
-        slots.iter().map(|slot| slot.view(self.feed.end())).collect()
-    }
-
-    fn act<'a>(
-        &'a self,
-        name: &'a str,
-        request: ActRequest,
-    ) -> BoxFuture<'a, Result<SubscriptionView, SubscriptionError>> {
-        self.act_on(name, request).boxed()
-    }
-
-    fn replay<'a>(
-        &'a self,
-        name: &'a str,
-        request: ReplayRequest,
-    ) -> BoxFuture<'a, Result<SubscriptionView, SubscriptionError>> {
-        self.ask_replay(name, request).boxed()
-    }
-
-    fn dead_letters<'a>(
-        &'a self,
-        name: &'a str,
-        limit: usize,
-    ) -> BoxFuture<'a, Result<Vec<Letter>, SubscriptionError>> {
-        async move {
-            self.slot(name)?;
-            let listed =
-                record::list(&*self.shared.records, &record::letters_prefix(name), limit.min(LETTERS_MAX)).await;
-            let read = |(key, value): (String, Bytes)| {
-                serde_json::from_slice(&value)
-                    .map_err(|error| unavailable(format!("record `{key}` is damaged: {error}")))
-            };
-            listed.map_err(unavailable)?.into_iter().map(read).collect()
-        }
-        .boxed()
-    }
 }
