@@ -12,3 +12,4 @@ pub mod mock_sap;
 pub mod packages;
 pub mod remote;
 pub mod retail;
+pub mod said;

@@ -19,7 +19,10 @@ use std::{
     time::Instant,
 };
 
-use crossdock_tests::hub::{Hub, PATIENCE};
+use crossdock_tests::{
+    hub::{Hub, PATIENCE},
+    said::Said,
+};
 use http::StatusCode;
 use serde_json::{Value, json};
 use tokio_rustls::rustls::{self, pki_types::ServerName};
@@ -33,21 +36,13 @@ const BINARY: &str = env!("CARGO_BIN_EXE_crossdock-tested");
 const JSON: [(&str, &str); 1] = [("content-type", "application/json")];
 const EVENT: (&str, &str) = ("content-type", "application/cloudevents+json");
 
-struct Said {
-    code: Option<i32>,
-    out: String,
-    err: String,
-}
-
 /// The command line, with nothing of a hub in its environment.
 fn crossdock(arguments: &[&str]) -> Said {
     let mut command = Command::new(BINARY);
     for name in ["CROSSDOCK_HUB", "CROSSDOCK_TOKEN", "CROSSDOCK_TOKEN_FILE", "CROSSDOCK_DATA", "CROSSDOCK_CA"] {
         command.env_remove(name);
     }
-    let output = command.args(arguments).env("NO_COLOR", "1").output().expect("runs");
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    Said { code: output.status.code(), out: text(&output.stdout), err: text(&output.stderr) }
+    Said::by(command.args(arguments).env("NO_COLOR", "1"))
 }
 
 #[track_caller]

@@ -20,7 +20,7 @@ use crossdock::{
     model::audit::SignedCheckpoint,
     policy::seal::{PrivateKey, PublicKey},
 };
-use crossdock_tests::{hub::Hub, retail::Retail};
+use crossdock_tests::{hub::Hub, retail::Retail, said::Said};
 use serde_json::Value;
 
 #[path = "audit/explained.rs"]
@@ -28,17 +28,8 @@ mod explained;
 
 const BINARY: &str = env!("CARGO_BIN_EXE_crossdock-tested");
 
-struct Said {
-    code: Option<i32>,
-    out: String,
-    err: String,
-}
-
 fn crossdock(arguments: &[&str]) -> Said {
-    let output = Command::new(BINARY).args(arguments).env("NO_COLOR", "1").env_remove("CROSSDOCK_HUB").output();
-    let output = output.expect("runs");
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    Said { code: output.status.code(), out: text(&output.stdout), err: text(&output.stderr) }
+    Said::by(Command::new(BINARY).args(arguments).env("NO_COLOR", "1").env_remove("CROSSDOCK_HUB"))
 }
 
 fn path(path: &Path) -> &str {

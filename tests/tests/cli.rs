@@ -10,31 +10,15 @@
 
 use std::{fs, path::Path, process::Command};
 
-use crossdock_tests::packages;
+use crossdock_tests::{packages, said::Said};
 use serde_json::Value;
 
 const BINARY: &str = env!("CARGO_BIN_EXE_crossdock-tested");
 
-struct Said {
-    code: Option<i32>,
-    out: String,
-    err: String,
-}
-
 fn run(arguments: &[&str], folder: &Path) -> Said {
-    let output = Command::new(BINARY)
-        .args(arguments)
-        .current_dir(folder)
-        .env("NO_COLOR", "1")
-        .env_remove("CROSSDOCK_HUB")
-        .env_remove("CROSSDOCK_LOG")
-        .output()
-        .expect("runs");
-    Said {
-        code: output.status.code(),
-        out: String::from_utf8_lossy(&output.stdout).into_owned(),
-        err: String::from_utf8_lossy(&output.stderr).into_owned(),
-    }
+    let mut command = Command::new(BINARY);
+    command.args(arguments).current_dir(folder).env("NO_COLOR", "1");
+    Said::by(command.env_remove("CROSSDOCK_HUB").env_remove("CROSSDOCK_LOG"))
 }
 
 fn json(said: &Said) -> Value {

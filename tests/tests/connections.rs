@@ -11,12 +11,11 @@
 
 use std::{
     fs,
-    io::Write as _,
     path::{Path, PathBuf},
-    process::{Command, Stdio},
+    process::Command,
 };
 
-use crossdock_tests::{gatekeeper::Gatekeeper, hub::Hub, packages};
+use crossdock_tests::{gatekeeper::Gatekeeper, hub::Hub, packages, said::Said};
 use http::StatusCode;
 use serde_json::{Value, json};
 
@@ -94,12 +93,6 @@ fn connection(url: &str, token: &str) -> Value {
     })
 }
 
-struct Said {
-    code: Option<i32>,
-    out: String,
-    err: String,
-}
-
 /// Runs a command as the admin, with something on its standard input.
 fn crossdock(hub: &Hub, arguments: &[&str], input: Option<&str>) -> Said {
     let mut command = Command::new(BINARY);
@@ -107,20 +100,7 @@ fn crossdock(hub: &Hub, arguments: &[&str], input: Option<&str>) -> Said {
     if arguments[0] != "enroll" {
         command.args(["--token-file", &hub.token_file]);
     }
-    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    child.stdin.take().unwrap().write_all(input.unwrap_or_default().as_bytes()).unwrap();
-    let output = child.wait_with_output().unwrap();
-    Said {
-        code: output.status.code(),
-        out: String::from_utf8_lossy(&output.stdout).into_owned(),
-        err: String::from_utf8_lossy(&output.stderr).into_owned(),
-    }
-}
-
-#[track_caller]
-fn done(said: &Said) -> &str {
-    assert_eq!(said.code, Some(0), "{}{}", said.out, said.err);
-    &said.out
+    Said::given(&mut command, input.unwrap_or_default())
 }
 
 async fn post(hub: &Hub, path: &str, body: Value) -> (StatusCode, Value) {
@@ -186,7 +166,7 @@ async fn a_secret_is_set_rotated_taken_back_and_the_next_call_uses_it_without_a_
     let setting = Setting::new("");
     let hub = setting.hub();
     assert!(
-        done(&crossdock(&hub, &["secret", "set", "wms", "--reason", "first"], Some("tok-one\n"))).contains("store:wms")
+        crossdock(&hub, &["secret", "set", "wms", "--reason", "first"], Some("tok-one\n")).done().contains("store:wms")
     );
     let add = json!({ "do": "add", "connection": connection(&remote.url, "store:wms"), "reason": "a warehouse" });
     let proposed = agreed(&hub, "/v1/connections/wms", add).await;
@@ -201,17 +181,17 @@ async fn a_secret_is_set_rotated_taken_back_and_the_next_call_uses_it_without_a_
     assert_eq!(remote.last(), "tok-one");
 
     remote.take(&["tok-two"]);
-    done(&crossdock(&hub, &["secret", "rotate", "wms", "--reason", "quarterly"], Some("tok-two")));
+    crossdock(&hub, &["secret", "rotate", "wms", "--reason", "quarterly"], Some("tok-two")).done();
     begun(&hub, "r2").await;
     assert_eq!(remote.last(), "tok-two");
-    done(&crossdock(&hub, &["secret", "take-back", "wms", "--reason", "it was the wrong one"], None));
+    crossdock(&hub, &["secret", "take-back", "wms", "--reason", "it was the wrong one"], None).done();
     remote.take(&["tok-one"]);
     begun(&hub, "r3").await;
     assert_eq!(remote.last(), "tok-one");
     completed(&hub, "r3").await;
 
     let listed = crossdock(&hub, &["secret", "list"], None);
-    assert!(done(&listed).contains("connection `wms`") && listed.out.contains("tests"), "{}", listed.out);
+    assert!(listed.done().contains("connection `wms`") && listed.out.contains("tests"), "{}", listed.out);
     let refused = crossdock(&hub, &["secret", "remove", "wms", "--reason", "x"], None);
     assert!(refused.code == Some(1) && refused.err.contains("is used by connection `wms`"), "{}", refused.err);
     let (_, audit) = hub.get("/v1/audit?subject=secret/wms").await;
@@ -253,17 +233,17 @@ async fn a_connection_is_tested_and_rotated_only_to_what_works() {
     setting.configure(&format!("{}[bindings.\"test/stock\"]\nwms = \"wms\"\n", declared("wms", &remote.url, &file)));
     let hub = setting.hub();
     let said = crossdock(&hub, &["connection", "test", "wms"], None);
-    assert!(done(&said).contains("200") && said.out.contains("credentials"), "{}", said.out);
+    assert!(said.done().contains("200") && said.out.contains("credentials"), "{}", said.out);
     fs::write(setting.at("input.json"), r#"{"lines":[{"sku":"a","quantity":1}]}"#).unwrap();
     let input = setting.at("input.json").display().to_string();
     let by_operation = ["connection", "test", "wms", "--operation", "availability", "--input", &input];
-    assert!(done(&crossdock(&hub, &by_operation, None)).contains("`availability` was answered"));
+    assert!(crossdock(&hub, &by_operation, None).done().contains("`availability` was answered"));
     let (status, refused) = post(&hub, "/v1/connections/wms/test", json!({ "operation": "create_pick" })).await;
     assert_eq!(status, StatusCode::BAD_REQUEST);
     assert!(refused["detail"].as_str().unwrap().contains("a test only looks"), "{refused:#}");
 
     // What the remote does not take stays out.
-    done(&crossdock(&hub, &["secret", "set", "wms", "--reason", "x"], Some("tok-two")));
+    crossdock(&hub, &["secret", "set", "wms", "--reason", "x"], Some("tok-two")).done();
     let rotate = ["connection", "rotate", "wms", "--to", "store:wms", "--reason", "into the hub's keeping"];
     let refused = crossdock(&hub, &rotate, None);
     assert_eq!(refused.code, Some(1), "{}", refused.out);
@@ -273,7 +253,7 @@ async fn a_connection_is_tested_and_rotated_only_to_what_works() {
 
     // What it takes comes in, while what was in place still works.
     remote.take(&["tok-one", "tok-two"]);
-    assert!(done(&crossdock(&hub, &rotate, None)).contains("another secret in `auth`"));
+    assert!(crossdock(&hub, &rotate, None).done().contains("another secret in `auth`"));
     remote.take(&["tok-two"]);
     begun(&hub, "r2").await;
     assert_eq!(remote.last(), "tok-two");
@@ -284,7 +264,7 @@ async fn a_connection_is_tested_and_rotated_only_to_what_works() {
     let refused = crossdock(&hub, &value, Some("tok-three"));
     assert_eq!(refused.code, Some(1), "{}", refused.out);
     remote.take(&["tok-two", "tok-three"]);
-    assert!(done(&crossdock(&hub, &value, Some("tok-three"))).contains("version 2 of `store:wms`"));
+    assert!(crossdock(&hub, &value, Some("tok-three")).done().contains("version 2 of `store:wms`"));
     begun(&hub, "r3").await;
     assert_eq!(remote.last(), "tok-three");
     let tested = remote.shown().iter().filter(|(path, _)| path.starts_with("/picks")).count();
@@ -354,7 +334,7 @@ async fn what_reaches_further_waits_for_a_second_person_and_what_does_not_fit_ch
     let (status, late) = hub.post(&decision, &headers, approve).await;
     assert_eq!((status.as_u16(), &late["code"]), (409, &json!("setting.conflict")), "{late:#}");
     let listed = crossdock(&hub, &["plugin", "changes"], None);
-    assert!(done(&listed).contains("connection wms"), "{}", listed.out);
+    assert!(listed.done().contains("connection wms"), "{}", listed.out);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -387,7 +367,7 @@ async fn nothing_waits_for_the_test_of_a_rotation_and_what_moved_meanwhile_is_no
     let url = format!("http://{}", remote.local_addr().unwrap());
     let setting = Setting::new("");
     let hub = setting.hub();
-    done(&crossdock(&hub, &["secret", "set", "wms", "--reason", "first"], Some("tok-one")));
+    crossdock(&hub, &["secret", "set", "wms", "--reason", "first"], Some("tok-one")).done();
     let add = json!({ "do": "add", "connection": connection(&url, "store:wms"), "reason": "a warehouse" });
     agreed(&hub, "/v1/connections/wms", add).await;
     let rotate = json!({ "do": "rotate", "value": "tok-two", "reason": "yearly" });

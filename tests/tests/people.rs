@@ -19,7 +19,7 @@ use crossdock::sandbox::{
     erp::{Disturbance, Fault},
     shop::Webhook,
 };
-use crossdock_tests::{hub::Hub, packages, retail::Retail};
+use crossdock_tests::{hub::Hub, packages, retail::Retail, said::Said};
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
@@ -60,27 +60,11 @@ async fn as_it_is() -> Retail {
     setting(|text| text).await
 }
 
-struct Said {
-    code: Option<i32>,
-    out: String,
-    err: String,
-}
-
 /// The command line, used by a person.
 fn cli(hub: &Hub, person: &str, arguments: &[&str]) -> Said {
-    let output = Command::new(BINARY)
-        .args(arguments)
-        .env("NO_COLOR", "1")
-        .env("CROSSDOCK_TOKEN", hub.token_of(person))
-        .env("CROSSDOCK_HUB", &hub.url)
-        .env_remove("CROSSDOCK_LOG")
-        .output()
-        .expect("runs");
-    Said {
-        code: output.status.code(),
-        out: String::from_utf8_lossy(&output.stdout).into_owned(),
-        err: String::from_utf8_lossy(&output.stderr).into_owned(),
-    }
+    let mut command = Command::new(BINARY);
+    command.args(arguments).env("NO_COLOR", "1").env("CROSSDOCK_TOKEN", hub.token_of(person));
+    Said::by(command.env("CROSSDOCK_HUB", &hub.url).env_remove("CROSSDOCK_LOG"))
 }
 
 #[track_caller]

@@ -9,14 +9,10 @@
     reason = "a test says what went wrong by panicking"
 )]
 
-use std::{
-    fs,
-    io::Write as _,
-    process::{Command, Stdio},
-};
+use std::{fs, process::Command};
 
 use crossdock::sandbox::shop::signature;
-use crossdock_tests::{hub::Hub, retail::Retail};
+use crossdock_tests::{hub::Hub, retail::Retail, said::Said};
 use http::{HeaderValue, StatusCode};
 use serde_json::{Value, json};
 
@@ -24,18 +20,12 @@ const BINARY: &str = env!("CARGO_BIN_EXE_crossdock-tested");
 const JSON: (&str, &str) = ("content-type", "application/json");
 const SIGNATURE: &str = "x-shopify-hmac-sha256";
 
-struct Said {
-    code: Option<i32>,
-    out: String,
-    err: String,
-}
-
 /// Runs a command as the admin, with something on its standard input.
 fn crossdock(hub: &Hub, arguments: &[&str], input: Option<&str>) -> Said {
     let mut command = Command::new(BINARY);
     command.args(arguments).args(["--hub", &hub.url, "--token-file", &hub.token_file, "--reason", "tests"]);
     command.env("NO_COLOR", "1").env_remove("CROSSDOCK_TOKEN");
-    finished(command, input)
+    Said::given(&mut command, input.unwrap_or_default())
 }
 
 /// The same for what changes nothing, and so has no reason.
@@ -43,24 +33,7 @@ fn look(hub: &Hub, arguments: &[&str]) -> Said {
     let mut command = Command::new(BINARY);
     command.args(arguments).args(["--hub", &hub.url, "--token-file", &hub.token_file]);
     command.env("NO_COLOR", "1").env_remove("CROSSDOCK_TOKEN");
-    finished(command, None)
-}
-
-fn finished(mut command: Command, input: Option<&str>) -> Said {
-    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    child.stdin.take().unwrap().write_all(input.unwrap_or_default().as_bytes()).unwrap();
-    let output = child.wait_with_output().unwrap();
-    Said {
-        code: output.status.code(),
-        out: String::from_utf8_lossy(&output.stdout).into_owned(),
-        err: String::from_utf8_lossy(&output.stderr).into_owned(),
-    }
-}
-
-#[track_caller]
-fn done(said: &Said) -> &str {
-    assert_eq!(said.code, Some(0), "{}{}", said.out, said.err);
-    &said.out
+    Said::by(&mut command)
 }
 
 #[track_caller]
@@ -109,13 +82,13 @@ async fn change(hub: &Hub, name: &str, body: Value) -> (StatusCode, Value) {
 async fn a_source_is_added_by_two_outlives_a_kill_and_is_gone_when_it_is_removed() {
     let retail = Retail::start(BINARY).await;
     let hub = retail.hub();
-    done(&crossdock(&hub, &["secret", "set", "shop-us"], Some("first")));
+    crossdock(&hub, &["secret", "set", "shop-us"], Some("first")).done();
     let file = retail.folder.path().join("shop-us.toml");
     let text = "plugin = \"crossdock/shopify-order\"\nsource = \"/shops/us-1\"\ntypes = [\"retail.order.placed.v1\"]\n\
                 secret = \"store:shop-us\"\n";
     fs::write(&file, text).unwrap();
     let add = ["source", "add", "shop-us", "--file", &file.display().to_string()];
-    let proposed = done(&crossdock(&hub, &add, None)).to_owned();
+    let proposed = crossdock(&hub, &add, None).done().to_owned();
     for because in ["events come in as `/shops/us-1`", "`retail.order.placed.v1` come in", "`store:shop-us` is let in"]
     {
         assert!(proposed.contains(because), "no `{because}` in {proposed}");
@@ -137,18 +110,18 @@ async fn a_source_is_added_by_two_outlives_a_kill_and_is_gone_when_it_is_removed
     taken(&retail, &hub, "shop-us", "first").await;
     let shown = look(&hub, &["source", "show", "shop-us"]);
     for part in ["POST /v1/webhooks/shop-us", "store:shop-us", SIGNATURE, "the API; hub.toml does not declare it"] {
-        assert!(done(&shown).contains(part), "no `{part}` in {}", shown.out);
+        assert!(shown.done().contains(part), "no `{part}` in {}", shown.out);
     }
-    assert!(done(&look(&hub, &["source", "list"])).contains("/shops/us-1"));
+    assert!(look(&hub, &["source", "list"]).done().contains("/shops/us-1"));
     let impact = look(&hub, &["plugin", "impact", "crossdock/shopify-order"]);
-    assert!(done(&impact).contains("webhook sources: shop, shop-us"), "{}", impact.out);
+    assert!(impact.done().contains("webhook sources: shop, shop-us"), "{}", impact.out);
 
     let remove = ["source", "remove", "shop-us"];
     refused(&crossdock(&hub, &["secret", "remove", "shop-us"], None), "is used by webhook source `shop-us`");
-    assert!(done(&crossdock(&hub, &remove, None)).contains("answered 404"));
+    assert!(crossdock(&hub, &remove, None).done().contains("answered 404"));
     not_taken(&retail, &hub, "shop-us", "first", "webhook.unknown-source").await;
     refused(&crossdock(&hub, &remove, None), "there is no webhook source `shop-us`");
-    done(&crossdock(&hub, &["secret", "remove", "shop-us"], None));
+    crossdock(&hub, &["secret", "remove", "shop-us"], None).done();
     let (_, audit) = hub.get("/v1/audit?subject=source/shop-us").await;
     let records = audit["records"].as_array().unwrap();
     let told: Vec<_> = records.iter().map(|one| (one["action"].as_str().unwrap(), &one["actor"])).collect();
@@ -160,7 +133,7 @@ async fn no_delivery_is_lost_while_a_secret_takes_the_place_of_another() {
     let retail = Retail::start(BINARY).await;
     let hub = retail.hub();
     for (name, value) in [("one", "first"), ("two", "other")] {
-        done(&crossdock(&hub, &["secret", "set", name], Some(value)));
+        crossdock(&hub, &["secret", "set", name], Some(value)).done();
     }
     let (status, proposed) =
         change(&hub, "us", json!({ "do": "add", "source": source("/shops/us-1", "store:one") })).await;
@@ -169,24 +142,24 @@ async fn no_delivery_is_lost_while_a_secret_takes_the_place_of_another() {
 
     // Another value: the shop signs with the old one until it is told, and with the new one from then on.
     let rotated = crossdock(&hub, &["secret", "rotate", "one"], Some("second"));
-    assert!(done(&rotated).contains("what the value of before signs is taken too"), "{}", rotated.out);
+    assert!(rotated.done().contains("what the value of before signs is taken too"), "{}", rotated.out);
     taken(&retail, &hub, "us", "first").await;
     taken(&retail, &hub, "us", "second").await;
     hub.kill();
     let hub = retail.hub();
     taken(&retail, &hub, "us", "first").await;
     taken(&retail, &hub, "us", "second").await;
-    done(&crossdock(&hub, &["secret", "confirm", "one"], None));
+    crossdock(&hub, &["secret", "confirm", "one"], None).done();
     not_taken(&retail, &hub, "us", "first", "webhook.signature").await;
     taken(&retail, &hub, "us", "second").await;
     // Unless whoever rotates says that the old one is out.
-    done(&crossdock(&hub, &["secret", "rotate", "one", "--keep", "0"], Some("third")));
+    crossdock(&hub, &["secret", "rotate", "one", "--keep", "0"], Some("third")).done();
     not_taken(&retail, &hub, "us", "second", "webhook.signature").await;
     taken(&retail, &hub, "us", "third").await;
 
     // Another secret: the same, once a second person has agreed to it.
     let proposed =
-        done(&crossdock(&hub, &["source", "rotate", "us", "--to", "store:two", "--keep", "600"], None)).to_owned();
+        crossdock(&hub, &["source", "rotate", "us", "--to", "store:two", "--keep", "600"], None).done().to_owned();
     assert!(proposed.contains("whoever signs with `store:two` is let in"), "{proposed}");
     not_taken(&retail, &hub, "us", "other", "webhook.signature").await;
     let agreed = hub.agree(&proposed);
@@ -198,23 +171,23 @@ async fn no_delivery_is_lost_while_a_secret_takes_the_place_of_another() {
     taken(&retail, &hub, "us", "third").await;
     not_taken(&retail, &hub, "us", "first", "webhook.signature").await;
     refused(&crossdock(&hub, &["secret", "remove", "one"], None), "is used by webhook source `us`");
-    assert!(done(&look(&hub, &["source", "show", "us"])).contains("store:one, until"));
+    assert!(look(&hub, &["source", "show", "us"]).done().contains("store:one, until"));
     // What is taken anyway may have its place back without anybody else.
     let back = crossdock(&hub, &["source", "rotate", "us", "--to", "store:one"], None);
-    assert!(done(&back).contains("done"), "{}", back.out);
-    done(&crossdock(&hub, &["source", "rotate", "us", "--to", "store:two"], None));
+    assert!(back.done().contains("done"), "{}", back.out);
+    crossdock(&hub, &["source", "rotate", "us", "--to", "store:two"], None).done();
     // A door is closed whatever has become of the plugin behind it.
     let revoke = ["plugin", "revoke", "crossdock/shopify-order", "1.0.0", "--yes"];
-    done(&crossdock(&hub, &revoke, None));
-    done(&crossdock(&hub, &["source", "confirm", "us"], None));
+    crossdock(&hub, &revoke, None).done();
+    crossdock(&hub, &["source", "confirm", "us"], None).done();
     let restored = crossdock(&hub, &["plugin", "restore", "crossdock/shopify-order", "1.0.0"], None);
-    let id = format!("chg_{}", &done(&restored).split_once("chg_").unwrap().1[..12]);
+    let id = format!("chg_{}", &restored.done().split_once("chg_").unwrap().1[..12]);
     let approve = json!({ "approved": true, "reason": "agreed" }).to_string();
     let (status, made) = hub.post_as("second", &format!("/v1/changes/{id}/decision"), &[JSON], approve).await;
     assert_eq!(status, StatusCode::OK, "{made:#}");
     not_taken(&retail, &hub, "us", "third", "webhook.signature").await;
     taken(&retail, &hub, "us", "other").await;
-    done(&crossdock(&hub, &["secret", "remove", "one"], None));
+    crossdock(&hub, &["secret", "remove", "one"], None).done();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -223,15 +196,15 @@ async fn what_was_set_over_the_api_holds_against_the_file_until_somebody_takes_t
     let hub = retail.hub();
     let secret = fs::read_to_string(retail.folder.path().join("shop-webhook")).unwrap();
     taken(&retail, &hub, "shop", &secret).await;
-    assert!(done(&crossdock(&hub, &["source", "remove", "shop"], None)).contains("hub.toml still declares it"));
+    assert!(crossdock(&hub, &["source", "remove", "shop"], None).done().contains("hub.toml still declares it"));
     not_taken(&retail, &hub, "shop", &secret, "webhook.unknown-source").await;
     hub.kill();
     let hub = retail.hub();
     not_taken(&retail, &hub, "shop", &secret, "webhook.unknown-source").await;
-    assert!(done(&look(&hub, &["source", "list"])).contains("no webhook sources"));
+    assert!(look(&hub, &["source", "list"]).done().contains("no webhook sources"));
 
     let declared = crossdock(&hub, &["source", "change", "shop", "--declared"], None);
-    hub.agree(done(&declared));
+    hub.agree(declared.done());
     taken(&retail, &hub, "shop", &secret).await;
     let (_, shown) = hub.get("/v1/sources/shop").await;
     assert_eq!((&shown["origin"], &shown["declared"]), (&json!("file"), &json!("same")), "{shown:#}");
@@ -307,7 +280,7 @@ async fn what_lets_in_more_waits_and_what_does_not_hold_changes_nothing() {
 
     // Who sets connections does not let anybody in, nor does who only sees sources.
     let scoped = ["token", "create", "links", "--role", "operator", "--action", "connection.change", "--json"];
-    let issued: Value = serde_json::from_str(done(&look(&hub, &scoped))).unwrap();
+    let issued: Value = serde_json::from_str(look(&hub, &scoped).done()).unwrap();
     for token in [issued["token"].as_str().unwrap(), &hub.token_as("ret", "retailer")] {
         let headers = [JSON, ("authorization", &*format!("Bearer {token}"))];
         let (status, denied) = hub.post("/v1/sources/shop", &headers, r#"{"do":"remove"}"#).await;

@@ -40,7 +40,7 @@ async fn a_binding_is_swapped_and_rolled_back_and_runs_end_with_what_they_began_
     // Neither goes as long as it is needed.
     let refused = crossdock(&hub, &["connection", "remove", "new", "--reason", "x"], None);
     assert!(refused.err.contains("is bound in test/stock"), "{}", refused.err);
-    done(&crossdock(&hub, &["pipeline", "bind", "test/stock", "--rollback", "--reason", "too early"], None));
+    crossdock(&hub, &["pipeline", "bind", "test/stock", "--rollback", "--reason", "too early"], None).done();
     begun(&hub, "r3").await;
     assert_eq!((old.shown().len(), new.shown().len()), (3, 1));
     let refused = crossdock(&hub, &["connection", "remove", "new", "--reason", "x"], None);
@@ -53,7 +53,7 @@ async fn a_binding_is_swapped_and_rolled_back_and_runs_end_with_what_they_began_
     let hub = setting.hub();
     completed(&hub, "r2").await;
     assert_eq!((old.shown().len(), new.shown().len()), (3, 2), "after a restart as well");
-    done(&crossdock(&hub, &["connection", "remove", "new", "--reason", "nobody needs it"], None));
+    crossdock(&hub, &["connection", "remove", "new", "--reason", "nobody needs it"], None).done();
     let (_, shown) = hub.get("/v1/connections/new").await;
     assert_eq!(shown["code"], "connection.unknown");
     let (_, audit) = hub.get("/v1/audit?subject=binding/test/stock").await;
@@ -84,7 +84,7 @@ async fn a_run_ends_with_the_system_it_began_with_when_its_connection_moves() {
     let log = fs::read_to_string(hub.data.with_extension("log")).unwrap();
     assert!(log.contains("hub.toml declares it in another way"), "{log}");
     let shown = crossdock(&hub, &["connection", "show", "wms"], None);
-    assert!(done(&shown).contains("hub.toml declares something else"), "{}", shown.out);
+    assert!(shown.done().contains("hub.toml declares something else"), "{}", shown.out);
     completed(&hub, "r2").await;
     assert_eq!((old.shown().len(), new.shown().len()), (2, 2));
     agreed(&hub, "/v1/connections/wms", json!({ "do": "declared", "reason": "we stay" })).await;
@@ -175,13 +175,13 @@ async fn a_promotion_binds_only_what_is_unbound_and_reaches_no_further() {
     // What it says to do leads there, before any version that uses the name serves.
     let bind = |names: Value| json!({ "do": "bind", "names": names, "reason": "x" });
     agreed(&hub, "/v1/pipelines/test/stock/bindings", bind(json!({ "spare": "new" }))).await;
-    done(&promote("test/stock@1.1.0", &[]));
+    promote("test/stock@1.1.0", &[]).done();
     assert_eq!(shown().await, (json!("1.1.0"), json!({ "wms": "old", "spare": "new" })));
     // What reaches no further needs nobody else, and a rollback leaves a name that nobody uses.
     approved(&hub, "test/stock", "1.2.0", &["wms", "spare", "third"]).await;
-    done(&promote("test/stock@1.2.0", &["third=old"]));
+    promote("test/stock@1.2.0", &["third=old"]).done();
     assert_eq!(shown().await, (json!("1.2.0"), json!({ "wms": "old", "spare": "new", "third": "old" })));
-    done(&crossdock(&hub, &["pipeline", "rollback", "test/stock", "--reason", "x"], None));
+    crossdock(&hub, &["pipeline", "rollback", "test/stock", "--reason", "x"], None).done();
     assert_eq!(shown().await.0, "1.1.0");
 
     // So does a pipeline of which no version has served.
@@ -195,5 +195,5 @@ async fn a_promotion_binds_only_what_is_unbound_and_reaches_no_further() {
     agreed(&hub, "/v1/pipelines/test/fresh/bindings", bind(json!({ "wms": "new" }))).await;
     let (_, view) = hub.get("/v1/pipelines/test/fresh/bindings").await;
     assert_eq!(view["names"]["wms"]["connection"], "new", "{view:#}");
-    done(&promote("test/fresh@1.0.0", &[]));
+    promote("test/fresh@1.0.0", &[]).done();
 }

@@ -20,14 +20,14 @@ async fn a_secret_stays_while_deliveries_are_signed_with_it_or_a_run_goes_on_wit
     let setting = Setting::new("");
     let hub = setting.hub();
     for (name, value) in [("old", "tok-one"), ("new", "tok-two"), ("acme", "sign")] {
-        done(&crossdock(&hub, &["secret", "set", name, "--reason", "x"], Some(value)));
+        crossdock(&hub, &["secret", "set", name, "--reason", "x"], Some(value)).done();
     }
     let wanted = json!({"owner": "acme", "types": ["a"], "url": "https://acme.example", "secrets": ["store:acme"]});
     agreed(&hub, "/v1/subscriptions/acme-orders", json!({ "subscription": wanted, "reason": "x" })).await;
     kept(&remove(&hub, "secret", "acme"), &["is used by subscription `acme-orders`"]);
-    assert!(done(&crossdock(&hub, &["secret", "list"], None)).contains("subscription `acme-orders`"));
-    done(&remove(&hub, "subscription", "acme-orders"));
-    done(&remove(&hub, "secret", "acme"));
+    assert!(crossdock(&hub, &["secret", "list"], None).done().contains("subscription `acme-orders`"));
+    remove(&hub, "subscription", "acme-orders").done();
+    remove(&hub, "secret", "acme").done();
 
     let add = json!({ "do": "add", "connection": connection(&old.url, "store:old"), "reason": "a warehouse" });
     agreed(&hub, "/v1/connections/wms", add).await;
@@ -40,7 +40,7 @@ async fn a_secret_stays_while_deliveries_are_signed_with_it_or_a_run_goes_on_wit
     kept(&remove(&hub, "secret", "old"), &parts);
     completed(&hub, "r1").await;
     assert_eq!((old.shown().len(), new.shown().len()), (2, 0), "it went on with what it began with");
-    done(&remove(&hub, "secret", "old"));
+    remove(&hub, "secret", "old").done();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -67,8 +67,8 @@ async fn a_connection_stays_and_implements_the_contract_while_reads_are_publishe
     assert_eq!(shown["plugin"], "crossdock/sandbox-warehouse", "{shown:#}");
 
     let withdraw = ["api", "withdraw", "retail/warehouse@1", "--reason", "nobody asks"];
-    done(&crossdock(&hub, &withdraw, None));
+    crossdock(&hub, &withdraw, None).done();
     let (status, proposed) = post(&hub, "/v1/connections/wms", change).await;
     assert_eq!(status, StatusCode::ACCEPTED, "{proposed:#}");
-    done(&remove(&hub, "connection", "wms"));
+    remove(&hub, "connection", "wms").done();
 }
