@@ -1,5 +1,5 @@
-//! What is known of connections, bindings and webhook sources beside what serves now: who has the say, and what they were before. A run
-//! goes on with the system that it began with, whatever is changed meanwhile.
+//! What is known of connections, bindings and webhook sources beside what serves now: who has the say, and what they were
+//! before. A run goes on with the system that it began with, whatever is changed meanwhile.
 
 use std::{
     collections::{BTreeMap, HashMap},

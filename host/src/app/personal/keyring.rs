@@ -5,9 +5,9 @@
 //! ```
 //!
 //! A subject's id is a keyed hash, so that no name is written anywhere; its key comes from the key of secrets, or from the
-//! first one that there was ([`reseal`]). Files, and
-//! not the store: what a database deletes may lie in it for long, whereas a file is overwritten before it is removed. (A
-//! disk that writes elsewhere, as flash does, may still keep the old bytes: they open only with the key of secrets.)
+//! first one that there was ([`reseal`]). Files, and not the store: what a database deletes may lie in it for long, whereas
+//! a file is overwritten before it is removed. (A disk that writes elsewhere, as flash does, may still keep the old bytes:
+//! they open only with the key of secrets.)
 //!
 //! A key is durable before anything that is sealed with it. After an erasure, new data of the same person gets a new key.
 

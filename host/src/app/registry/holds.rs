@@ -52,7 +52,7 @@ impl Registry {
                 self.shared.installation.store(Arc::new(next));
                 let open: usize = self.runs_of(name).values().sum();
                 let note = format!(
-                    "{open} runs under way begin no step until `crossdock pipeline continue {name}`; what is out is recorded, \
+                    "runs under way, {open} of them, begin no step until `crossdock pipeline continue {name}`; what is out is recorded, \
                      events are accepted, and new runs wait"
                 );
                 (format!("`{name}` is paused"), note)
@@ -61,7 +61,7 @@ impl Registry {
                 next.holds.remove(name);
                 self.shared.installation.store(Arc::new(next));
                 let runs = self.shared.index.let_go(name);
-                let note = format!("{} runs that were held back go on", runs.len());
+                let note = format!("runs that were held back go on: {}", runs.len());
                 runner::go_on(&self.shared, runs);
                 (format!("`{name}` goes on"), note)
             }
