@@ -9,6 +9,7 @@
 //! is thrown away, and everything is derived anew. It is made by the same fold as at a start, from the snapshot before
 //! it and the journal's tail, never from what a busy hub has in memory; beside it, in the memory of what the tail is about.
 
+mod item;
 mod renewal;
 
 use std::{
@@ -17,8 +18,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use serde::{Deserialize, Serialize};
-
+use self::item::Item;
 pub use self::renewal::renew;
 use super::{
     exceptions::Exceptions,
@@ -30,14 +30,13 @@ use super::{
 };
 use crate::{
     model::{
-        entry::{Accepted, Entry, ExceptionOpened},
-        id::{AcceptanceId, Digest, RunId, SignalKey},
-        run::{Aside, RunState, RunSummary},
+        entry::{Accepted, Entry},
+        id::{AcceptanceId, Digest, RunId},
         timestamp::Timestamp,
     },
     policy::chain::{self, Hash},
     ports::{
-        hub::{Question, QuestionFilter},
+        hub::QuestionFilter,
         journal::{Position, StreamId},
     },
     store::disk::Store,
@@ -77,145 +76,6 @@ pub struct Progress {
     pub folded: u64,
     /// Acceptances with runs that have not begun.
     pub pending: Vec<AcceptanceId>,
-}
-
-#[derive(Serialize, Deserialize)]
-enum Item {
-    Head {
-        position: u64,
-        /// Hash of the header of the batch that the position lies in: which journal this is of.
-        chain: Hash,
-        plans: Digest,
-        newest: Timestamp,
-    },
-    Run(Box<RunItem>),
-    Settled(RunId),
-    Waits(RunId, Vec<SignalKey>),
-    Kept(SignalKey, Timestamp, AcceptanceId),
-    Question(Box<QuestionItem>),
-    Pending(AcceptanceId),
-    End {
-        items: u64,
-    },
-    Undone(RunId, Timestamp, Vec<SignalKey>),
-    Exception(RunId, Box<ExceptionOpened>),
-}
-
-/// [`RunSummary`] with everything in it.
-#[derive(Serialize, Deserialize)]
-struct RunItem {
-    id: RunId,
-    pipeline: String,
-    pipeline_version: String,
-    key: String,
-    state: RunState,
-    step: Option<String>,
-    cause: Option<String>,
-    due: Option<Timestamp>,
-    started: Timestamp,
-    updated: Timestamp,
-    acceptance: AcceptanceId,
-    parent: Option<RunId>,
-    out: u32,
-    wide: bool,
-    halted: bool,
-    aside: Option<Box<Aside>>,
-}
-
-#[derive(Serialize, Deserialize)]
-struct QuestionItem {
-    run: RunId,
-    step: String,
-    revision: u32,
-    digest: Digest,
-    group: String,
-    quorum: u32,
-    decided_by: Vec<String>,
-    asked: Timestamp,
-    due: Timestamp,
-    reminders: u32,
-}
-
-impl From<RunSummary> for RunItem {
-    fn from(summary: RunSummary) -> Self {
-        let RunSummary {
-            id,
-            pipeline,
-            pipeline_version,
-            key,
-            state,
-            step,
-            cause,
-            due,
-            started,
-            updated,
-            acceptance,
-            parent,
-            out,
-            wide,
-            halted,
-            aside,
-        } = summary;
-        Self {
-            id,
-            pipeline,
-            pipeline_version,
-            key,
-            state,
-            step,
-            cause,
-            due,
-            started,
-            updated,
-            acceptance,
-            parent,
-            out,
-            wide,
-            halted,
-            aside,
-        }
-    }
-}
-
-impl From<RunItem> for RunSummary {
-    fn from(item: RunItem) -> Self {
-        let RunItem {
-            id,
-            pipeline,
-            pipeline_version,
-            key,
-            state,
-            step,
-            cause,
-            due,
-            started,
-            updated,
-            acceptance,
-            parent,
-            out,
-            wide,
-            halted,
-            aside,
-        } = item;
-        Self {
-            id,
-            pipeline,
-            pipeline_version,
-            key,
-            state,
-            step,
-            cause,
-            due,
-            started,
-            updated,
-            acceptance,
-            parent,
-            out,
-            wide,
-            halted,
-            aside,
-        }
-    }
 }
 
 /// Takes in the journal from where a fold has got to up to its end.
@@ -463,29 +323,10 @@ fn take(item: Item, derived: Derived<'_>, progress: &mut Progress) {
         Item::Settled(run) => derived.index.restore_settled(run),
         Item::Waits(run, keys) => derived.mailbox.restore(run, keys),
         Item::Kept(key, time, acceptance) => drop(derived.mailbox.keep(key, time, acceptance)),
-        Item::Question(item) => derived.inbox.restore(question(*item)),
+        Item::Question(item) => derived.inbox.restore((*item).into()),
         Item::Undone(run, time, keys) => derived.mailbox.restore_undone(run, time, keys),
         Item::Exception(run, opened) => derived.exceptions.restore(run, *opened),
         Item::Pending(id) => progress.pending.push(id),
-    }
-}
-
-fn question(item: QuestionItem) -> Question {
-    let QuestionItem { run, step, revision, digest, group, quorum, decided_by, asked, due, reminders } = item;
-    Question {
-        run,
-        step,
-        revision,
-        digest,
-        group,
-        quorum,
-        decided_by,
-        asked,
-        due,
-        reminders,
-        pipeline: None,
-        key: None,
-        evidence: None,
     }
 }
 
@@ -540,9 +381,7 @@ fn write(
             |key, time, acceptance| put(&Item::Kept(key, time, acceptance)),
         );
         for open in derived.inbox.list(&QuestionFilter { limit: usize::MAX, ..QuestionFilter::default() }) {
-            let Question { run, step, revision, digest, group, quorum, decided_by, asked, due, reminders, .. } = open;
-            let item = QuestionItem { run, step, revision, digest, group, quorum, decided_by, asked, due, reminders };
-            put(&Item::Question(Box::new(item)));
+            put(&Item::Question(Box::new(open.into())));
         }
         derived.exceptions.each(|run, opened| put(&Item::Exception(run, Box::new(opened.clone()))));
         progress.pending.iter().for_each(|id| put(&Item::Pending(*id)));

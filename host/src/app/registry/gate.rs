@@ -40,17 +40,19 @@ impl Registry {
         let mut refuse = |rule, place: &str, found: String| {
             report.add(Finding::new(rule, Severity::Refuse, place, found));
         };
-        if let Some(there) = now.version(id, version).filter(|_| now.state(id, version) != VersionState::Draft) {
-            let same = there.inspection.digest == package.digest && there.manifest == package.manifest;
-            let differs = match same {
-                true => self.installer.differs(package).await.map_err(install_refused)?,
-                false => Some("content"),
-            };
-            if let Some(what) = differs {
-                refuse("version.reused", "plugin.toml", taken(&named(id, version), what));
+        // That it is there with another component or manifest is the one thing that can be wrong with it here.
+        let differs = match self.installer.is_there(&now, package) {
+            Ok(true) => self.installer.differs(package).await.map_err(install_refused)?,
+            Ok(false) => {
+                if let Err(error) = self.check_brought(&package.manifest, &package.schemas.events) {
+                    refuse("event.schema", "plugin.toml", error.to_string());
+                }
+                None
             }
-        } else if let Err(error) = self.check_brought(&package.manifest, &package.schemas.events) {
-            refuse("event.schema", "plugin.toml", error.to_string());
+            Err(_) => Some("content"),
+        };
+        if let Some(what) = differs {
+            refuse("version.reused", "plugin.toml", taken(&named(id, version), what));
         }
         Ok(report)
     }

@@ -4,7 +4,7 @@
 use std::{collections::HashSet, fs, io, path::Path};
 
 use super::{
-    Claim, Item, Loaded, Progress, TAIL_PAGE, Writer, each, fold, fold_to, head, open, path, save, take, write,
+    Claim, Loaded, Progress, TAIL_PAGE, Writer, each, fold, fold_to, head, item::Item, open, path, save, take, write,
 };
 use crate::{
     app::{

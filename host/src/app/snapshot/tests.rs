@@ -10,7 +10,9 @@ use crate::{
     model::{
         entry::{Await, Ending, PipelineUse, RunStarted, Start, WaitStarted},
         event::Event,
+        id::SignalKey,
         json::Json,
+        run::RunSummary,
     },
     ports::journal::Version,
 };
