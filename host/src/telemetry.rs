@@ -104,7 +104,7 @@ enum Kind {
 }
 
 /// Every metric of the hub. The names are part of what operators build on: they are not changed.
-const DESCRIPTIONS: [Description; 20] = {
+const DESCRIPTIONS: [Description; 21] = {
     use ::metrics::Unit::{Count, Seconds};
     use Kind::{Counter, Gauge, Histogram};
     [
@@ -117,6 +117,12 @@ const DESCRIPTIONS: [Description; 20] = {
         Description("crossdock_step_failures_total", Counter, Count, "Attempts that failed, by kind of failure"),
         Description("crossdock_journal_flushes_total", Counter, Count, "Flushes of the journal to disk"),
         Description("crossdock_journal_flush_seconds", Histogram, Seconds, "Time of one flush of the journal"),
+        Description(
+            "crossdock_journal_settle_seconds",
+            Histogram,
+            Seconds,
+            "Time in which the database was made durable behind the journal's log",
+        ),
         Description(
             "crossdock_egress_requests_total",
             Counter,

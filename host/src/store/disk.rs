@@ -1,7 +1,8 @@
 //! The seams on one machine's disk, over sled.
 //!
 //! ```text
-//! <dir>/head       what has been acknowledged            head.rs
+//! <dir>/head       what the database has durably         head.rs
+//! <dir>/log        groups acknowledged since             log.rs, settler.rs
 //! <dir>/journal/   sled: journal, index, records         layout.rs
 //! <dir>/blobs/     files by digest                       blobs.rs
 //! <dir>/archive/   what nothing is appended to any more  archive.rs, turnover.rs
@@ -10,8 +11,8 @@
 //! ```
 //!
 //! Invariants:
-//! - An append or a record write is acknowledged only when it survives a power cut, and so does the head that demands
-//!   it: `durability.rs` is the only place that makes anything durable, `committer.rs` the only one that calls it.
+//! - An append or a record write is acknowledged only when it survives a power cut: `durability.rs` is the only place that
+//!   makes anything durable, `committer.rs` the only one that calls it.
 //! - Nobody is shown what is not durable yet: `shared.rs`.
 //! - A store that lacks something acknowledged is refused, never shortened: `opening.rs`.
 //! - After a commit failed, nothing is written through that opening of the database again: `recovery.rs`.
@@ -27,10 +28,12 @@ mod handle;
 mod head;
 mod layout;
 mod listing;
+mod log;
 mod opening;
 mod reading;
 mod recovery;
 mod refusal;
+mod settler;
 mod shared;
 mod space;
 mod turnover;
@@ -42,6 +45,8 @@ mod archive_tests;
 mod crash_tests;
 #[cfg(test)]
 mod golden_tests;
+#[cfg(test)]
+mod log_tests;
 #[cfg(test)]
 mod long_tests;
 #[cfg(test)]
@@ -68,7 +73,7 @@ use self::{
     durability::Durability,
     fault::{Fault, guarded},
     handle::{Handle, QUEUE_KIB_LIMIT},
-    opening::{Opened, Paths},
+    opening::Paths,
     shared::Shared,
     space::Space,
 };
@@ -90,7 +95,7 @@ pub struct Store {
     paths: Paths,
     frames: Arc<Frames>,
     #[cfg(test)]
-    fail_sync: Arc<std::sync::atomic::AtomicBool>,
+    fail_syncs: durability::FailSyncs,
 }
 
 /// How a store behaves. The defaults suit a hub.
@@ -128,16 +133,23 @@ impl Store {
     pub fn open_with(dir: &Path, clock: Arc<dyn Clock>, options: Options) -> Result<Self, OpenError> {
         let paths = Paths::new(dir);
         let lock = opening::take(&paths)?;
-        let Opened { db, head, chain } = opening::open(&paths)?;
+        let opened = opening::open(&paths)?;
+        let (chain, tree) = (opened.chain, (*opened.db).clone());
         let whole = paths.dir.clone();
         let io = |source| OpenError::Io { path: whole.clone(), source };
         let blobs = Arc::new(BlobFiles::open(paths.blobs.clone()).map_err(io)?);
         let archive = Folder::new(paths.archive.clone());
-        let tree = (*db).clone();
-        let durability = Durability::new(db, &paths.journal, head).map_err(io)?;
-        #[cfg(test)]
-        let fail_sync = durability.fail_sync.clone();
         let shared = Arc::new(Shared::new(tree.clone(), handle::durable_after(chain.group)));
+        #[cfg(test)]
+        let fail_syncs = durability::FailSyncs::default();
+        let durability = Durability::start(
+            opened,
+            &paths,
+            shared.clone(),
+            #[cfg(test)]
+            &fail_syncs,
+        )
+        .map_err(io)?;
         let (queue, received) = mpsc::channel();
         let committer = Committer {
             shared: shared.clone(),
@@ -151,13 +163,14 @@ impl Store {
             chain,
             ends: group::Ends::default(),
             frame: Vec::new(),
+            logged: Vec::new(),
             reopenings_limit: options.reopenings_limit,
             reopenings: 0,
             refresh_groups: options.refresh_groups,
             opened_at_groups: 0,
             lock,
             #[cfg(test)]
-            fail_sync: fail_sync.clone(),
+            fail_syncs: fail_syncs.clone(),
         };
         thread::Builder::new().name("committer".to_owned()).spawn(move || committer.run()).map_err(io)?;
         let handle = Handle { shared, queue, room: Arc::new(Semaphore::new(QUEUE_KIB_LIMIT)), archive };
@@ -167,7 +180,7 @@ impl Store {
             paths,
             frames: Arc::default(),
             #[cfg(test)]
-            fail_sync,
+            fail_syncs,
         })
     }
 

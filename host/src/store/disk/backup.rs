@@ -11,7 +11,7 @@ use tokio::sync::oneshot;
 use super::{
     Store,
     committer::{Committer, Message},
-    fault::{Fault, guarded},
+    fault::Fault,
     opening::{self, Paths},
 };
 use crate::ports::journal::ReadError;
@@ -45,11 +45,8 @@ impl Committer {
         self.shared.usable().map_err(Fault::failed)?;
         let begun = Instant::now();
         let engine = self.engine.as_ref().ok_or_else(|| Fault::failed("it is being opened again"))?;
-        // What sled itself did since the last commit, such as moving pages, is written out first.
-        guarded(|| {
-            engine.tree.flush()?;
-            Ok(())
-        })?;
+        // So that the database is whole without the log, what sled did by itself, such as moving pages, included.
+        engine.durability.settle()?;
         opening::copy_still(from, to)?;
         Ok(begun.elapsed())
     }

@@ -22,6 +22,7 @@ use super::{
     fault::{Fault, guarded},
     group::{Ends, Group, Sealed, Write},
     layout::{self, Hash},
+    log::Frame,
     opening::{Lock, Paths},
     shared::Shared,
     space::Space,
@@ -31,7 +32,7 @@ use crate::{
     ports::{clock::Clock, journal::AppendError, records::RecordError},
 };
 
-/// How long the committer idles before it looks whether sled has shortened its file.
+/// How long the committer idles before it looks at the room on the disk and at its own health.
 const IDLE: Duration = Duration::from_millis(500);
 
 /// A group of so many or more shows that many write at the same time: the next one waits before it is collected. With
@@ -81,6 +82,8 @@ pub(super) struct Committer {
     pub(super) chain: Chain,
     pub(super) ends: Ends,
     pub(super) frame: Vec<u8>,
+    /// Room for a group's frame in the log.
+    pub(super) logged: Vec<u8>,
     /// How many waited for the last group.
     pub(super) crowd: usize,
     pub(super) space: Space,
@@ -96,7 +99,7 @@ pub(super) struct Committer {
     /// Held until the database is closed.
     pub(super) lock: Lock,
     #[cfg(test)]
-    pub(super) fail_sync: super::durability::FailSync,
+    pub(super) fail_syncs: super::durability::FailSyncs,
 }
 
 impl Committer {
@@ -110,7 +113,7 @@ impl Committer {
                 Ok(Message::Write(write, permit)) => next = self.group(write, permit),
                 Ok(Message::Work(work)) => work(&mut self),
                 Ok(Message::Close(reply)) => break Some(reply),
-                Err(RecvTimeoutError::Timeout) => self.idle(),
+                Err(RecvTimeoutError::Timeout) => self.refresh(),
                 Err(RecvTimeoutError::Disconnected) => break None,
             }
             if self.shared.usable().is_err() && self.shared.failed().is_none() {
@@ -125,7 +128,7 @@ impl Committer {
         let closed = match (healthy, engine) {
             (Ok(()), Some(Engine { tree, durability })) => {
                 drop(tree);
-                durability.close().map_err(|fault| fault.to_string())
+                durability.close().map(drop).map_err(|fault| fault.to_string())
             }
             // After a failure nothing is noted, and what sled still does as it goes vouches for nothing.
             (healthy, engine) => guarded(|| {
@@ -144,14 +147,6 @@ impl Committer {
         drop(queue);
     }
 
-    fn idle(&mut self) {
-        let Some(engine) = self.engine.as_mut().filter(|_| self.shared.usable().is_ok()) else { return };
-        if let Err(error) = engine.durability.note_length() {
-            self.poison(&Fault::from(error));
-        }
-        self.refresh();
-    }
-
     /// Opens the database anew if much was written since it was opened: sled notes only then where its pages are, and a
     /// start after a crash need not read all of what was written before. Readers and writers wait meanwhile.
     fn refresh(&mut self) {
@@ -162,7 +157,7 @@ impl Committer {
         self.shared.suspend();
         let closed = self.engine.take().map_or(Ok(()), |Engine { tree, durability }| {
             drop(tree);
-            durability.close()
+            durability.close().map(drop)
         });
         if let Err(fault) = closed.and_then(|()| self.open_again().map_err(Fault::from)) {
             self.poison(&fault);
@@ -192,7 +187,8 @@ impl Committer {
         let time = self.chain.time.max(self.clock.now());
         let mut ends = mem::take(&mut self.ends);
         let mut frame = mem::take(&mut self.frame);
-        let mut group = Group::new(&tree, &mut ends, &mut frame, number, time);
+        let logged = Frame::within(mem::take(&mut self.logged));
+        let mut group = Group::new(&tree, &mut ends, &mut frame, logged, number, time);
         let mut met = None;
         let collected = guarded(|| {
             group.add(first, permit);
@@ -235,10 +231,11 @@ impl Committer {
     }
 
     fn commit(&mut self, sealed: Sealed, size: u64) -> Result<(), Fault> {
-        let Sealed { header, batch, appends, bytes, record_writes } = sealed;
+        let Sealed { header, batch, logged, appends, bytes, record_writes } = sealed;
         let begun = Instant::now();
         let engine = self.engine.as_mut().ok_or_else(|| Fault::failed("it is being opened again"))?;
-        let spilled = guarded(|| engine.durability.commit(batch, &header))?;
+        guarded(|| engine.durability.commit(batch, &logged, &header))?;
+        self.logged = logged.into_room();
         self.reopenings = 0;
         metrics::histogram!("crossdock_journal_flush_seconds").record(begun.elapsed().as_secs_f64());
         metrics::counter!("crossdock_journal_flushes_total").increment(1);
@@ -250,7 +247,6 @@ impl Committer {
             statistics.appended_bytes += bytes;
             statistics.record_writes += record_writes;
             statistics.group_size_max = statistics.group_size_max.max(size);
-            statistics.spilled_files += spilled;
         });
         Ok(())
     }

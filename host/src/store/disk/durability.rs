@@ -1,111 +1,92 @@
-//! Makes a group durable, in the one order that survives a power cut: batch, flush, sync of the database file, head.
+//! Makes a group durable, in the one order that survives a power cut: the log, synced; then the database, in memory; and
+//! later, beside the ordinary work, the database itself.
 
-use std::{
-    fs::{self, File},
-    io,
-    path::{Path, PathBuf},
-};
+use std::{io, sync::Arc};
 
-use sled::{Batch, Db};
+use sled::{Batch, Tree};
 
 use super::{
-    fault::{Fault, guarded},
-    head::{Head, HeadFile},
+    fault::Fault,
+    head::HeadFile,
     layout::Header,
+    log::{Frame, Log},
+    opening::Opened,
+    opening::Paths,
+    settler::{Base, Settler},
+    shared::Shared,
 };
 
-/// The files that an acknowledgement rests on.
+/// What an acknowledgement rests on.
 pub(super) struct Durability {
-    db: Db,
-    /// A second descriptor of sled's file: sled's own `flush` writes, but does not sync.
-    file: File,
-    /// Where sled puts pages that are too large for its log, unsynced.
-    spill: PathBuf,
-    head: HeadFile,
-    /// Makes the next sync fail, for tests.
-    #[cfg(test)]
-    pub(super) fail_sync: FailSync,
+    tree: Tree,
+    log: Log,
+    settler: Settler,
 }
 
 /// Whether syncs are to fail.
 #[cfg(test)]
-pub(super) type FailSync = std::sync::Arc<std::sync::atomic::AtomicBool>;
+pub(super) type FailSync = Arc<std::sync::atomic::AtomicBool>;
+
+/// Which syncs of a store are to fail.
+#[cfg(test)]
+#[derive(Clone, Debug, Default)]
+pub(super) struct FailSyncs {
+    /// That of the log.
+    pub(super) log: FailSync,
+    /// That of the database.
+    pub(super) database: FailSync,
+}
 
 impl Durability {
-    pub(super) fn new(db: Db, journal_dir: &Path, head: HeadFile) -> io::Result<Self> {
-        Ok(Self {
-            db,
-            file: File::open(journal_dir.join("db"))?,
-            spill: journal_dir.join("blobs"),
-            head,
-            #[cfg(test)]
-            fail_sync: std::sync::Arc::default(),
-        })
+    /// Goes on with a store that was opened.
+    pub(super) fn start(
+        opened: Opened,
+        paths: &Paths,
+        shared: Arc<Shared>,
+        #[cfg(test)] fail: &FailSyncs,
+    ) -> io::Result<Self> {
+        let Opened { db, head, chain, log } = opened;
+        let tree = (*db).clone();
+        #[cfg_attr(not(test), expect(unused_mut, reason = "tests let syncs fail"))]
+        let (mut base, mut log) = (Base::new(db, &paths.journal, head)?, log);
+        #[cfg(test)]
+        {
+            base.fail_sync = fail.database.clone();
+            log.fail_sync = fail.log.clone();
+        }
+        Ok(Self { tree, log, settler: Settler::start(base, chain.group, chain.hash, shared)? })
     }
 
-    /// Stores a group. When this answers `Ok`, it survives a power cut, and so does the knowledge that it must be
-    /// there. The number of spilled files that had to be synced.
+    /// Stores a group. When this answers `Ok`, it survives a power cut, and the tree has it.
     ///
     /// # Errors
-    /// Then nobody knows what the disk holds, and nothing may be flushed through this handle again.
-    pub(super) fn commit(&mut self, batch: Batch, header: &Header) -> Result<u64, Fault> {
-        self.db.apply_batch(batch)?;
-        self.db.flush()?;
-        let spilled = self.sync_spilled()?;
-        self.sync()?;
-        let length = self.file.metadata()?.len();
-        self.head.write(Head { group: header.group, hash: header.hash(), length })?;
-        Ok(spilled)
+    /// Then nobody knows what the disk holds, and nothing may be written through this handle again.
+    pub(super) fn commit(&mut self, batch: Batch, frame: &Frame, header: &Header) -> Result<(), Fault> {
+        self.settler.wait(self.log.needs(frame))?;
+        self.log.append(frame, header.group)?;
+        self.tree.apply_batch(batch)?;
+        self.settler.note(header.group, header.hash());
+        Ok(())
     }
 
-    fn sync(&self) -> io::Result<()> {
-        #[cfg(test)]
-        if self.fail_sync.load(std::sync::atomic::Ordering::SeqCst) {
-            return Err(io::Error::other("this test lets the sync fail"));
-        }
-        self.file.sync_data()
+    /// Makes durable everything that the database has, so that its files and the head are whole by themselves.
+    ///
+    /// # Errors
+    /// As for a commit.
+    pub(super) fn settle(&self) -> Result<(), Fault> {
+        self.settler.settle()
     }
 
-    fn sync_spilled(&self) -> io::Result<u64> {
-        let mut files = 0;
-        for file in fs::read_dir(&self.spill)? {
-            match File::open(file?.path()) {
-                Ok(file) => file.sync_all()?,
-                // sled has replaced the page meanwhile.
-                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-                Err(error) => return Err(error),
-            }
-            files += 1;
-        }
-        if files > 0 {
-            File::open(&self.spill)?.sync_all()?;
-        }
-        Ok(files)
-    }
-
-    /// Notes that sled has given back segments at the end of its file, so that a shorter file is no surprise.
-    pub(super) fn note_length(&mut self) -> io::Result<()> {
-        let (head, length) = (self.head.head(), self.file.metadata()?.len());
-        if length < head.length { self.head.write(Head { length, ..head }) } else { Ok(()) }
-    }
-
-    /// Closes the database; its head, for the one that takes its place.
-    pub(super) fn into_head(self) -> Result<HeadFile, Fault> {
-        let Self { db, file, mut head, .. } = self;
-        guarded(move || {
-            drop(db);
-            Ok(())
-        })?;
-        file.sync_data()?;
-        let (last, length) = (head.head(), file.metadata()?.len());
-        if length < last.length {
-            head.write(Head { length, ..last })?;
-        }
+    /// Closes the database, whole by itself, and empties the log; the head, for the one that takes its place.
+    ///
+    /// # Errors
+    /// Then the next opening tells what is whole.
+    pub(super) fn close(self) -> Result<HeadFile, Fault> {
+        let Self { tree, mut log, settler } = self;
+        settler.settle()?;
+        drop(tree);
+        let head = settler.stop()?.close()?;
+        log.clear()?;
         Ok(head)
-    }
-
-    /// Closes the database, then notes how long its file is in the end.
-    pub(super) fn close(self) -> Result<(), Fault> {
-        self.into_head().map(drop)
     }
 }

@@ -10,6 +10,7 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use super::{
     fault::Fault,
     layout::{self, Hash, Header, IndexEntry, PIECE_BYTES, REVISION_BIT},
+    log::Frame,
     reading::{self, Current},
     shared::Shadow,
 };
@@ -102,6 +103,8 @@ pub(super) struct Group<'a> {
     number: u64,
     time: Timestamp,
     batch: Batch,
+    /// The same changes as in the batch, for the log.
+    logged: Frame,
     operations: usize,
     leaves: Vec<Hash>,
     /// What this group appends, for repetitions within it.
@@ -119,6 +122,7 @@ pub(super) struct Group<'a> {
 pub(super) struct Sealed {
     pub(super) header: Header,
     pub(super) batch: Batch,
+    pub(super) logged: Frame,
     pub(super) appends: u64,
     pub(super) bytes: u64,
     pub(super) record_writes: u64,
@@ -136,6 +140,7 @@ impl<'a> Group<'a> {
         tree: &'a Tree,
         ends: &'a mut Ends,
         frame: &'a mut Vec<u8>,
+        logged: Frame,
         number: u64,
         time: Timestamp,
     ) -> Self {
@@ -146,6 +151,7 @@ impl<'a> Group<'a> {
             number,
             time,
             batch: Batch::default(),
+            logged,
             operations: 0,
             leaves: Vec::new(),
             appended: Vec::new(),
@@ -245,8 +251,7 @@ impl<'a> Group<'a> {
         }
         if let Some((old, pieces)) = current {
             for piece in 0..pieces {
-                self.batch.remove(layout::piece_key(old.0, piece).as_slice());
-                self.operations += 1;
+                self.remove(&layout::piece_key(old.0, piece));
             }
         }
         let number = u64::from(self.record_writes);
@@ -260,8 +265,7 @@ impl<'a> Group<'a> {
                 Some((revision, pieces))
             }
             None => {
-                self.batch.remove(key);
-                self.operations += 1;
+                self.remove(&key);
                 None
             }
         };
@@ -286,7 +290,14 @@ impl<'a> Group<'a> {
     }
 
     fn insert(&mut self, key: &[u8], value: &[u8]) {
+        self.logged.set(key, value);
         self.batch.insert(IVec::from(key), IVec::from(value));
+        self.operations += 1;
+    }
+
+    fn remove(&mut self, key: &[u8]) {
+        self.logged.remove(key);
+        self.batch.remove(IVec::from(key));
         self.operations += 1;
     }
 
@@ -304,9 +315,12 @@ impl<'a> Group<'a> {
         let root = layout::merkle_root(mem::take(&mut self.leaves));
         let header = Header { group: self.number, previous, root, time: self.time, appends };
         self.insert(&layout::header_key(self.number), &header.encode());
+        let mut logged = mem::take(&mut self.logged);
+        logged.seal();
         Some(Sealed {
             header,
             batch: mem::take(&mut self.batch),
+            logged,
             appends: u64::from(appends),
             bytes: self.bytes,
             record_writes: u64::from(self.record_writes),

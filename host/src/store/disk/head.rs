@@ -1,8 +1,8 @@
-//! The acknowledged head, kept apart from what it vouches for: `<dir>/head`.
+//! What the database has durably, kept apart from it: `<dir>/head`.
 //!
-//! Written and synced before an append is acknowledged, so that a store which opens behind it is known to have lost
-//! something. Two slots of one sector each are written in turn: a torn write leaves the other, whose successor was
-//! then never acknowledged.
+//! Written and synced each time the database was made durable, so that a store which opens behind it is known to have lost
+//! something. What was acknowledged since is in the log. Two slots of one sector each are written in turn: a torn write
+//! leaves the other, which says a little less.
 //!
 //! ```text
 //! slot, at 0 and at 4096:
@@ -26,10 +26,10 @@ const SLOT_BYTES: usize = BODY_BYTES + 16;
 /// Two pages, so that no device sector and no page holds both slots.
 const SLOT_OFFSETS: [u64; 2] = [0, 4096];
 
-/// What has been acknowledged.
+/// What the database has.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Head {
-    /// The last acknowledged group; 0 if there is none.
+    /// The last group that it has durably; 0 if there is none.
     pub(super) group: u64,
     /// The hash of its header; zero if there is none.
     pub(super) hash: Hash,

@@ -2,8 +2,8 @@
 //! or damaged. Nothing is repaired by forgetting.
 //!
 //! In order: lock; compare the head with the length of the database file, before sled can touch it; remove what a crash
-//! left of a snapshot; open sled behind a guard, once more without its snapshots if those are what is damaged; compare
-//! the head with the last group; sync what a new store consists of.
+//! left of a snapshot; open sled behind a guard, once more without its snapshots if those are what is damaged; give it what
+//! only the log has; compare the head with the last group; sync all that; empty the log.
 //!
 //! sled gives back free segments at the end of its file in the background, so a file that is shorter by whole segments
 //! may be sound. A copy of it is then opened and proven from the first group to the last before the original is touched.
@@ -16,13 +16,15 @@ use std::{
     time::Duration,
 };
 
-use sled::{Db, Mode};
+use sled::{Db, Mode, Tree};
 
 use super::{
     archive::Folder,
     committer::Chain,
     fault::{Fault, guarded},
     head::{Head, HeadFile},
+    layout::Hash,
+    log::{self, Log, Logged},
     reading,
     refusal::OpenError,
     verify,
@@ -50,6 +52,7 @@ pub(super) struct Paths {
     pub(super) next: PathBuf,
     pub(super) old: PathBuf,
     head: PathBuf,
+    log: PathBuf,
     lock: PathBuf,
     /// Where the copy that is proven lives meanwhile.
     proof: PathBuf,
@@ -67,6 +70,7 @@ impl Paths {
             next: dir.join("journal.next"),
             old: dir.join("journal.old"),
             head: dir.join("head"),
+            log: dir.join("log"),
             lock: dir.join("lock"),
             proof: dir.join("proof"),
             set_aside: dir.join("set-aside"),
@@ -83,6 +87,8 @@ pub(super) struct Opened {
     pub(super) db: Db,
     pub(super) head: HeadFile,
     pub(super) chain: Chain,
+    /// Empty: the database has everything.
+    pub(super) log: Log,
 }
 
 /// Held while a store is open. Unlocks explicitly: a process that is just being forked holds the file open too.
@@ -102,13 +108,15 @@ pub(super) fn take(paths: &Paths) -> Result<Lock, OpenError> {
     lock(paths)
 }
 
-/// Forgets what the kernel holds of the database file: after a failed sync it may show bytes that the disk never got,
-/// and says that they are clean.
+/// Forgets what the kernel holds of the database file and of the log: after a failed sync it may show bytes that the disk
+/// never got, and says that they are clean.
 pub(super) fn distrust_cache(paths: &Paths) -> Result<(), OpenError> {
-    let path = paths.db();
-    File::open(&path)
-        .and_then(|file| Ok(rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed)?))
-        .map_err(io_error(&path))
+    for path in [paths.db(), paths.log.clone()] {
+        File::open(&path)
+            .and_then(|file| Ok(rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed)?))
+            .map_err(io_error(&path))?;
+    }
+    Ok(())
 }
 
 /// Ends or takes back a turnover that a crash cut short. The next database is whole before the old one is put aside.
@@ -167,13 +175,46 @@ pub(super) fn open(paths: &Paths) -> Result<Opened, OpenError> {
     make_dir(&paths.journal)?;
     remove_litter(&paths.journal)?;
     let db = open_db(paths)?;
-    sync_new(paths)?;
-    let chain =
-        guarded(|| Ok(check_head(paths, &db, head.head()))).unwrap_or_else(|fault| Err(damaged(&paths.dir, &fault)))?;
+    let (mut log, logged) = Log::open(&paths.log).map_err(io_error(&paths.log))?;
+    let whole = || {
+        replay(paths, &db, logged)?;
+        let chain = check_head(paths, &db, head.head())?;
+        db.flush().map_err(|error| damaged(&paths.dir, &error.into()))?;
+        Ok(chain)
+    };
+    let chain = guarded(|| Ok(whole())).unwrap_or_else(|fault| Err(damaged(&paths.dir, &fault)))?;
     let length = fs::metadata(paths.db()).map_err(io_error(&paths.db()))?.len();
+    sync_new(paths)?;
     // A group may have become durable without being acknowledged. From here on it must stay.
     head.write(Head { group: chain.group, hash: chain.hash, length }).map_err(io_error(&paths.head))?;
-    Ok(Opened { db, head, chain })
+    log.clear().map_err(io_error(&paths.log))?;
+    Ok(Opened { db, head, chain, log })
+}
+
+/// Gives the database the groups that only the log has. They must continue what it has.
+fn replay(paths: &Paths, tree: &Tree, logged: Vec<Logged>) -> Result<(), OpenError> {
+    let damaged = |fault: Fault| damaged(&paths.dir, &fault);
+    let last = reading::last_header(tree).map_err(damaged)?;
+    let (mut group, mut hash) = last.map_or((0, Hash::default()), |last| (last.group, last.hash()));
+    let mut replayed = 0_u64;
+    for Logged { header, batch } in logged {
+        if header.group <= group {
+            continue;
+        }
+        if header.group != group + 1 {
+            return Err(OpenError::Behind { dir: paths.dir.clone(), actual: group, acknowledged: header.group });
+        }
+        if header.previous != hash {
+            return Err(OpenError::Diverged { dir: paths.dir.clone(), group: header.group });
+        }
+        tree.apply_batch(batch).map_err(|error| damaged(error.into()))?;
+        (group, hash) = (header.group, header.hash());
+        replayed += 1;
+    }
+    if replayed > 0 {
+        tracing::info!(groups = replayed, last = group, "the database was given what only the log had");
+    }
+    Ok(())
 }
 
 fn io_error(path: &Path) -> impl FnOnce(io::Error) -> OpenError {
@@ -257,8 +298,10 @@ fn check_length(paths: &Paths, head: Head, length: u64) -> Result<(), OpenError>
 fn prove_copy(paths: &Paths, head: Head) -> Result<verify::Verified, Fault> {
     copy_dir(&paths.journal, &paths.proof)?;
     remove_litter(&paths.proof).map_err(Fault::failed)?;
+    let logged = if paths.log.exists() { log::read(&File::open(&paths.log)?)? } else { Vec::new() };
     guarded(|| {
         let db = configuration(&paths.proof).open()?;
+        replay(paths, &db, logged)?;
         verify::everything(&db, &Folder::new(paths.archive.clone()), head, None)
     })
 }
@@ -283,10 +326,13 @@ pub(super) fn copy(from: &Paths, to: &Paths) -> Result<(), OpenError> {
     let _lock = lock(from)?;
     copy_dir(&from.journal, &to.journal).map_err(io_error(&from.journal))?;
     fs::copy(&from.head, &to.head).map_err(io_error(&from.head))?;
+    if from.log.exists() {
+        fs::copy(&from.log, &to.log).map_err(io_error(&from.log))?;
+    }
     Ok(())
 }
 
-/// Copies a store whose committer stands still, durably: first what changes with every commit, then what never changes
+/// Copies a store whose committer stands still and whose database has everything durably: first what changes with every commit, then what never changes
 /// once it is there. Its lock and its reserve are its own.
 pub(super) fn copy_still(from: &Paths, to: &Paths) -> Result<(), OpenError> {
     copy_dir(&from.journal, &to.journal).map_err(io_error(&from.journal))?;

@@ -15,8 +15,7 @@ use super::{
     durability::Durability,
     fault::{Fault, guarded},
     group::Ends,
-    handle,
-    opening::{self, Opened},
+    handle, opening,
     refusal::OpenError,
 };
 
@@ -83,15 +82,16 @@ impl Committer {
 
     /// Opens the database, and goes on with it.
     pub(super) fn open_again(&mut self) -> Result<(), OpenError> {
-        let Opened { db, head, chain } = opening::open(&self.paths)?;
-        let tree = (*db).clone();
-        #[cfg_attr(not(test), expect(unused_mut, reason = "tests let its syncs fail"))]
-        let mut durability = Durability::new(db, &self.paths.journal, head)
-            .map_err(|source| OpenError::Io { path: self.paths.journal.clone(), source })?;
-        #[cfg(test)]
-        {
-            durability.fail_sync = self.fail_sync.clone();
-        }
+        let opened = opening::open(&self.paths)?;
+        let (chain, tree) = (opened.chain, (*opened.db).clone());
+        let durability = Durability::start(
+            opened,
+            &self.paths,
+            self.shared.clone(),
+            #[cfg(test)]
+            &self.fail_syncs,
+        )
+        .map_err(|source| OpenError::Io { path: self.paths.journal.clone(), source })?;
         self.chain = chain;
         self.opened_at_groups = self.shared.counters.snapshot().groups;
         self.ends = Ends::default();

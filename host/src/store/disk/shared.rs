@@ -35,8 +35,10 @@ enum Usable {
 pub struct Statistics {
     /// Groups committed.
     pub groups: u64,
-    /// Times the database file was flushed and synced for a group.
+    /// Times the log was synced for a group.
     pub flushes: u64,
+    /// Times the database was made durable for itself, beside the groups.
+    pub settled: u64,
     /// Appends stored; repetitions are not counted.
     pub appends: u64,
     /// Bytes of stored appends, framing included.

@@ -369,13 +369,13 @@ async fn a_failed_sync_poisons_the_store_and_shows_nothing_of_the_group() {
     let (journal, records) = (store.journal(), store.records());
     fill(&store, 3, 10).await;
     let revision = records.put_if("key", Bytes::from_static(b"old"), None).await.unwrap();
-    store.fail_sync.store(true, Ordering::SeqCst);
+    store.fail_syncs.log.store(true, Ordering::SeqCst);
     let doomed = append(run_stream(77), 0, b"doomed");
     let (appended, written) =
         tokio::join!(journal.append(doomed.clone()), records.put_if("key", Bytes::from_static(b"new"), Some(revision)));
     assert!(matches!(appended, Err(AppendError::Unknown { .. })), "{appended:?}");
     assert!(matches!(written, Err(RecordError::Unavailable { .. })), "{written:?}");
-    store.fail_sync.store(false, Ordering::SeqCst);
+    store.fail_syncs.log.store(false, Ordering::SeqCst);
     let refused = journal.append(doomed.clone()).await;
     assert!(matches!(refused, Err(AppendError::Unavailable { .. })), "{refused:?}");
     until(|| store.failed().is_some()).await;
@@ -414,11 +414,11 @@ async fn after_a_failed_sync_the_store_is_opened_again_and_a_repetition_finds_ou
     let revision = records.put_if("key", Bytes::from_static(b"old"), None).await.unwrap();
     let mut watch = records.watch("");
     for round in 0..3 {
-        store.fail_sync.store(true, Ordering::SeqCst);
+        store.fail_syncs.log.store(true, Ordering::SeqCst);
         let doomed = append(run_stream(77), round, b"doomed");
         assert!(matches!(journal.append(doomed.clone()).await, Err(AppendError::Unknown { .. })));
         assert!(journal.health().is_err() || round > 0, "readiness says so");
-        store.fail_sync.store(false, Ordering::SeqCst);
+        store.fail_syncs.log.store(false, Ordering::SeqCst);
         until(|| journal.health().is_ok()).await;
         assert_eq!(journal.append(doomed).await, Ok(Version(round + 1)));
         assert_eq!(store.failed(), None);
@@ -459,7 +459,7 @@ async fn a_disk_that_stays_broken_ends_the_store_with_advice() {
     let dir = tempfile::tempdir().unwrap();
     let options = Options { reopenings_limit: 2, ..Options::default() };
     let store = Store::open_with(dir.path(), StillClock::shared(), options).unwrap();
-    store.fail_sync.store(true, Ordering::SeqCst);
+    store.fail_syncs.log.store(true, Ordering::SeqCst);
     for version in 0..9 {
         let _ = store.journal().append(append(run_stream(1), version, b"entry")).await;
         until(|| store.failed().is_some() || store.journal().health().is_ok()).await;
@@ -473,9 +473,12 @@ async fn a_store_that_lost_what_it_acknowledged_is_not_opened_again_in_place() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path()).unwrap();
     fill(&store, 300, 4_000).await;
+    // Nothing but this test writes the head from then on.
+    until(|| HeadFile::open(&dir.path().join("head")).unwrap().unwrap().head().group == store.statistics().groups)
+        .await;
     // As if the disk had lost it all, and then said so.
     let mut head = HeadFile::open(&dir.path().join("head")).unwrap().unwrap();
-    store.fail_sync.store(true, Ordering::SeqCst);
+    store.fail_syncs.log.store(true, Ordering::SeqCst);
     head.write(Head { group: 9_999, ..head.head() }).unwrap();
     let answer = store.journal().append(append(run_stream(9_999), 0, b"entry")).await;
     assert!(matches!(answer, Err(AppendError::Unknown { .. })), "{answer:?}");

@@ -329,7 +329,7 @@ impl Committer {
         self.shared.suspend();
         if let Some(Engine { tree, durability }) = self.engine.take() {
             drop(tree);
-            let mut head = durability.into_head()?;
+            let mut head = durability.close()?;
             opening::switch(&self.paths, &mut head)?;
         }
         Ok(self.open_again()?)
