@@ -13,7 +13,7 @@
 //! Invariants:
 //! - An append or a record write is acknowledged only when it survives a power cut: `durability.rs` is the only place that
 //!   makes anything durable, `committer.rs` the only one that calls it.
-//! - Nobody is shown what is not durable yet: `shared.rs`.
+//! - Nobody is shown what is not durable yet: `table.rs` takes in nothing before.
 //! - A store that lacks something acknowledged is refused, never shortened: `opening.rs`.
 //! - After a commit failed, nothing is written through that opening of the database again: `recovery.rs`.
 
@@ -36,6 +36,7 @@ mod refusal;
 mod settler;
 mod shared;
 mod space;
+mod table;
 mod turnover;
 mod verify;
 
@@ -59,7 +60,6 @@ use std::{
 };
 
 use bytes::Bytes;
-use sled::Tree;
 use tokio::sync::{Semaphore, oneshot};
 
 pub use self::{
@@ -76,6 +76,7 @@ use self::{
     opening::Paths,
     shared::Shared,
     space::Space,
+    table::Table,
 };
 use crate::{
     policy::chain::{self, Header},
@@ -134,16 +135,17 @@ impl Store {
         let paths = Paths::new(dir);
         let lock = opening::take(&paths)?;
         let opened = opening::open(&paths)?;
-        let (chain, tree) = (opened.chain, (*opened.db).clone());
+        let (chain, table) = (opened.chain, Table::of(&opened.db));
         let whole = paths.dir.clone();
         let io = |source| OpenError::Io { path: whole.clone(), source };
         let blobs = Arc::new(BlobFiles::open(paths.blobs.clone()).map_err(io)?);
         let archive = Folder::new(paths.archive.clone());
-        let shared = Arc::new(Shared::new(tree.clone(), handle::durable_after(chain.group)));
+        let shared = Arc::new(Shared::new(table.clone(), handle::durable_after(chain.group)));
         #[cfg(test)]
         let fail_syncs = durability::FailSyncs::default();
         let durability = Durability::start(
             opened,
+            table.clone(),
             &paths,
             shared.clone(),
             #[cfg(test)]
@@ -159,7 +161,7 @@ impl Store {
             crowd: 0,
             space_seen: None,
             paths: paths.clone(),
-            engine: Some(Engine { tree, durability }),
+            engine: Some(Engine { table, durability }),
             chain,
             ends: group::Ends::default(),
             frame: Vec::new(),
@@ -220,9 +222,8 @@ impl Store {
     /// # Errors
     /// What is missing or damaged first.
     pub async fn verify(&self) -> Result<Verified, ReadError> {
-        let tree = self.handle.tree().await?;
-        let (shared, archive) = (self.handle.shared.clone(), self.handle.archive.clone());
-        let prove = move || guarded(|| verify::everything(&tree, &archive, head::Head::default(), Some(&shared)));
+        let (table, archive) = (self.handle.table().await?, self.handle.archive.clone());
+        let prove = move || guarded(|| verify::everything(&table, &archive, head::Head::default()));
         let proven = tokio::task::spawn_blocking(prove).await;
         Ok(proven.map_err(|error| ReadError::Unavailable { reason: error.to_string() })??)
     }
@@ -248,7 +249,7 @@ impl Store {
     pub async fn headers(&self, after: u64, limit: u64) -> Result<Vec<Header>, ReadError> {
         let (last, _) = chain::place(self.handle.shared.durable());
         let last = last.min(after.saturating_add(limit));
-        self.look(move |tree| (after + 1..=last).map(|number| Ok(whole_batch(tree, number)?.0)).collect()).await
+        self.look(move |table| (after + 1..=last).map(|number| Ok(whole_batch(table, number)?.0)).collect()).await
     }
 
     /// A durable batch as it is stored: its header, and the frame of each append. Absent after the end.
@@ -260,11 +261,11 @@ impl Store {
             return Ok(None);
         }
         let (frames_of_archives, archive) = (Arc::clone(&self.frames), self.handle.archive.clone());
-        let read = move |tree: &Tree| {
-            let (header, positions) = whole_batch(tree, number)?;
-            let frame = |position| match reading::frame_at(tree, position)? {
+        let read = move |table: &Table| {
+            let (header, positions) = whole_batch(table, number)?;
+            let frame = |position| match reading::frame_at(table, position)? {
                 Some(frame) => Ok(frame),
-                None => frames_of_archives.frame(tree, &archive, position),
+                None => frames_of_archives.frame(table, &archive, position),
             };
             let frames: Result<_, Fault> = positions.map(frame).collect();
             Ok(Some((header, frames?)))
@@ -272,13 +273,13 @@ impl Store {
         self.look(read).await
     }
 
-    /// Looks at the tree on a thread that may block.
+    /// Looks at the table on a thread that may block.
     async fn look<T: Send + 'static>(
         &self,
-        look: impl FnOnce(&Tree) -> Result<T, Fault> + Send + 'static,
+        look: impl FnOnce(&Table) -> Result<T, Fault> + Send + 'static,
     ) -> Result<T, ReadError> {
-        let tree = self.handle.tree().await?;
-        let done = tokio::task::spawn_blocking(move || guarded(|| look(&tree))).await;
+        let table = self.handle.table().await?;
+        let done = tokio::task::spawn_blocking(move || guarded(|| look(&table))).await;
         Ok(done.map_err(|error| ReadError::Unavailable { reason: error.to_string() })??)
     }
 
@@ -295,8 +296,8 @@ impl Store {
 }
 
 /// The header of a batch that must be there, and where its appends are.
-fn whole_batch(tree: &Tree, number: u64) -> Result<(Header, impl Iterator<Item = Position>), Fault> {
+fn whole_batch(table: &Table, number: u64) -> Result<(Header, impl Iterator<Item = Position>), Fault> {
     let missing = || Fault::damaged(format!("group {number}"), "its header is missing");
-    let header = reading::header(tree, number)?.ok_or_else(missing)?;
+    let header = reading::header(table, number)?.ok_or_else(missing)?;
     Ok((header, (0..header.appends).map(move |index| layout::position(number, index))))
 }

@@ -23,12 +23,13 @@ use std::{
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
-use sled::Tree;
 
 use super::{
     fault::Fault,
     layout::{self, Hash},
-    reading, turnover,
+    reading,
+    table::Table,
+    turnover,
 };
 use crate::{
     model::{id::AppendId, timestamp::Timestamp},
@@ -310,17 +311,17 @@ const RECENT_LIMIT: usize = 8;
 
 impl Frames {
     /// The frame at a position that the database no longer holds.
-    pub(super) fn frame(&self, tree: &Tree, folder: &Folder, position: Position) -> Result<Bytes, Fault> {
+    pub(super) fn frame(&self, table: &Table, folder: &Folder, position: Position) -> Result<Bytes, Fault> {
         let missing = || Fault::damaged(format!("position {}", position.0), "the append is missing");
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let files = turnover::files(tree)?;
+        let files = turnover::files(table)?;
         if known.files != files.len() {
             *known = Known { files: files.len(), ..Known::default() };
             for file in files.iter().filter(|file| !file.dropped) {
                 // Where a bundle lies is what the index entries of its streams say.
                 folder.each(file.file, |bundle| {
                     let first = bundle.first().map(|archived| archived.stream);
-                    let entry = first.and_then(|stream| reading::index_entry(tree, stream, 1).ok().flatten());
+                    let entry = first.and_then(|stream| reading::index_entry(table, stream, 1).ok().flatten());
                     let Some(location) = entry.and_then(|entry| entry.archived) else { return };
                     let appends = bundle.iter().flat_map(|archived| &archived.appends);
                     known.places.extend(appends.map(|(record, _)| (record.position, location)));

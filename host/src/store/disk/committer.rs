@@ -14,7 +14,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use sled::Tree;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::{
@@ -26,6 +25,7 @@ use super::{
     opening::{Lock, Paths},
     shared::Shared,
     space::Space,
+    table::Table,
 };
 use crate::{
     model::timestamp::Timestamp,
@@ -67,7 +67,7 @@ pub(super) struct Chain {
 
 /// The open database.
 pub(super) struct Engine {
-    pub(super) tree: Tree,
+    pub(super) table: Table,
     pub(super) durability: Durability,
 }
 
@@ -126,8 +126,8 @@ impl Committer {
         let healthy = shared.usable();
         shared.let_go();
         let closed = match (healthy, engine) {
-            (Ok(()), Some(Engine { tree, durability })) => {
-                drop(tree);
+            (Ok(()), Some(Engine { table, durability })) => {
+                drop(table);
                 durability.close().map(drop).map_err(|fault| fault.to_string())
             }
             // After a failure nothing is noted, and what sled still does as it goes vouches for nothing.
@@ -155,8 +155,8 @@ impl Committer {
             return;
         }
         self.shared.suspend();
-        let closed = self.engine.take().map_or(Ok(()), |Engine { tree, durability }| {
-            drop(tree);
+        let closed = self.engine.take().map_or(Ok(()), |Engine { table, durability }| {
+            drop(table);
             durability.close().map(drop)
         });
         if let Err(fault) = closed.and_then(|()| self.open_again().map_err(Fault::from)) {
@@ -173,8 +173,8 @@ impl Committer {
 
     /// Collects a group, commits it and answers. What was met on the way and is no write.
     fn group(&mut self, first: Write, permit: OwnedSemaphorePermit) -> Option<Message> {
-        let tree = match (self.shared.usable(), &self.engine) {
-            (Ok(()), Some(engine)) => engine.tree.clone(),
+        let table = match (self.shared.usable(), &self.engine) {
+            (Ok(()), Some(engine)) => engine.table.clone(),
             (healthy, _) => {
                 refuse(first, healthy.err().unwrap_or_else(|| "it is being opened again".to_owned()));
                 return None;
@@ -188,7 +188,7 @@ impl Committer {
         let mut ends = mem::take(&mut self.ends);
         let mut frame = mem::take(&mut self.frame);
         let logged = Frame::within(mem::take(&mut self.logged));
-        let mut group = Group::new(&tree, &mut ends, &mut frame, logged, number, time);
+        let mut group = Group::new(&table, &mut ends, &mut frame, logged, number, time);
         let mut met = None;
         let collected = guarded(|| {
             group.add(first, permit);
@@ -205,15 +205,11 @@ impl Committer {
             Ok(group.seal(self.chain.hash))
         });
         let (waiters, changes) = (mem::take(&mut group.waiters), mem::take(&mut group.changes));
-        let shadow = mem::take(&mut group.shadow);
         drop(group);
         self.crowd = waiters.len();
         (self.ends, self.frame) = (ends, frame);
         let committed = collected.and_then(|sealed| match sealed {
             Some(sealed) => {
-                if !shadow.is_empty() {
-                    self.shared.cast_shadow(shadow);
-                }
                 self.commit(sealed, waiters.len() as u64)?;
                 self.shared.reveal(layout::last_position(number), changes);
                 Ok(())
@@ -231,10 +227,10 @@ impl Committer {
     }
 
     fn commit(&mut self, sealed: Sealed, size: u64) -> Result<(), Fault> {
-        let Sealed { header, batch, logged, appends, bytes, record_writes } = sealed;
+        let Sealed { header, taken, logged, appends, bytes, record_writes } = sealed;
         let begun = Instant::now();
         let engine = self.engine.as_mut().ok_or_else(|| Fault::failed("it is being opened again"))?;
-        guarded(|| engine.durability.commit(batch, &logged, &header))?;
+        guarded(|| engine.durability.commit(taken, &logged, &header))?;
         self.logged = logged.into_room();
         self.reopenings = 0;
         metrics::histogram!("crossdock_journal_flush_seconds").record(begun.elapsed().as_secs_f64());

@@ -1,9 +1,7 @@
-//! Makes a group durable, in the one order that survives a power cut: the log, synced; then the database, in memory; and
-//! later, beside the ordinary work, the database itself.
+//! Makes a group durable, in the one order that survives a power cut: the log, synced; then the table that readers look at;
+//! and later, beside the ordinary work, the database.
 
 use std::{io, sync::Arc};
-
-use sled::{Batch, Tree};
 
 use super::{
     fault::Fault,
@@ -14,11 +12,12 @@ use super::{
     opening::Paths,
     settler::{Base, Settler},
     shared::Shared,
+    table::{Changes, Table},
 };
 
 /// What an acknowledgement rests on.
 pub(super) struct Durability {
-    tree: Tree,
+    table: Table,
     log: Log,
     settler: Settler,
 }
@@ -41,35 +40,35 @@ impl Durability {
     /// Goes on with a store that was opened.
     pub(super) fn start(
         opened: Opened,
+        table: Table,
         paths: &Paths,
         shared: Arc<Shared>,
         #[cfg(test)] fail: &FailSyncs,
     ) -> io::Result<Self> {
         let Opened { db, head, chain, log } = opened;
-        let tree = (*db).clone();
         #[cfg_attr(not(test), expect(unused_mut, reason = "tests let syncs fail"))]
-        let (mut base, mut log) = (Base::new(db, &paths.journal, head)?, log);
+        let (mut base, mut log) = (Base::new(db, table.clone(), &paths.journal, head)?, log);
         #[cfg(test)]
         {
             base.fail_sync = fail.database.clone();
             log.fail_sync = fail.log.clone();
         }
-        Ok(Self { tree, log, settler: Settler::start(base, chain.group, chain.hash, shared)? })
+        Ok(Self { table, log, settler: Settler::start(base, chain.group, chain.hash, shared)? })
     }
 
-    /// Stores a group. When this answers `Ok`, it survives a power cut, and the tree has it.
+    /// Stores a group. When this answers `Ok`, it survives a power cut, and the table has it.
     ///
     /// # Errors
     /// Then nobody knows what the disk holds, and nothing may be written through this handle again.
-    pub(super) fn commit(&mut self, batch: Batch, frame: &Frame, header: &Header) -> Result<(), Fault> {
+    pub(super) fn commit(&mut self, taken: Changes, frame: &Frame, header: &Header) -> Result<(), Fault> {
         self.settler.wait(self.log.needs(frame))?;
         self.log.append(frame, header.group)?;
-        self.tree.apply_batch(batch)?;
+        self.table.take_in(taken);
         self.settler.note(header.group, header.hash());
         Ok(())
     }
 
-    /// Makes durable everything that the database has, so that its files and the head are whole by themselves.
+    /// Gives the database everything durably, so that its files and the head are whole by themselves.
     ///
     /// # Errors
     /// As for a commit.
@@ -82,9 +81,9 @@ impl Durability {
     /// # Errors
     /// Then the next opening tells what is whole.
     pub(super) fn close(self) -> Result<HeadFile, Fault> {
-        let Self { tree, mut log, settler } = self;
+        let Self { table, mut log, settler } = self;
         settler.settle()?;
-        drop(tree);
+        drop(table);
         let head = settler.stop()?.close()?;
         log.clear()?;
         Ok(head)

@@ -1,10 +1,10 @@
-//! A group in the making: decides each write against the tree and the writes before it in the same group, and lays
-//! out what the commit will store. No I/O but reads of the tree.
+//! A group in the making: decides each write against the table and the writes before it in the same group, and lays
+//! out what the commit will store. No I/O but reads of the table.
 
 use std::{collections::HashMap, mem};
 
 use bytes::Bytes;
-use sled::{Batch, IVec, Tree};
+use sled::IVec;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::{
@@ -12,7 +12,7 @@ use super::{
     layout::{self, Hash, Header, IndexEntry, PIECE_BYTES, REVISION_BIT},
     log::Frame,
     reading::{self, Current},
-    shared::Shadow,
+    table::{Changes, Table},
 };
 use crate::{
     model::{id::AppendId, timestamp::Timestamp},
@@ -22,7 +22,7 @@ use crate::{
     },
 };
 
-/// Operations on the tree after which a group takes nothing more. Larger batches hold sled's global lock longer.
+/// Operations on the table after which a group takes nothing more. Larger batches hold sled's global lock longer.
 pub(super) const GROUP_OPERATIONS_LIMIT: usize = 500;
 /// How many streams' ends are remembered per generation, of which there are two; about 3 MB each.
 const ENDS_LIMIT: usize = 32_768;
@@ -75,7 +75,7 @@ impl Waiter {
     }
 }
 
-/// The ends of recently written streams, so that most appends need no read of the tree.
+/// The ends of recently written streams, so that most appends need no read of the table.
 #[derive(Default)]
 pub(super) struct Ends {
     young: HashMap<StreamId, (u32, AppendId)>,
@@ -97,13 +97,13 @@ impl Ends {
 
 /// A group being collected.
 pub(super) struct Group<'a> {
-    tree: &'a Tree,
+    table: &'a Table,
     ends: &'a mut Ends,
     frame: &'a mut Vec<u8>,
     number: u64,
     time: Timestamp,
-    batch: Batch,
-    /// The same changes as in the batch, for the log.
+    taken: Changes,
+    /// The same changes, for the log.
     logged: Frame,
     operations: usize,
     leaves: Vec<Hash>,
@@ -113,7 +113,6 @@ pub(super) struct Group<'a> {
     written: HashMap<String, Option<(Revision, u16)>>,
     bytes: u64,
     record_writes: u32,
-    pub(super) shadow: Shadow,
     pub(super) changes: Vec<Change>,
     pub(super) waiters: Vec<Waiter>,
 }
@@ -121,7 +120,7 @@ pub(super) struct Group<'a> {
 /// A group ready to be committed.
 pub(super) struct Sealed {
     pub(super) header: Header,
-    pub(super) batch: Batch,
+    pub(super) taken: Changes,
     pub(super) logged: Frame,
     pub(super) appends: u64,
     pub(super) bytes: u64,
@@ -137,7 +136,7 @@ enum Place {
 
 impl<'a> Group<'a> {
     pub(super) fn new(
-        tree: &'a Tree,
+        table: &'a Table,
         ends: &'a mut Ends,
         frame: &'a mut Vec<u8>,
         logged: Frame,
@@ -145,12 +144,12 @@ impl<'a> Group<'a> {
         time: Timestamp,
     ) -> Self {
         Self {
-            tree,
+            table,
             ends,
             frame,
             number,
             time,
-            batch: Batch::default(),
+            taken: Changes::new(),
             logged,
             operations: 0,
             leaves: Vec::new(),
@@ -158,7 +157,6 @@ impl<'a> Group<'a> {
             written: HashMap::new(),
             bytes: 0,
             record_writes: 0,
-            shadow: Shadow::new(),
             changes: Vec::new(),
             waiters: Vec::new(),
         }
@@ -201,7 +199,7 @@ impl<'a> Group<'a> {
             Some(_) => conflict,
             None if expected == 0 => Ok(Ok(Place::Next(next))),
             // An archived stream takes no more.
-            None => match reading::index_entry(self.tree, append.stream, expected)? {
+            None => match reading::index_entry(self.table, append.stream, expected)? {
                 Some(entry) if entry.archived.is_none() => Ok(Ok(Place::Next(next))),
                 _ => conflict,
             },
@@ -212,7 +210,7 @@ impl<'a> Group<'a> {
         let here = self.appended.iter().find(|(s, v, _)| (*s, *v) == (stream, version));
         match here {
             Some((_, _, id)) => Ok(Some(*id)),
-            None => Ok(reading::index_entry(self.tree, stream, version)?.map(|entry| entry.id)),
+            None => Ok(reading::index_entry(self.table, stream, version)?.map(|entry| entry.id)),
         }
     }
 
@@ -238,12 +236,8 @@ impl<'a> Group<'a> {
         let current = match self.written.get(&write.key) {
             Some(current) => *current,
             None => {
-                let current = reading::record(self.tree, &write.key)?;
-                let seen = current.as_ref().map(|Current { stored, pieces }| (stored.revision, *pieces));
-                if seen.map(|seen| seen.0) == write.expected {
-                    self.shadow.insert(write.key.clone(), current.map(|current| current.stored));
-                }
-                seen
+                let current = reading::record(self.table, &write.key)?;
+                current.map(|Current { stored, pieces }| (stored.revision, pieces))
             }
         };
         if current.map(|current| current.0) != write.expected {
@@ -291,13 +285,13 @@ impl<'a> Group<'a> {
 
     fn insert(&mut self, key: &[u8], value: &[u8]) {
         self.logged.set(key, value);
-        self.batch.insert(IVec::from(key), IVec::from(value));
+        self.taken.push((IVec::from(key), Some(IVec::from(value))));
         self.operations += 1;
     }
 
     fn remove(&mut self, key: &[u8]) {
         self.logged.remove(key);
-        self.batch.remove(IVec::from(key));
+        self.taken.push((IVec::from(key), None));
         self.operations += 1;
     }
 
@@ -319,7 +313,7 @@ impl<'a> Group<'a> {
         logged.seal();
         Some(Sealed {
             header,
-            batch: mem::take(&mut self.batch),
+            taken: mem::take(&mut self.taken),
             logged,
             appends: u64::from(appends),
             bytes: self.bytes,

@@ -1,10 +1,9 @@
-//! The seams' face of the store on disk: sends writes to the committer, and reads the tree.
+//! The seams' face of the store on disk: sends writes to the committer, and reads the table.
 
 use std::sync::{Arc, mpsc::Sender};
 
 use bytes::Bytes;
 use futures::{future::BoxFuture, stream::BoxStream};
-use sled::Tree;
 use tokio::sync::{Semaphore, oneshot};
 
 use super::{
@@ -14,6 +13,7 @@ use super::{
     group::{RecordWrite, Write},
     layout, reading,
     shared::Shared,
+    table::Table,
 };
 use crate::{
     ports::{
@@ -42,11 +42,11 @@ pub(super) struct Handle {
 }
 
 impl Handle {
-    /// The tree, for reading; while it is being opened again, that is waited for.
-    pub(super) async fn tree(&self) -> Result<Tree, Fault> {
+    /// The table, for reading; while it is being opened again, that is waited for.
+    pub(super) async fn table(&self) -> Result<Table, Fault> {
         loop {
             let changed = self.shared.changed();
-            match self.shared.tree() {
+            match self.shared.table() {
                 Err(_) if self.shared.failed().is_none() => changed.await,
                 found => return found,
             }
@@ -76,10 +76,10 @@ impl Handle {
 
 /// Reads on a thread that may block, so that a long scan holds up nobody else.
 async fn blocking<T: Send + 'static>(
-    tree: Tree,
-    work: impl FnOnce(&Tree) -> Result<T, Fault> + Send + 'static,
+    table: Table,
+    work: impl FnOnce(&Table) -> Result<T, Fault> + Send + 'static,
 ) -> Result<T, Fault> {
-    let done = tokio::task::spawn_blocking(move || guarded(|| work(&tree))).await;
+    let done = tokio::task::spawn_blocking(move || guarded(|| work(&table))).await;
     done.unwrap_or_else(|error| Err(Fault::failed(error)))
 }
 
@@ -98,9 +98,9 @@ impl Journal for Handle {
     fn read(&self, stream: StreamId, after: Version) -> BoxFuture<'_, Result<Vec<Record>, ReadError>> {
         Box::pin(async move {
             let Ok(after) = u32::try_from(after.0) else { return Ok(Vec::new()) };
-            let (tree, durable) = (self.tree().await?, self.shared.durable());
+            let (table, durable) = (self.table().await?, self.shared.durable());
             let mut records =
-                guarded(|| reading::stream(&tree, &self.archive, stream, after, durable, INLINE_RECORDS))?;
+                guarded(|| reading::stream(&table, &self.archive, stream, after, durable, INLINE_RECORDS))?;
             // A stream is archived whole, and comes whole.
             let last = records.last().map_or(after, |record| u32::try_from(record.version.0).unwrap_or(u32::MAX));
             if records.len() == INLINE_RECORDS
@@ -108,8 +108,8 @@ impl Journal for Handle {
             {
                 let after = after.saturating_add(u32::try_from(INLINE_RECORDS).unwrap_or(u32::MAX));
                 let archive = self.archive.clone();
-                let rest = move |tree: &Tree| reading::stream(tree, &archive, stream, after, durable, usize::MAX);
-                records.append(&mut blocking(tree, rest).await?);
+                let rest = move |table: &Table| reading::stream(table, &archive, stream, after, durable, usize::MAX);
+                records.append(&mut blocking(table, rest).await?);
             }
             Ok(records)
         })
@@ -117,10 +117,10 @@ impl Journal for Handle {
 
     fn tail(&self, after: Position, limit: usize) -> BoxFuture<'_, Result<Vec<Record>, ReadError>> {
         Box::pin(async move {
-            let (tree, durable) = (self.tree().await?, self.shared.durable());
+            let (table, durable) = (self.table().await?, self.shared.durable());
             let limit = limit.min(PAGE_RECORDS_LIMIT);
-            let page = move |tree: &Tree| reading::tail(tree, after, durable, limit, PAGE_BYTES_LIMIT);
-            let records = if limit <= INLINE_RECORDS { guarded(|| page(&tree)) } else { blocking(tree, page).await };
+            let page = move |table: &Table| reading::tail(table, after, durable, limit, PAGE_BYTES_LIMIT);
+            let records = if limit <= INLINE_RECORDS { guarded(|| page(&table)) } else { blocking(table, page).await };
             Ok(records?)
         })
     }
@@ -138,12 +138,8 @@ impl Records for Handle {
     fn get(&self, key: &str) -> BoxFuture<'_, Result<Option<Stored>, RecordError>> {
         let key = key.to_owned();
         Box::pin(async move {
-            let tree = self.tree().await?;
-            let stored = self.shared.with_shadow(|shadow| match shadow.get(&key) {
-                Some(before) => Ok(before.clone()),
-                None => guarded(|| Ok(reading::record(&tree, &key)?.map(|current| current.stored))),
-            })?;
-            Ok(stored)
+            let table = self.table().await?;
+            Ok(guarded(|| Ok(reading::record(&table, &key)?.map(|current| current.stored)))?)
         })
     }
 
@@ -175,14 +171,11 @@ impl Records for Handle {
             let mut listed = Vec::new();
             let mut more = true;
             while more && listed.len() < limit {
-                let (tree, shared) = (self.tree().await?, self.shared.clone());
                 let (prefix, start) = (prefix.clone(), after.clone());
                 // Pages are small, because the committer waits for a look at the records to end.
                 let room = INLINE_RECORDS.min(limit - listed.len());
-                let page = move |tree: &Tree| {
-                    shared.with_shadow(|shadow| super::listing::page(tree, shadow, &prefix, start.as_deref(), room))
-                };
-                let page = blocking(tree, page).await?;
+                let page = move |table: &Table| super::listing::page(table, &prefix, start.as_deref(), room);
+                let page = blocking(self.table().await?, page).await?;
                 more = page.next.is_some();
                 after = page.next;
                 listed.extend(page.records);

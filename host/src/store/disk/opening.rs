@@ -23,12 +23,14 @@ use super::{
     committer::Chain,
     fault::{Fault, guarded},
     head::{Head, HeadFile},
-    layout::Hash,
+    layout::{self, Hash},
     log::{self, Log, Logged},
     reading,
     refusal::OpenError,
+    table::Table,
     verify,
 };
+use crate::ports::journal::Position;
 
 /// sled's segments, bytes; fixed when a database is created.
 const SEGMENT_BYTES: u64 = 512 << 10;
@@ -194,7 +196,7 @@ pub(super) fn open(paths: &Paths) -> Result<Opened, OpenError> {
 /// Gives the database the groups that only the log has. They must continue what it has.
 fn replay(paths: &Paths, tree: &Tree, logged: Vec<Logged>) -> Result<(), OpenError> {
     let damaged = |fault: Fault| damaged(&paths.dir, &fault);
-    let last = reading::last_header(tree).map_err(damaged)?;
+    let last = reading::last_header(&Table::of(tree)).map_err(damaged)?;
     let (mut group, mut hash) = last.map_or((0, Hash::default()), |last| (last.group, last.hash()));
     let mut replayed = 0_u64;
     for Logged { header, batch } in logged {
@@ -302,7 +304,7 @@ fn prove_copy(paths: &Paths, head: Head) -> Result<verify::Verified, Fault> {
     guarded(|| {
         let db = configuration(&paths.proof).open()?;
         replay(paths, &db, logged)?;
-        verify::everything(&db, &Folder::new(paths.archive.clone()), head, None)
+        verify::everything(&Table::of(&db), &Folder::new(paths.archive.clone()), head)
     })
 }
 
@@ -471,7 +473,8 @@ fn sync_new(paths: &Paths) -> Result<(), OpenError> {
 /// Compares what there is with what was acknowledged; the chain to go on from.
 fn check_head(paths: &Paths, db: &Db, head: Head) -> Result<Chain, OpenError> {
     let damaged = |fault: Fault| damaged(&paths.dir, &fault);
-    let last = reading::last_header(db).map_err(damaged)?;
+    let table = Table::of(db);
+    let last = reading::last_header(&table).map_err(damaged)?;
     let actual = last.map_or(0, |header| header.group);
     if actual < head.group {
         return Err(OpenError::Behind { dir: paths.dir.clone(), actual, acknowledged: head.group });
@@ -479,17 +482,23 @@ fn check_head(paths: &Paths, db: &Db, head: Head) -> Result<Chain, OpenError> {
     let diverged = |group| OpenError::Diverged { dir: paths.dir.clone(), group };
     let mut hash = head.hash;
     if head.group > 0 {
-        let header = reading::header(db, head.group).map_err(damaged)?;
+        let header = reading::header(&table, head.group).map_err(damaged)?;
         if header.is_none_or(|header| header.hash() != head.hash) {
             return Err(diverged(head.group));
         }
     }
     for group in head.group + 1..=actual {
-        let header = reading::header(db, group).map_err(damaged)?;
+        let header = reading::header(&table, group).map_err(damaged)?;
         let next = header.filter(|header| header.previous == hash).ok_or_else(|| diverged(group))?;
         hash = next.hash();
     }
+    // Headers reach the database last: appends without theirs are of groups that only the log had whole.
+    let behind = table.last(&layout::append_key(Position(0)), &layout::append_key(Position(u64::MAX)));
+    let behind = behind.map_err(|error| damaged(error.into()))?.and_then(|(key, _)| layout::position_of(&key));
+    if behind.is_some_and(|position| position.0 >> layout::INDEX_BITS > actual) {
+        return Err(damaged(Fault::damaged("the log", "it lacks groups of which the database has a part")));
+    }
     let Some(last) = last else { return Ok(Chain::default()) };
-    verify::group(db, &last, &verify::Leaves::default()).map_err(damaged)?;
+    verify::group(&table, &last, &verify::Leaves::default()).map_err(damaged)?;
     Ok(Chain { group: last.group, hash, time: last.time })
 }

@@ -1,12 +1,14 @@
-//! Point reads and bounded scans of the tree: puts frames together from their pieces, and checks them.
+//! Point reads and bounded scans of the table: puts frames together from their pieces, and checks them.
+
+use std::ops::Bound;
 
 use bytes::Bytes;
-use sled::Tree;
 
 use super::{
     archive::Folder,
     fault::Fault,
     layout::{self, Framed, Header, IndexEntry},
+    table::{Keys, Table},
 };
 use crate::ports::{
     journal::{Position, Record, StreamId, Version},
@@ -14,7 +16,7 @@ use crate::ports::{
 };
 
 /// The whole frame that begins with a piece.
-fn assemble(tree: &Tree, first: &[u8], owner: u64, place: impl Fn() -> String) -> Result<Bytes, Fault> {
+fn assemble(keys: &impl Keys, first: &[u8], owner: u64, place: impl Fn() -> String) -> Result<Bytes, Fault> {
     let Some(length) = layout::frame_length(first) else {
         return Err(Fault::damaged(place(), "its first piece has no valid length or format"));
     };
@@ -25,7 +27,7 @@ fn assemble(tree: &Tree, first: &[u8], owner: u64, place: impl Fn() -> String) -
     whole.extend_from_slice(first);
     let mut piece = 0;
     while whole.len() < length {
-        let Some(next) = tree.get(layout::piece_key(owner, piece))? else {
+        let Some(next) = keys.get(&layout::piece_key(owner, piece))? else {
             return Err(Fault::damaged(place(), format!("piece {piece} is missing")));
         };
         whole.extend_from_slice(&next);
@@ -34,9 +36,9 @@ fn assemble(tree: &Tree, first: &[u8], owner: u64, place: impl Fn() -> String) -
     Ok(Bytes::from(whole))
 }
 
-fn unframe(tree: &Tree, position: Position, first: &[u8]) -> Result<Framed, Fault> {
+fn unframe(table: &Table, position: Position, first: &[u8]) -> Result<Framed, Fault> {
     let place = || format!("position {}", position.0);
-    let frame = assemble(tree, first, position.0, place)?;
+    let frame = assemble(table, first, position.0, place)?;
     let framed = layout::unframe_append(&frame).map_err(|problem| Fault::damaged(place(), problem))?;
     if framed.record.position != position {
         return Err(Fault::damaged(place(), format!("it holds position {}", framed.record.position.0)));
@@ -45,33 +47,33 @@ fn unframe(tree: &Tree, position: Position, first: &[u8]) -> Result<Framed, Faul
 }
 
 /// The frame at a position, as it is stored, unless it is missing.
-pub(super) fn frame_at(tree: &Tree, position: Position) -> Result<Option<Bytes>, Fault> {
-    let Some(first) = tree.get(layout::append_key(position))? else { return Ok(None) };
-    assemble(tree, &first, position.0, || format!("position {}", position.0)).map(Some)
+pub(super) fn frame_at(table: &Table, position: Position) -> Result<Option<Bytes>, Fault> {
+    let Some(first) = table.get(&layout::append_key(position))? else { return Ok(None) };
+    assemble(table, &first, position.0, || format!("position {}", position.0)).map(Some)
 }
 
 /// The append at a position.
-pub(super) fn append_at(tree: &Tree, position: Position) -> Result<Framed, Fault> {
-    let found = append_if_there(tree, position)?;
+pub(super) fn append_at(table: &Table, position: Position) -> Result<Framed, Fault> {
+    let found = append_if_there(table, position)?;
     found.ok_or_else(|| Fault::damaged(format!("position {}", position.0), "the append is missing"))
 }
 
 /// The append at a position, unless it is missing.
-pub(super) fn append_if_there(tree: &Tree, position: Position) -> Result<Option<Framed>, Fault> {
-    let Some(first) = tree.get(layout::append_key(position))? else { return Ok(None) };
-    unframe(tree, position, &first).map(Some)
+pub(super) fn append_if_there(table: &Table, position: Position) -> Result<Option<Framed>, Fault> {
+    let Some(first) = table.get(&layout::append_key(position))? else { return Ok(None) };
+    unframe(table, position, &first).map(Some)
 }
 
 /// A stream's index entry at a version.
-pub(super) fn index_entry(tree: &Tree, stream: StreamId, version: u32) -> Result<Option<IndexEntry>, Fault> {
-    let Some(bytes) = tree.get(layout::stream_key(stream, version))? else { return Ok(None) };
+pub(super) fn index_entry(table: &Table, stream: StreamId, version: u32) -> Result<Option<IndexEntry>, Fault> {
+    let Some(bytes) = table.get(&layout::stream_key(stream, version))? else { return Ok(None) };
     let entry = IndexEntry::decode(&bytes);
     entry.map(Some).ok_or_else(|| Fault::damaged(format!("{stream:?} version {version}"), "its index entry is invalid"))
 }
 
 /// At most `limit` records of a stream after a version, none of them after a position.
 pub(super) fn stream(
-    tree: &Tree,
+    table: &Table,
     archive: &Folder,
     stream: StreamId,
     after: u32,
@@ -80,19 +82,19 @@ pub(super) fn stream(
 ) -> Result<Vec<Record>, Fault> {
     let mut records = Vec::new();
     for version in (after..u32::MAX).map(|version| version + 1).take(limit) {
-        let Some(entry) = index_entry(tree, stream, version)? else {
+        let Some(entry) = index_entry(table, stream, version)? else {
             if version > 1 && records.is_empty() {
-                return archived(tree, archive, stream, after);
+                return archived(table, archive, stream, after);
             }
             break;
         };
         if entry.archived.is_some() {
-            return archived(tree, archive, stream, after);
+            return archived(table, archive, stream, after);
         }
         if entry.position > durable {
             break;
         }
-        let record = append_at(tree, entry.position)?.record;
+        let record = append_at(table, entry.position)?.record;
         if (record.stream, record.version) != (stream, Version(u64::from(version))) {
             return Err(Fault::damaged(
                 format!("{stream:?} version {version}"),
@@ -105,8 +107,8 @@ pub(super) fn stream(
 }
 
 /// What an archived stream has after a version, however much; nothing if it is not archived.
-fn archived(tree: &Tree, archive: &Folder, stream: StreamId, after: u32) -> Result<Vec<Record>, Fault> {
-    let Some(IndexEntry { archived: Some(location), .. }) = index_entry(tree, stream, 1)? else {
+fn archived(table: &Table, archive: &Folder, stream: StreamId, after: u32) -> Result<Vec<Record>, Fault> {
+    let Some(IndexEntry { archived: Some(location), .. }) = index_entry(table, stream, 1)? else {
         return Ok(Vec::new());
     };
     let appends = archive.stream(location, stream)?.appends.into_iter().map(|(record, _)| record);
@@ -115,7 +117,7 @@ fn archived(tree: &Tree, archive: &Folder, stream: StreamId, after: u32) -> Resu
 
 /// At most `limit` records after a position up to another, and at most about `bytes_limit` bytes of them.
 pub(super) fn tail(
-    tree: &Tree,
+    table: &Table,
     after: Position,
     durable: Position,
     limit: usize,
@@ -125,13 +127,13 @@ pub(super) fn tail(
     if after >= durable {
         return Ok(records);
     }
-    let range = layout::append_key(Position(after.0 + 1))..=layout::append_key(durable);
+    let (first, last) = (layout::append_key(Position(after.0 + 1)), layout::append_key(durable));
     let mut bytes = 0;
-    for pair in tree.range(range).take(limit) {
+    for pair in table.range(Bound::Included(&first), Bound::Included(&last)).take(limit) {
         let (key, first) = pair?;
         let position = layout::position_of(&key);
         let position = position.ok_or_else(|| Fault::damaged(format!("key {key:02x?}"), "it is not a position"))?;
-        let record = unframe(tree, position, &first)?.record;
+        let record = unframe(table, position, &first)?.record;
         bytes += record.entries.iter().map(Bytes::len).sum::<usize>();
         records.push(record);
         if bytes >= bytes_limit {
@@ -148,33 +150,33 @@ pub(super) struct Current {
 }
 
 /// A record from its first piece.
-pub(super) fn unframe_record(tree: &Tree, key: &str, first: &[u8]) -> Result<Current, Fault> {
+pub(super) fn unframe_record(keys: &impl Keys, key: &str, first: &[u8]) -> Result<Current, Fault> {
     let place = || format!("record `{key}`");
     let owner =
         layout::record_revision(first).ok_or_else(|| Fault::damaged(place(), "its first piece is too short"))?;
-    let frame = assemble(tree, first, owner, place)?;
+    let frame = assemble(keys, first, owner, place)?;
     let (value, revision) = layout::unframe_record(key, &frame).map_err(|problem| Fault::damaged(place(), problem))?;
     let pieces = u16::try_from(frame.len().div_ceil(layout::PIECE_BYTES).saturating_sub(1)).unwrap_or(u16::MAX);
     Ok(Current { stored: Stored { value, revision: Revision(revision) }, pieces })
 }
 
-/// A record, as the tree has it now.
-pub(super) fn record(tree: &Tree, key: &str) -> Result<Option<Current>, Fault> {
-    let Some(first) = tree.get(layout::record_key(key))? else { return Ok(None) };
-    unframe_record(tree, key, &first).map(Some)
+/// A record, as the table has it now. Its pieces are read in the same look, since another value removes them.
+pub(super) fn record(table: &Table, key: &str) -> Result<Option<Current>, Fault> {
+    let look = table.look();
+    let Some(first) = look.get(&layout::record_key(key))? else { return Ok(None) };
+    unframe_record(&look, key, &first).map(Some)
 }
 
 /// A group's header.
-pub(super) fn header(tree: &Tree, group: u64) -> Result<Option<Header>, Fault> {
-    let Some(bytes) = tree.get(layout::header_key(group))? else { return Ok(None) };
+pub(super) fn header(table: &Table, group: u64) -> Result<Option<Header>, Fault> {
+    let Some(bytes) = table.get(&layout::header_key(group))? else { return Ok(None) };
     decode_header(&bytes, Some(group)).map(Some)
 }
 
 /// The newest header; absent in an empty store.
-pub(super) fn last_header(tree: &Tree) -> Result<Option<Header>, Fault> {
-    let mut headers = tree.range(layout::header_key(0)..=layout::header_key(u64::MAX));
-    let Some(pair) = headers.next_back() else { return Ok(None) };
-    decode_header(&pair?.1, None).map(Some)
+pub(super) fn last_header(table: &Table) -> Result<Option<Header>, Fault> {
+    let last = table.last(&layout::header_key(0), &layout::header_key(u64::MAX))?;
+    last.map(|(_, header)| decode_header(&header, None)).transpose()
 }
 
 fn decode_header(bytes: &[u8], group: Option<u64>) -> Result<Header, Fault> {

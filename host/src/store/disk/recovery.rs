@@ -17,6 +17,7 @@ use super::{
     group::Ends,
     handle, opening,
     refusal::OpenError,
+    table::Table,
 };
 
 /// Free space below which opening is not even tried, bytes: sled writes while it opens.
@@ -83,9 +84,10 @@ impl Committer {
     /// Opens the database, and goes on with it.
     pub(super) fn open_again(&mut self) -> Result<(), OpenError> {
         let opened = opening::open(&self.paths)?;
-        let (chain, tree) = (opened.chain, (*opened.db).clone());
+        let (chain, table) = (opened.chain, Table::of(&opened.db));
         let durability = Durability::start(
             opened,
+            table.clone(),
             &self.paths,
             self.shared.clone(),
             #[cfg(test)]
@@ -95,8 +97,8 @@ impl Committer {
         self.chain = chain;
         self.opened_at_groups = self.shared.counters.snapshot().groups;
         self.ends = Ends::default();
-        self.shared.resume(tree.clone(), handle::durable_after(chain.group));
-        self.engine = Some(Engine { tree, durability });
+        self.shared.resume(table.clone(), handle::durable_after(chain.group));
+        self.engine = Some(Engine { table, durability });
         Ok(())
     }
 

@@ -1,5 +1,6 @@
-//! Makes the database durable for itself, on a thread of its own: flush, sync of the database file, head. Nobody who writes
-//! waits for it, since the log has every group until this is done; only a log that is full waits, a backup, and a close.
+//! Gives the database what it has not got, and makes it durable for itself, on a thread of its own: batches, flush, sync of
+//! the database file, head. Nobody who writes waits for it, since the log has every group until this is done; only a log
+//! that is full waits, a backup, and a close.
 //!
 //! The head then names the last group that the database has durably. What was acknowledged since is in the log, whose frames
 //! continue it.
@@ -20,17 +21,20 @@ use super::{
     head::{Head, HeadFile},
     layout::Hash,
     shared::Shared,
+    table::Table,
 };
 
-/// How long groups gather before the database is made durable. What a power cut may find half written in the database is no
-/// more than came in during this time.
-const PAUSE: Duration = Duration::from_millis(10);
+/// How long groups gather before the database is given them: a busy hub's fill a tenth of the log.
+const PAUSE: Duration = Duration::from_millis(100);
+/// Operations in one batch; larger ones hold sled's global lock longer.
+const BATCH_OPERATIONS: usize = 500;
 /// How often it is looked whether sled has shortened its file.
 const IDLE: Duration = Duration::from_millis(500);
 
 /// The database's files and the head that vouches for them.
 pub(super) struct Base {
     db: Db,
+    table: Table,
     /// A second descriptor of sled's file: sled's own `flush` writes, but does not sync.
     file: File,
     /// Where sled puts pages that are too large for its log, unsynced.
@@ -42,9 +46,10 @@ pub(super) struct Base {
 }
 
 impl Base {
-    pub(super) fn new(db: Db, journal_dir: &Path, head: HeadFile) -> io::Result<Self> {
+    pub(super) fn new(db: Db, table: Table, journal_dir: &Path, head: HeadFile) -> io::Result<Self> {
         Ok(Self {
             db,
+            table,
             file: File::open(journal_dir.join("db"))?,
             spill: journal_dir.join("blobs"),
             head,
@@ -53,12 +58,13 @@ impl Base {
         })
     }
 
-    /// Makes durable what the database holds, which is everything up to a group; the number of spilled files that had to be
-    /// synced.
+    /// Makes the database hold durably what was taken in, which is everything up to a group or more; the number of spilled
+    /// files that had to be synced.
     ///
     /// # Errors
     /// Then nobody knows what the disk holds, and nothing may be flushed through this handle again.
     fn settle(&mut self, group: u64, hash: Hash) -> Result<u64, Fault> {
+        self.table.hand_over(BATCH_OPERATIONS)?;
         self.db.flush()?;
         let spilled = self.sync_spilled()?;
         // Before the sync: sled may write more at any time, which nothing vouches for yet.
@@ -101,9 +107,9 @@ impl Base {
 
     /// Closes the database, then notes how long its file is in the end; its head, for the one that takes its place.
     pub(super) fn close(self) -> Result<HeadFile, Fault> {
-        let Self { db, file, mut head, .. } = self;
+        let Self { db, table, file, mut head, .. } = self;
         guarded(move || {
-            drop(db);
+            drop((db, table));
             Ok(())
         })?;
         file.sync_data()?;
@@ -118,7 +124,7 @@ impl Base {
 /// What the settler's thread and the committer tell each other.
 #[derive(Debug, Default)]
 struct Now {
-    /// The last group that the database has taken in.
+    /// The last group that was taken in.
     last: (u64, Hash),
     /// The last one that it has durably.
     settled: u64,
@@ -165,7 +171,7 @@ impl Settler {
         Ok(Self { state, thread: Some(thread) })
     }
 
-    /// Says that the database has taken in a group.
+    /// Says that a group was taken in.
     pub(super) fn note(&self, group: u64, hash: Hash) {
         let mut now = self.state.now();
         let idle = now.last.0 == now.settled;
@@ -184,7 +190,7 @@ impl Settler {
         if self.state.now().settled >= group { Ok(()) } else { self.settle() }
     }
 
-    /// Makes durable everything that the database has, what it did by itself included.
+    /// Makes the database hold durably everything that was taken in, what it did by itself included.
     ///
     /// # Errors
     /// If that fails.

@@ -1,22 +1,15 @@
-//! What the committer and the readers share: the open tree, how far it is durable, and whether it may be used.
+//! What the committer and the readers share: the open table, how far it is durable, and whether it may be used.
 
-use std::{
-    collections::BTreeMap,
-    sync::{
-        Mutex, PoisonError, RwLock,
-        atomic::{AtomicU64, Ordering},
-    },
+use std::sync::{
+    Mutex, PoisonError, RwLock,
+    atomic::{AtomicU64, Ordering},
 };
 
-use sled::Tree;
 use tokio::sync::{Notify, broadcast, futures::Notified};
 
-use super::fault::Fault;
+use super::{fault::Fault, table::Table};
 use crate::{
-    ports::{
-        journal::Position,
-        records::{Change, Stored},
-    },
+    ports::{journal::Position, records::Change},
     store::watch::WATCH_CHANGES_LIMIT,
 };
 
@@ -64,33 +57,26 @@ impl Counters {
     }
 }
 
-/// Values that records had before the group that is being committed, so that no reader sees what is not durable.
-pub(super) type Shadow = BTreeMap<String, Option<Stored>>;
-
 #[derive(Debug)]
 pub(super) struct Shared {
     usable: RwLock<Usable>,
     /// Why no new work is to be taken in, if so: room is short.
     short: RwLock<Option<String>>,
-    tree: RwLock<Option<Tree>>,
+    table: RwLock<Option<Table>>,
     durable: AtomicU64,
-    // INVARIANT: while the tree holds a record's value that is not durable, this holds the one before it. The
-    // committer writes here before it applies a group; readers hold the lock over their look at the tree.
-    shadow: RwLock<Shadow>,
     changes: Mutex<Option<broadcast::Sender<Change>>>,
-    /// Told when the tree was opened again, or never will be.
+    /// Told when the table was opened again, or never will be.
     reopened: Notify,
     pub(super) counters: Counters,
 }
 
 impl Shared {
-    pub(super) fn new(tree: Tree, durable: Position) -> Self {
+    pub(super) fn new(table: Table, durable: Position) -> Self {
         Self {
             usable: RwLock::new(Usable::Yes),
             short: RwLock::default(),
-            tree: RwLock::new(Some(tree)),
+            table: RwLock::new(Some(table)),
             durable: AtomicU64::new(durable.0),
-            shadow: RwLock::default(),
             changes: Mutex::new(Some(broadcast::channel(WATCH_CHANGES_LIMIT).0)),
             reopened: Notify::new(),
             counters: Counters::default(),
@@ -131,17 +117,16 @@ impl Shared {
         self.reopened.notify_waiters();
     }
 
-    /// Lets go of the tree while it is opened again; readers are told to come back.
+    /// Lets go of the table while it is opened again; readers are told to come back.
     pub(super) fn suspend(&self) {
-        *self.tree.write().unwrap_or_else(PoisonError::into_inner) = None;
+        *self.table.write().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
-    /// Goes on with a tree that was opened again. Watches end, because a group may have become durable that nobody was
+    /// Goes on with a table that was opened again. Watches end, because a group may have become durable that nobody was
     /// told of: whoever watches lists anew.
-    pub(super) fn resume(&self, tree: Tree, durable: Position) {
-        self.cast_shadow(Shadow::new());
+    pub(super) fn resume(&self, table: Table, durable: Position) {
         self.durable.store(durable.0, Ordering::Release);
-        *self.tree.write().unwrap_or_else(PoisonError::into_inner) = Some(tree);
+        *self.table.write().unwrap_or_else(PoisonError::into_inner) = Some(table);
         *self.changes.lock().unwrap_or_else(PoisonError::into_inner) = Some(broadcast::channel(WATCH_CHANGES_LIMIT).0);
         let mut usable = self.usable.write().unwrap_or_else(PoisonError::into_inner);
         if matches!(*usable, Usable::NotNow(_)) {
@@ -151,7 +136,7 @@ impl Shared {
         self.reopened.notify_waiters();
     }
 
-    /// Resolves when the tree was opened again, or never will be. Ask for it before looking at the tree.
+    /// Resolves when the table was opened again, or never will be. Ask for it before looking at the table.
     pub(super) fn changed(&self) -> Notified<'_> {
         self.reopened.notified()
     }
@@ -174,18 +159,18 @@ impl Shared {
         *now = short;
     }
 
-    /// The tree, for reading.
-    pub(super) fn tree(&self) -> Result<Tree, Fault> {
-        let tree = self.tree.read().unwrap_or_else(PoisonError::into_inner).clone();
-        tree.ok_or_else(|| {
+    /// The table, for reading.
+    pub(super) fn table(&self) -> Result<Table, Fault> {
+        let table = self.table.read().unwrap_or_else(PoisonError::into_inner).clone();
+        table.ok_or_else(|| {
             Fault::failed(self.usable().err().unwrap_or_else(|| "the store is closed; the hub is stopping".to_owned()))
         })
     }
 
-    /// Lets go of the tree and ends all watches.
+    /// Lets go of the table and ends all watches.
     pub(super) fn let_go(&self) {
         self.give_up("it was closed; the hub is stopping".to_owned());
-        *self.tree.write().unwrap_or_else(PoisonError::into_inner) = None;
+        *self.table.write().unwrap_or_else(PoisonError::into_inner) = None;
         *self.changes.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
@@ -194,29 +179,18 @@ impl Shared {
         Position(self.durable.load(Ordering::Acquire))
     }
 
-    /// Hides what a group is about to overwrite.
-    pub(super) fn cast_shadow(&self, shadow: Shadow) {
-        *self.shadow.write().unwrap_or_else(PoisonError::into_inner) = shadow;
-    }
-
     /// Shows a group that has become durable.
     pub(super) fn reveal(&self, durable: Position, changes: Vec<Change>) {
         self.durable.store(durable.0, Ordering::Release);
         if changes.is_empty() {
             return;
         }
-        self.cast_shadow(Shadow::new());
         if let Some(sender) = &*self.changes.lock().unwrap_or_else(PoisonError::into_inner) {
             for change in changes {
                 // No receiver is no error: nobody watches.
                 let _ = sender.send(change);
             }
         }
-    }
-
-    /// Looks at records while no group can appear or disappear under the look, which must be short.
-    pub(super) fn with_shadow<T>(&self, look: impl FnOnce(&Shadow) -> T) -> T {
-        look(&self.shadow.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     pub(super) fn subscribe(&self) -> Option<broadcast::Receiver<Change>> {

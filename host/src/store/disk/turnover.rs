@@ -9,10 +9,14 @@
 //!
 //! Positions, versions and headers stay what they were. Headers are kept for ever.
 
-use std::{collections::HashMap, fs, ops::RangeInclusive};
+use std::{
+    collections::HashMap,
+    fs,
+    ops::{Bound, RangeInclusive},
+};
 
 use bytes::Bytes;
-use sled::{Batch, Db, IVec, Tree};
+use sled::{Batch, Db, IVec};
 use tokio::sync::oneshot;
 
 use super::{
@@ -22,6 +26,7 @@ use super::{
     fault::{Fault, guarded},
     layout::{self, IndexEntry, PIECE_BYTES, REVISION_BIT},
     opening, reading,
+    table::{Keys, Table},
 };
 use crate::{
     model::timestamp::Timestamp,
@@ -37,12 +42,12 @@ const GROUPS_BEHIND_MAX: u64 = 64;
 pub type Bundle = Vec<StreamId>;
 
 /// The files of archives, by number.
-pub(super) fn files(tree: &Tree) -> Result<Vec<ArchiveFile>, Fault> {
+pub(super) fn files(table: &Table) -> Result<Vec<ArchiveFile>, Fault> {
     let mut files = Vec::new();
-    for key in tree.scan_prefix(layout::record_key(RECORD_PREFIX)).keys() {
-        let key = key?;
+    for pair in table.scan_prefix(layout::record_key(RECORD_PREFIX)) {
+        let (key, _) = pair?;
         let key = key.get(1..).map(String::from_utf8_lossy).unwrap_or_default();
-        let Some(found) = reading::record(tree, &key)? else { continue };
+        let Some(found) = reading::record(table, &key)? else { continue };
         let file = serde_json::from_slice(&found.stored.value)
             .map_err(|error| Fault::damaged(format!("record `{key}`"), error.to_string()))?;
         files.push(file);
@@ -69,7 +74,7 @@ impl Store {
     /// # Errors
     /// If the store cannot be read.
     pub async fn archives(&self) -> Result<Vec<ArchiveFile>, ReadError> {
-        Ok(files(&self.handle.tree().await?)?)
+        Ok(files(&self.handle.table().await?)?)
     }
 
     /// The streams of a file of an archive that begin as is wanted of the entries of their first append, each with the time
@@ -106,23 +111,23 @@ impl Store {
     /// # Errors
     /// If the store cannot be read or written; then it is as it was.
     pub async fn archive(&self, bundles: Vec<Bundle>, drop: Vec<u32>) -> Result<TurnedOver, ReadError> {
-        let tree = self.handle.tree().await?;
+        let table = self.handle.table().await?;
         let (paths, folder) = (self.paths.clone(), self.handle.archive.clone());
         let shared = self.handle.shared.clone();
         let failed = |error: tokio::task::JoinError| Fault::failed(error);
         let prepare = move || {
             guarded(|| {
                 let before_bytes = fs::metadata(paths.journal.join("db"))?.len();
-                let (written, left) = write(&tree, &folder, &bundles)?;
+                let (written, left) = write(&table, &folder, &bundles)?;
                 let (files, locations) = written;
                 let db = opening::open_next(&paths)?;
                 let mut copy = Copy { to: db, batch: Batch::default(), operations: 0, locations, drop };
-                copy.old_streams(&tree)?;
+                copy.old_streams(&table)?;
                 // What comes in while this copies is copied in ever shorter rounds.
                 let mut done = 0;
                 loop {
                     let last = shared.durable().0 >> layout::INDEX_BITS;
-                    copy.groups(&tree, done + 1..=last)?;
+                    copy.groups(&table, done + 1..=last)?;
                     if last.saturating_sub(done) <= GROUPS_BEHIND_MAX {
                         return Ok((copy, files, left, before_bytes, last));
                     }
@@ -147,18 +152,18 @@ impl Store {
 type Written = (Vec<ArchiveFile>, HashMap<StreamId, Location>);
 
 /// Writes bundles to new files of archives; how many were left out.
-fn write(tree: &Tree, folder: &Folder, bundles: &[Bundle]) -> Result<(Written, u64), Fault> {
-    let known = files(tree)?;
+fn write(table: &Table, folder: &Folder, bundles: &[Bundle]) -> Result<(Written, u64), Fault> {
+    let known = files(table)?;
     folder.remove_unknown(|number| known.iter().any(|file| file.file == number && !file.dropped))?;
     let next = known.iter().map(|file| file.file).max().unwrap_or(0) + 1;
     // The last group is compared with the head at each opening, so it stays whole.
-    let last = reading::last_header(tree)?.map_or(0, |header| header.group);
+    let last = reading::last_header(table)?.map_or(0, |header| header.group);
     let mut writer = folder.writer(next)?;
     let mut left = 0;
     'bundles: for bundle in bundles {
         let mut whole = Vec::with_capacity(bundle.len());
         for stream in bundle {
-            let archived = read(tree, *stream)?;
+            let archived = read(table, *stream)?;
             let recent = |position: Position| position.0 >> layout::INDEX_BITS >= last;
             if archived.appends.is_empty() || archived.appends.iter().any(|(record, _)| recent(record.position)) {
                 left += 1;
@@ -172,14 +177,14 @@ fn write(tree: &Tree, folder: &Folder, bundles: &[Bundle]) -> Result<(Written, u
 }
 
 /// A stream whole; without appends if it is not there or archived already.
-fn read(tree: &Tree, stream: StreamId) -> Result<Archived, Fault> {
+fn read(table: &Table, stream: StreamId) -> Result<Archived, Fault> {
     let mut appends = Vec::new();
     for version in 1..u32::MAX {
-        let Some(entry) = reading::index_entry(tree, stream, version)? else { break };
+        let Some(entry) = reading::index_entry(table, stream, version)? else { break };
         if entry.archived.is_some() {
             break;
         }
-        appends.push((reading::append_at(tree, entry.position)?.record, entry.id));
+        appends.push((reading::append_at(table, entry.position)?.record, entry.id));
     }
     Ok(Archived { stream, appends })
 }
@@ -211,8 +216,8 @@ impl Copy {
     }
 
     /// What was archived before.
-    fn old_streams(&mut self, tree: &Tree) -> Result<(), Fault> {
-        for pair in tree.scan_prefix([b's']) {
+    fn old_streams(&mut self, table: &Table) -> Result<(), Fault> {
+        for pair in table.scan_prefix(vec![b's']) {
             let (key, value) = pair?;
             let archived = IndexEntry::decode(&value).and_then(|entry| entry.archived);
             if archived.is_some_and(|location| !self.drop.contains(&location.file)) {
@@ -223,21 +228,23 @@ impl Copy {
     }
 
     /// Groups: their headers, and those of their appends that stay.
-    fn groups(&mut self, tree: &Tree, groups: RangeInclusive<u64>) -> Result<(), Fault> {
+    fn groups(&mut self, table: &Table, groups: RangeInclusive<u64>) -> Result<(), Fault> {
         let (first, last) = (*groups.start(), *groups.end());
         if first > last {
             return Ok(());
         }
-        for pair in tree.range(layout::header_key(first)..=layout::header_key(last)) {
+        let (from, to) = (layout::header_key(first), layout::header_key(last));
+        for pair in table.range(Bound::Included(&from), Bound::Included(&to)) {
             let (key, value) = pair?;
             self.insert(key, value)?;
         }
-        let range = layout::append_key(layout::position(first, 0))..=layout::append_key(layout::last_position(last));
-        for pair in tree.range(range) {
+        let (from, to) = (layout::position(first, 0), layout::last_position(last));
+        let (from, to) = (layout::append_key(from), layout::append_key(to));
+        for pair in table.range(Bound::Included(&from), Bound::Included(&to)) {
             let (key, value) = pair?;
             let place = || format!("key {key:02x?}");
             let stream = layout::peek_append(&value).ok_or_else(|| Fault::damaged(place(), "it is no append"))?;
-            let entry = reading::index_entry(tree, stream.0, stream.1)?
+            let entry = reading::index_entry(table, stream.0, stream.1)?
                 .ok_or_else(|| Fault::damaged(place(), "its index entry is missing"))?;
             let index = layout::stream_key(stream.0, stream.1);
             if let Some(location) = self.locations.get(&stream.0).copied() {
@@ -248,18 +255,18 @@ impl Copy {
                 continue;
             }
             self.insert(index.as_slice(), entry.encode())?;
-            self.pieces(tree, entry.position.0, &value)?;
+            self.pieces(table, entry.position.0, &value)?;
             self.insert(key, value)?;
         }
         Ok(())
     }
 
     /// The further pieces of a frame.
-    fn pieces(&mut self, tree: &Tree, owner: u64, first: &[u8]) -> Result<(), Fault> {
+    fn pieces(&mut self, table: &Table, owner: u64, first: &[u8]) -> Result<(), Fault> {
         let length = layout::frame_length(first).unwrap_or(first.len());
         for piece in 0..length.div_ceil(PIECE_BYTES).saturating_sub(1) {
             let key = layout::piece_key(owner, u16::try_from(piece).unwrap_or(u16::MAX));
-            let value = tree.get(key)?;
+            let value = table.get(&key)?;
             let value = value.ok_or_else(|| Fault::damaged(format!("piece {piece} of {owner}"), "it is missing"))?;
             self.insert(key.as_slice(), value)?;
         }
@@ -267,16 +274,16 @@ impl Copy {
     }
 
     /// Records as they are now, with those of the archives.
-    fn records(&mut self, tree: &Tree, files: &[ArchiveFile], group: u64, time: Timestamp) -> Result<(), Fault> {
-        for pair in tree.scan_prefix([b'v']) {
+    fn records(&mut self, table: &Table, files: &[ArchiveFile], group: u64, time: Timestamp) -> Result<(), Fault> {
+        for pair in table.scan_prefix(vec![b'v']) {
             let (key, value) = pair?;
             if let Some(owner) = layout::record_revision(&value) {
-                self.pieces(tree, owner, &value)?;
+                self.pieces(table, owner, &value)?;
             }
             self.insert(key, value)?;
         }
         let mut changed = files.to_vec();
-        for mut file in self::files(tree)?.into_iter().filter(|file| self.drop.contains(&file.file)) {
+        for mut file in self::files(table)?.into_iter().filter(|file| self.drop.contains(&file.file)) {
             file.dropped = true;
             changed.push(file);
         }
@@ -298,15 +305,15 @@ impl Committer {
     fn turn_over(&mut self, mut copy: Copy, files: Vec<ArchiveFile>, done: u64) -> Result<u64, Fault> {
         self.shared.usable().map_err(Fault::failed)?;
         let engine = self.engine.as_ref().ok_or_else(|| Fault::failed("it is being opened again"))?;
-        let tree = engine.tree.clone();
+        let table = engine.table.clone();
         let drop_files = copy.drop.clone();
         guarded(|| {
-            copy.groups(&tree, done + 1..=self.chain.group)?;
-            copy.records(&tree, &files, self.chain.group, self.chain.time)?;
+            copy.groups(&table, done + 1..=self.chain.group)?;
+            copy.records(&table, &files, self.chain.group, self.chain.time)?;
             copy.to.flush()?;
             Ok(())
         })?;
-        drop(tree);
+        drop(table);
         guarded(move || {
             drop(copy);
             Ok(())
@@ -327,8 +334,8 @@ impl Committer {
 
     fn switch(&mut self) -> Result<(), Fault> {
         self.shared.suspend();
-        if let Some(Engine { tree, durability }) = self.engine.take() {
-            drop(tree);
+        if let Some(Engine { table, durability }) = self.engine.take() {
+            drop(table);
             let mut head = durability.close()?;
             opening::switch(&self.paths, &mut head)?;
         }

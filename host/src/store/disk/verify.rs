@@ -3,15 +3,13 @@
 
 use std::collections::HashMap;
 
-use sled::Tree;
-
 use super::{
     archive::{self, Folder},
     fault::Fault,
     head::Head,
     layout::{self, Hash, Header, IndexEntry},
     reading,
-    shared::Shared,
+    table::Table,
     turnover,
 };
 use crate::ports::journal::{Position, Record, StreamId};
@@ -31,18 +29,13 @@ pub struct Verified {
     pub dropped: u64,
 }
 
-/// Reads and checks everything up to now; `shared` is that of a store in use.
+/// Reads and checks everything up to now.
 ///
 /// # Errors
 /// What is missing or damaged first.
-pub(super) fn everything(
-    tree: &Tree,
-    archive: &Folder,
-    head: Head,
-    shared: Option<&Shared>,
-) -> Result<Verified, Fault> {
-    let leaves = Leaves::read(tree, archive)?;
-    let groups = reading::last_header(tree)?.map_or(0, |header| header.group);
+pub(super) fn everything(table: &Table, archive: &Folder, head: Head) -> Result<Verified, Fault> {
+    let leaves = Leaves::read(table, archive)?;
+    let groups = reading::last_header(table)?.map_or(0, |header| header.group);
     if groups < head.group {
         let problem = format!("it is the last one, but {} was acknowledged", head.group);
         return Err(Fault::damaged(format!("group {groups}"), problem));
@@ -52,32 +45,23 @@ pub(super) fn everything(
     let mut previous = Hash::default();
     for number in 1..=groups {
         let missing = || Fault::damaged(format!("group {number}"), "its header is missing");
-        let header = reading::header(tree, number)?.ok_or_else(missing)?;
+        let header = reading::header(table, number)?.ok_or_else(missing)?;
         if header.previous != previous {
             return Err(Fault::damaged(group_name(&header), "its header does not continue the one before it"));
         }
-        verified.dropped += group(tree, &header, &leaves)?;
+        verified.dropped += group(table, &header, &leaves)?;
         previous = header.hash();
         verified.appends += u64::from(header.appends);
         if number == head.group && previous != head.hash {
             return Err(Fault::damaged(group_name(&header), "it is not the group that was acknowledged"));
         }
     }
-    for bytes in tree.scan_prefix([b'v']).keys() {
-        let bytes = bytes?;
-        record(tree, &bytes.get(1..).map(String::from_utf8_lossy).unwrap_or_default(), shared)?;
+    for pair in table.scan_prefix(vec![b'v']) {
+        let (bytes, _) = pair?;
+        reading::record(table, &bytes.get(1..).map(String::from_utf8_lossy).unwrap_or_default())?;
         verified.records += 1;
     }
     Ok(verified)
-}
-
-/// Checks one record, unless it is just being written.
-fn record(tree: &Tree, key: &str, shared: Option<&Shared>) -> Result<(), Fault> {
-    match shared {
-        None => reading::record(tree, key).map(drop),
-        Some(shared) => shared
-            .with_shadow(|shadow| if shadow.contains_key(key) { Ok(()) } else { reading::record(tree, key).map(drop) }),
-    }
 }
 
 /// What archives hold of groups.
@@ -90,9 +74,9 @@ pub(super) struct Leaves {
 
 impl Leaves {
     /// Reads every archive, and holds it to its digest.
-    fn read(tree: &Tree, archive: &Folder) -> Result<Self, Fault> {
+    fn read(table: &Table, archive: &Folder) -> Result<Self, Fault> {
         let mut leaves = Self::default();
-        for file in turnover::files(tree)? {
+        for file in turnover::files(table)? {
             if file.dropped {
                 leaves.dropped.push((file.first, file.last));
                 continue;
@@ -110,13 +94,13 @@ impl Leaves {
 }
 
 /// Checks one group against its header: 1 if it cannot be proven because of archives that were dropped.
-pub(super) fn group(tree: &Tree, header: &Header, known: &Leaves) -> Result<u64, Fault> {
+pub(super) fn group(table: &Table, header: &Header, known: &Leaves) -> Result<u64, Fault> {
     let mut leaves = Vec::new();
     for index in 0..header.appends {
         let position = layout::position(header.group, index);
-        match reading::append_if_there(tree, position)? {
+        match reading::append_if_there(table, position)? {
             Some(framed) => {
-                indexed(tree, &framed.record)?;
+                indexed(table, &framed.record)?;
                 leaves.push(framed.leaf);
             }
             None => match known.archived.get(&position) {
@@ -135,10 +119,10 @@ pub(super) fn group(tree: &Tree, header: &Header, known: &Leaves) -> Result<u64,
     }
 }
 
-fn indexed(tree: &Tree, record: &Record) -> Result<(), Fault> {
+fn indexed(table: &Table, record: &Record) -> Result<(), Fault> {
     let Record { stream, version, position, .. } = record;
     let version = u32::try_from(version.0).unwrap_or(u32::MAX);
-    match reading::index_entry(tree, *stream, version)? {
+    match reading::index_entry(table, *stream, version)? {
         Some(IndexEntry { position: indexed, .. }) if indexed == *position => Ok(()),
         _ => Err(Fault::damaged(stream_name(*stream, version), "its index entry is missing or leads elsewhere")),
     }
