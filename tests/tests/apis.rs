@@ -33,6 +33,8 @@ use tokio::sync::watch;
 
 #[path = "apis/disclosure.rs"]
 mod disclosure;
+#[path = "apis/inventory.rs"]
+mod inventory;
 
 const BINARY: &str = env!("CARGO_BIN_EXE_crossdock-tested");
 const JSON: [(&str, &str); 1] = [("content-type", "application/json")];

@@ -27,8 +27,17 @@ macro_rules! files {
 }
 
 /// Operation contracts, by id.
-const CONTRACTS: &[(&str, &str)] =
-    files!["retail/erp-orders@1", "retail/warehouse@1", "retail/carrier-rates@1", "bench/target@1", "bench/source@1"];
+const CONTRACTS: &[(&str, &str)] = files![
+    "retail/erp-orders@1",
+    "retail/warehouse@1",
+    "retail/carrier-rates@1",
+    "retail/inventory@1",
+    "retail/pricing@1",
+    "retail/returns@1",
+    "retail/supplier-events@1",
+    "bench/target@1",
+    "bench/source@1",
+];
 /// Canonical documents, by name below `schemas/`.
 const DOCUMENTS: &[(&str, &str)] = files!["schemas/retail/order@1", "schemas/retail/money@1"];
 /// Schemas of events' data, by event type below `events/`.

@@ -1,5 +1,6 @@
-//! The sandbox warehouse: the contract `retail/warehouse@1` over a small REST interface. A connector that writes, at
-//! its shortest: typed input, a request, typed output. The idempotency key goes along, so a repetition is harmless.
+//! The sandbox warehouse: the contracts `retail/warehouse@1` and `retail/inventory@1` over a small REST interface. A connector
+//! that writes, at its shortest: typed input, a request, typed output. The idempotency key goes along, so a repetition is
+//! harmless.
 
 use crossdock_plugin::{
     Call, Failure, FailureKind,
@@ -13,6 +14,7 @@ mod tests;
 
 crossdock_plugin::connector! {
     "availability" => availability,
+    "levels" => levels,
     "create_pick" => create_pick,
     "cancel_pick" => cancel_pick,
 }
@@ -76,6 +78,55 @@ fn availability(input: Wanted, call: &Call) -> Result<Value, Failure> {
     let skus: Vec<&str> = input.lines.iter().map(|line| line.sku.as_str()).collect();
     let request = http::get(&url(call, "/stock")?).query("sku", skus.join(","));
     accepted(request.send()?, FailureKind::Retryable)?.json()
+}
+
+/// What `retail/inventory@1` asks for.
+#[derive(Deserialize)]
+struct Asked {
+    skus: Vec<String>,
+    locations: Option<Vec<String>>,
+}
+
+/// The warehouse's answer about its stock.
+#[derive(Deserialize)]
+struct Stock {
+    nodes: Vec<Node>,
+}
+
+#[derive(Deserialize)]
+struct Node {
+    node: String,
+    stock: Vec<Available>,
+}
+
+#[derive(Deserialize)]
+struct Available {
+    sku: String,
+    available: u64,
+}
+
+#[derive(Serialize)]
+struct Levels {
+    levels: Vec<Level>,
+}
+
+#[derive(Serialize)]
+struct Level {
+    sku: String,
+    location: String,
+    available: u64,
+}
+
+fn levels(input: Asked, call: &Call) -> Result<Levels, Failure> {
+    let request = http::get(&url(call, "/stock")?).query("sku", input.skus.join(","));
+    let stock: Stock = accepted(request.send()?, FailureKind::Retryable)?.json()?;
+    let wanted = |node: &Node| input.locations.as_ref().is_none_or(|locations| locations.contains(&node.node));
+    let mut levels = Vec::new();
+    for Node { node, stock } in stock.nodes.into_iter().filter(wanted) {
+        let level = |Available { sku, available }| Level { sku, location: node.clone(), available };
+        levels.extend(stock.into_iter().map(level));
+    }
+    Ok(Levels { levels })
 }
 
 fn create_pick(input: PickOrder, call: &Call) -> Result<Pick, Failure> {

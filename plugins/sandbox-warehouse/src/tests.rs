@@ -34,6 +34,22 @@ fn availability_asks_for_all_articles_at_once() {
 }
 
 #[test]
+fn levels_are_those_of_the_locations_that_are_asked_for() {
+    let stock = |node: &str, available: u64| json!({ "node": node, "name": "", "stock": [{ "sku": "A", "available": available }] });
+    let answer = json!({ "nodes": [stock("BER", 4), stock("HAM", 0)] });
+    let level = |location: &str, available: u64| json!({ "sku": "A", "location": location, "available": available });
+    for (locations, levels) in [
+        (json!({ "skus": ["A", "B"] }), json!([level("BER", 4), level("HAM", 0)])),
+        (json!({ "skus": ["A", "B"], "locations": ["HAM"] }), json!([level("HAM", 0)])),
+        (json!({ "skus": ["A", "B"], "locations": [] }), json!([])),
+    ] {
+        let host = warehouse("GET", "/stock", vec![Reply::json(200, &answer)]);
+        assert_eq!(invoke(&host, "levels", 1, &locations).unwrap()["levels"], levels);
+        assert_eq!(host.requests()[0].url, "http://wms.example/stock?sku=A%2CB");
+    }
+}
+
+#[test]
 fn a_pick_carries_the_idempotency_key_and_only_what_is_needed() {
     let host =
         warehouse("POST", "/picks", vec![Reply::json(201, &json!({ "id": "P1", "node": "BER", "status": "open" }))]);

@@ -37,12 +37,12 @@ const IDLE: Duration = Duration::from_millis(500);
 
 /// A group of so many or more shows that many write at the same time: the next one waits before it is collected. With
 /// fewer, whoever writes would only wait.
-const CROWD: usize = 8;
+const CROWD: usize = 4;
 
-/// How long a group is waited for at [`CROWD`], and the longest such wait: in between it grows with the crowd. A commit
-/// costs processor time for its syncs, whatever it holds, so that few large ones carry more; whoever waits for one in a
-/// crowd waits longer for a processor.
-const GATHER: (Duration, Duration) = (Duration::from_micros(1_000), Duration::from_micros(4_000));
+/// How long a group is waited for, for each of those that waited for the last one, and the longest such wait. A commit costs
+/// processor time for its sync and for waking its waiters, whatever it holds, so that few large ones carry more; whoever waits
+/// for one in a crowd waits longer for a processor.
+const GATHER: (Duration, Duration) = (Duration::from_micros(250), Duration::from_micros(4_000));
 
 /// How often the committer looks at the room on the disk.
 const SPACE_LOOK: Duration = Duration::from_millis(250);
@@ -258,9 +258,9 @@ impl Committer {
 
 /// How long the next group is waited for when so many waited for the last one.
 fn gathering(crowd: usize) -> Option<Duration> {
-    let (least, most) = GATHER;
-    let times = u32::try_from(crowd / CROWD).unwrap_or(u32::MAX);
-    (times > 0).then(|| least.saturating_mul(times).min(most))
+    let (each, most) = GATHER;
+    let waiters = u32::try_from(crowd).unwrap_or(u32::MAX);
+    (crowd >= CROWD).then(|| each.saturating_mul(waiters).min(most))
 }
 
 pub(super) fn refuse(write: Write, reason: String) {
