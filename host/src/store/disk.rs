@@ -57,6 +57,7 @@ use std::{
     path::Path,
     sync::{Arc, mpsc},
     thread,
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -109,11 +110,18 @@ pub struct Options {
     /// Groups after which the database is opened anew when there is nothing to do, so that a start after a crash is
     /// quick.
     pub refresh_groups: u64,
+    /// How long groups gather before the database is given them: a busy hub's fill a tenth of the log meanwhile.
+    pub settle_pause: Duration,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { space: SpaceLimits::default(), reopenings_limit: 8, refresh_groups: 20_000 }
+        Self {
+            space: SpaceLimits::default(),
+            reopenings_limit: 8,
+            refresh_groups: 20_000,
+            settle_pause: Duration::from_millis(100),
+        }
     }
 }
 
@@ -147,6 +155,7 @@ impl Store {
             opened,
             table.clone(),
             &paths,
+            options.settle_pause,
             shared.clone(),
             #[cfg(test)]
             &fail_syncs,
@@ -169,6 +178,7 @@ impl Store {
             reopenings_limit: options.reopenings_limit,
             reopenings: 0,
             refresh_groups: options.refresh_groups,
+            settle_pause: options.settle_pause,
             opened_at_groups: 0,
             lock,
             #[cfg(test)]

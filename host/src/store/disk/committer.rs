@@ -96,6 +96,8 @@ pub(super) struct Committer {
     /// opened last.
     pub(super) refresh_groups: u64,
     pub(super) opened_at_groups: u64,
+    /// How long groups gather before the database is given them.
+    pub(super) settle_pause: Duration,
     /// Held until the database is closed.
     pub(super) lock: Lock,
     #[cfg(test)]

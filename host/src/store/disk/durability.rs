@@ -1,7 +1,7 @@
 //! Makes a group durable, in the one order that survives a power cut: the log, synced; then the table that readers look at;
 //! and later, beside the ordinary work, the database.
 
-use std::{io, sync::Arc};
+use std::{io, sync::Arc, time::Duration};
 
 use super::{
     fault::Fault,
@@ -42,6 +42,7 @@ impl Durability {
         opened: Opened,
         table: Table,
         paths: &Paths,
+        settle_pause: Duration,
         shared: Arc<Shared>,
         #[cfg(test)] fail: &FailSyncs,
     ) -> io::Result<Self> {
@@ -53,7 +54,7 @@ impl Durability {
             base.fail_sync = fail.database.clone();
             log.fail_sync = fail.log.clone();
         }
-        Ok(Self { table, log, settler: Settler::start(base, chain.group, chain.hash, shared)? })
+        Ok(Self { table, log, settler: Settler::start(base, (chain.group, chain.hash), settle_pause, shared)? })
     }
 
     /// Stores a group. When this answers `Ok`, it survives a power cut, and the table has it.

@@ -89,6 +89,7 @@ impl Committer {
             opened,
             table.clone(),
             &self.paths,
+            self.settle_pause,
             self.shared.clone(),
             #[cfg(test)]
             &self.fail_syncs,

@@ -24,8 +24,6 @@ use super::{
     table::Table,
 };
 
-/// How long groups gather before the database is given them: a busy hub's fill a tenth of the log.
-const PAUSE: Duration = Duration::from_millis(100);
 /// Operations in one batch; larger ones hold sled's global lock longer.
 const BATCH_OPERATIONS: usize = 500;
 /// How often it is looked whether sled has shortened its file.
@@ -163,11 +161,12 @@ pub(super) struct Settler {
 
 impl Settler {
     /// Begins with a database that has everything up to a group durably.
-    pub(super) fn start(base: Base, group: u64, hash: Hash, shared: Arc<Shared>) -> io::Result<Self> {
-        let now = Now { last: (group, hash), settled: group, ..Now::default() };
+    pub(super) fn start(base: Base, last: (u64, Hash), pause: Duration, shared: Arc<Shared>) -> io::Result<Self> {
+        let now = Now { last, settled: last.0, ..Now::default() };
         let state = Arc::new(State { now: Mutex::new(now), ..State::default() });
         let seen = state.clone();
-        let thread = thread::Builder::new().name("settler".to_owned()).spawn(move || run(base, &seen, &shared))?;
+        let thread =
+            thread::Builder::new().name("settler".to_owned()).spawn(move || run(base, &seen, pause, &shared))?;
         Ok(Self { state, thread: Some(thread) })
     }
 
@@ -228,8 +227,8 @@ impl Drop for Settler {
     }
 }
 
-fn run(mut base: Base, state: &State, shared: &Shared) -> Base {
-    while let Some(work) = next(state) {
+fn run(mut base: Base, state: &State, pause: Duration, shared: &Shared) -> Base {
+    while let Some(work) = next(state, pause) {
         let begun = Instant::now();
         let done = match work {
             Work::Look => base.note_length().map(|()| None).map_err(Fault::from),
@@ -275,7 +274,7 @@ enum Work {
 }
 
 /// Waits for the next thing to do; absent when there is to be no more.
-fn next(state: &State) -> Option<Work> {
+fn next(state: &State, pause: Duration) -> Option<Work> {
     let mut now = state.now();
     let (mut dirty_until, idle_until) = (None, Instant::now() + IDLE);
     loop {
@@ -288,7 +287,7 @@ fn next(state: &State) -> Option<Work> {
         }
         let seen = Instant::now();
         if now.last.0 > now.settled {
-            let until = *dirty_until.get_or_insert(seen + PAUSE);
+            let until = *dirty_until.get_or_insert(seen + pause);
             if seen >= until {
                 return Some(settle);
             }
