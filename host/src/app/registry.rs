@@ -87,6 +87,8 @@ pub(super) struct Registry {
     judging: Mutex<()>,
     /// Room for replays.
     replays: Semaphore,
+    /// Room for comparisons of versions.
+    comparisons: Semaphore,
 }
 
 impl Registry {
@@ -102,6 +104,7 @@ impl Registry {
             changing: Mutex::default(),
             judging: Mutex::default(),
             replays,
+            comparisons: Semaphore::new(gate::COMPARED_AT_ONCE),
         }
     }
 

@@ -43,7 +43,7 @@ const TABLE: &[(&str, &[&str])] = &[
     ("plugin test", &[]),
     ("plugin run", &[]),
     ("plugin bench", &[]),
-    ("plugin diff", &[]),
+    ("plugin diff", &["get /v1/plugins/{namespace}/{name}/difference"]),
     ("plugin key new", &[]),
     ("plugin key show", &[]),
     ("privacy show", &["post /v1/privacy/subject"]),

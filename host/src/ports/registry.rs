@@ -354,6 +354,17 @@ pub trait Registry: Send + Sync {
     /// If the upload is no package of this plugin.
     fn check(&self, plugin: PluginId, upload: Bytes) -> BoxFuture<'_, Result<Value, RegistryError>>;
 
+    /// What the publish gate finds that one version changes for who relies on another.
+    ///
+    /// # Errors
+    /// If one of them is not there, or cannot be read.
+    fn difference<'a>(
+        &'a self,
+        id: &'a PluginId,
+        from: &'a Version,
+        to: &'a Version,
+    ) -> BoxFuture<'a, Result<Value, RegistryError>>;
+
     /// A line with its versions.
     ///
     /// # Errors

@@ -36,6 +36,17 @@ impl Registry for Hub {
         report.map(|report| Ok(serde_json::to_value(report?).unwrap_or_default())).boxed()
     }
 
+    fn difference<'a>(
+        &'a self,
+        id: &'a PluginId,
+        from: &'a Version,
+        to: &'a Version,
+    ) -> BoxFuture<'a, Result<Value, RegistryError>> {
+        let found = self.registry.difference(id, from, to);
+        // INVARIANT: what differs has a JSON form.
+        found.map(|found| Ok(serde_json::to_value(found?).unwrap_or_default())).boxed()
+    }
+
     fn plugin(&self, id: &PluginId) -> Result<PluginDetail, RegistryError> {
         self.registry.plugin(id)
     }

@@ -17,7 +17,7 @@ use super::{
     Surface,
     answer::{flag, parameters, read_body, read_json},
     gate::Caller,
-    pipelines::parse_version,
+    pipelines::{from_to, parse_version},
     settings::may_bind,
     subscriptions::may_set,
 };
@@ -224,6 +224,34 @@ pub(super) async fn explain(
         effective.withheld = effective.parts.len() < all;
     }
     Ok(Json(effective))
+}
+
+/// Tells what one version changes for who relies on another, as the publish gate finds it.
+#[utoipa::path(
+    get,
+    path = "/v1/plugins/{namespace}/{name}/difference",
+    tag = "registry",
+    params(
+        ("namespace" = String, Path), ("name" = String, Path),
+        ("from" = String, Query, description = "The earlier version"),
+        ("to" = String, Query, description = "The later version"),
+    ),
+    responses(
+        (status = 200, description = "`bump` that the changes mean, and the `next` version that says so; `capabilities`: `unchanged`, `narrowed` or `widened`; the gate's `findings`; `manifest`, field by field; `imports`, `exports`, `component`", body = Object),
+        (status = 400, description = "`query.invalid`", body = Document, content_type = "application/problem+json"),
+        (status = 404, description = "`plugin.unknown`", body = Document, content_type = "application/problem+json"),
+        (status = 503, description = "`hub.unavailable`", body = Document, content_type = "application/problem+json"),
+    )
+)]
+pub(super) async fn difference(
+    State(surface): State<Surface>,
+    caller: Caller,
+    Path(path): Path<(String, String)>,
+    RawQuery(query): RawQuery,
+) -> Result<Json<Value>, Problem> {
+    caller.may(Resource::Namespace(&path.0))?;
+    let (from, to) = from_to(query.as_deref())?;
+    Ok(Json(registry(&surface)?.difference(&id_of(&path)?, &from, &to).await?))
 }
 
 /// Changes where a version stands; durable when it answers.
