@@ -1,6 +1,7 @@
 //! The running hub: what is wired together at start, and what the surfaces ask of it.
 
 mod explained;
+mod foreseen;
 mod keep;
 mod opening;
 mod pipelines;
