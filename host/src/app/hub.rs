@@ -140,6 +140,7 @@ impl Hub {
             self.swap(self.installer.pipeline(&now, &cause, &path.display().to_string(), &text).await?);
         }
         self.subscriptions.configure(&config.subscriptions);
+        self.apis.configure(&config.apis);
         for (contract, publication) in &config.apis {
             self.apis.set(&cause, contract.clone(), publication.clone()).await?;
         }

@@ -423,7 +423,7 @@ pub(super) async fn decide(
                 SettingChange::Connection { .. } => caller.may_do(Action::ConnectionChange, Resource::Hub)?,
                 SettingChange::Source { .. } => caller.may_do(Action::SourceChange, Resource::Hub)?,
                 SettingChange::Bind { pipeline, .. } => may_bind(&caller, pipeline)?,
-                SettingChange::Subscription { name, subscription } => {
+                SettingChange::Subscription { name, subscription, .. } => {
                     may_set(&surface, &caller, name, &subscription.owner)?;
                 }
                 SettingChange::Api { contract, .. } => {
