@@ -324,6 +324,13 @@ impl Export {
 
 impl Verify {
     fn run(self, out: &Out) -> Result<ExitCode, Failed> {
+        if !self.dir.is_dir() {
+            let dir = self.dir.display();
+            let what =
+                if self.dir.exists() { format!("`{dir}` is a file") } else { format!("there is no folder `{dir}`") };
+            let next = "give the folder that `crossdock audit export DIR --data DATA` wrote";
+            return Err(format!("{what}: {next}").into());
+        }
         let key = read_public(&self.key)?;
         let anchor = self.anchor.as_deref().map(read_anchor).transpose()?;
         let key_is_from_export = verify::is_within(&self.dir, &self.key);
