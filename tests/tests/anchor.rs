@@ -10,7 +10,7 @@
 
 use std::{
     fs,
-    path::Path,
+    path::{Path, PathBuf},
     process::Command,
     sync::{
         Arc, Mutex,
@@ -110,6 +110,12 @@ fn record(hub: &Hub, name: &str) {
     made.done();
 }
 
+/// The files of an export.
+fn exported(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    entries.flat_map(|path| if path.is_dir() { exported(&path) } else { vec![path] }).collect()
+}
+
 async fn anchor(hub: &Hub, wanted: impl Fn(&Value) -> bool) -> Value {
     let begun = Instant::now();
     loop {
@@ -173,6 +179,12 @@ async fn what_a_receiver_keeps_proves_that_an_export_lacks_its_end() {
     let said = verify("short");
     assert_eq!(said.code, Some(1), "{said:?}");
     assert!(said.err.contains("the anchor") && said.err.contains("everything between is missing"), "{said:?}");
+    // The URL may hold a token: it is in nothing that leaves the hub.
+    for file in exported(Path::new(&at("whole"))) {
+        let bytes = fs::read(&file).unwrap();
+        let held = bytes.windows("t0p-s3cret".len()).any(|window| window == b"t0p-s3cret");
+        assert!(!held, "{}", file.display());
+    }
     let log = fs::read_to_string(folder.path().join("data.log")).unwrap();
     assert!(!log.contains("t0p-s3cret") && !log.contains(SECRET), "{log}");
 }

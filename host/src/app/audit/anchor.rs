@@ -15,6 +15,7 @@ use std::{
 use arc_swap::ArcSwapOption;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 use tokio::sync::Notify;
 
 use super::{
@@ -165,10 +166,9 @@ impl Anchoring {
             timeout_ms: anchor.timeout_ms,
         };
         let outlet = posting::outlet(&self.gateway, &self.shared, place).map_err(refused)?;
-        // INVARIANT: an anchor has a JSON form.
-        let value = serde_json::to_vec(anchor).unwrap_or_default();
-        self.audit.put(records, cause, RECORD, Bytes::from(value)).await?;
         let place = Digest::of(anchor.url.as_bytes());
+        let value = recorded(anchor, &origin, place).to_string();
+        self.audit.put(records, cause, RECORD, Bytes::from(value)).await?;
         self.declared.store(Some(Arc::new(Declared { anchor: anchor.clone(), origin, place, outlet })));
         self.due.notify_one();
         Ok(())
@@ -319,6 +319,15 @@ impl Anchoring {
         let batch = view.acknowledged.map_or(0, |reached| reached.batch);
         metrics::gauge!("crossdock_audit_anchor_batch").set(batch as f64);
     }
+}
+
+/// What is recorded of an anchor, and leaves the hub in exports: where it is, and the digest of a URL that may hold a token.
+fn recorded(anchor: &Anchor, origin: &str, place: Digest) -> Value {
+    let Anchor { url: _, secrets, allow_addresses, every_s, timeout_ms } = anchor;
+    json!({
+        "origin": origin, "url_digest": place, "secrets": secrets, "allow_addresses": allow_addresses,
+        "every_s": every_s, "timeout_ms": timeout_ms,
+    })
 }
 
 /// That a checkpoint has waited for several periods.
