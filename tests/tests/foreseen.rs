@@ -30,6 +30,21 @@ steps:
     with: ${ event.data }
 ";
 
+/// A pipeline that has another decide, and waits.
+const PARENT: &str = "pipeline: test/parent
+version: 1.0.0
+owner: stock-team
+summary: Has another pipeline decide, and waits.
+trigger: [{ event: test.parent.v1 }]
+key: event.subject
+steps:
+  - id: other
+    run: test/decide@^1
+    with: { n: 1 }
+  - id: told
+    wait: { event: test.go.v1, match: signal.subject == event.subject, within: 1h, on_expiry: reject }
+";
+
 struct Setting {
     folder: tempfile::TempDir,
 }
@@ -218,4 +233,37 @@ async fn events_that_are_refused_one_day_or_do_not_fit_any_more_are_looked_at_fi
     assert_eq!(problem["dependants"][0]["of"], EVENT, "{problem:#}");
     let (status, view) = post(&hub, &ada, &control, &seen(&over)).await;
     assert_eq!((status, &view["deprecated"]["sunset"]), (200, &json!("2999-01-01T00:00:00.000Z")), "{view:#}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_that_completed_counts_as_long_as_the_one_that_started_it_may_undo_it() {
+    let setting = Setting::new();
+    fs::write(setting.at("parent.yaml"), PARENT).unwrap();
+    let config = fs::read_to_string(setting.at("hub.toml")).unwrap();
+    fs::write(setting.at("hub.toml"), config.replace("\"decide.yaml\"", "\"decide.yaml\", \"parent.yaml\"")).unwrap();
+    let hub = setting.hub();
+    let event = |id: &str, kind: &str| {
+        json!({ "specversion": "1.0", "id": id, "source": "/tests", "type": kind, "subject": "p-1", "data": {} })
+            .to_string()
+    };
+    let headers = [("content-type", "application/cloudevents+json")];
+    hub.post("/v1/events", &headers, event("p-1", "test.parent.v1")).await;
+    let waits = |runs: &[Value]| runs.iter().any(|run| run["pipeline"] == "test/parent" && run["state"] == "waiting");
+    hub.runs_until("p-1", waits).await;
+    let (_, listed) = hub.get("/v1/runs?pipeline=test%2Fdecide").await;
+    let child = &listed["runs"][0];
+    assert_eq!(child["state"], "completed", "{listed:#}");
+
+    done(&hub, &["plugin", "publish", &setting.package("1.1.0", "second_version", &["n"]), "--reason", "better"]);
+    done(&hub, &["plugin", "promote", LINE, "1.1.0", "--reason", "better"]);
+    let of_first = format!("/v1/plugins/{LINE}/impact?version=1.0.0");
+    let (_, impact) = hub.get(&of_first).await;
+    assert_eq!((&impact["runs_holding"], &impact["runs"]), (&json!(1), &json!([child["id"]])), "{impact:#}");
+    let revoke = json!({ "do": "revoke", "version": "1.0.0", "reason": "it errs" });
+    refused_unseen(&hub, &hub.token_as("olga", "operator"), &format!("/v1/plugins/{LINE}/control"), &revoke).await;
+
+    hub.post("/v1/events", &headers, event("go-1", "test.go.v1")).await;
+    hub.runs_until("p-1", |runs| runs.iter().all(|run| run["state"] == "completed")).await;
+    let (_, impact) = hub.get(&of_first).await;
+    assert_eq!((&impact["runs_holding"], &impact["runs_open"]), (&json!(0), &json!(0)), "{impact:#}");
 }

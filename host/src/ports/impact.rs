@@ -42,7 +42,8 @@ pub struct Impact {
     /// Deliveries to a host, or of events of a type.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub subscriptions: Vec<ImpactedSubscription>,
-    /// Runs that have not ended and may have to do with it, whichever version of their pipeline they are of.
+    /// Runs that have not ended, or that completed and may still be undone with the run that started them, and may have to do
+    /// with it, whichever version of their pipeline they are of.
     pub runs_open: usize,
     /// Of them, how many have called it, as far as was looked; for an event type, all of them.
     pub runs_holding: usize,

@@ -55,6 +55,7 @@ impl Registry {
                 }
                 let found = self.difference(id, &active, version).await?;
                 let broken = found.findings.iter().find(|finding| finding.bump == Some(Bump::Major));
+                // To go back to an earlier one is what a rollback does, which asks nothing either.
                 let Some(broken) = broken.filter(|_| active < *version) else { return Ok(None) };
                 let what = format!(
                     "{} breaks who relies on {active} ({} {}: {}), which",
