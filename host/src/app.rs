@@ -35,6 +35,7 @@ mod people;
 pub mod permits;
 pub mod personal;
 mod polls;
+mod posting;
 pub mod promises;
 pub mod publish;
 pub mod queues;

@@ -1,6 +1,7 @@
 //! L0: the data that every other layer speaks of, and its serialized forms. No I/O, no clock, no technology.
 
 pub mod age;
+pub mod anchor;
 pub mod api;
 pub mod audit;
 pub mod connection;

@@ -558,3 +558,16 @@ async fn any_byte_of_any_file_that_is_changed_removed_or_added_is_found() {
     }
     assert!(verify(&dir, &key, Some(&anchor)).is_ok(), "and the original holds");
 }
+
+#[test]
+fn a_folder_that_is_not_there_is_not_called_an_export_that_proves_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name).display().to_string();
+    fs::write(at("hub.pub"), "x").expect("written");
+    for (given, words) in [("nowhere", "there is no folder"), ("hub.pub", "is a file")] {
+        let said = crossdock(&["audit", "verify", &at(given), "--key", &at("hub.pub")]);
+        assert_eq!(said.code, Some(1), "{said:?}");
+        assert!(said.err.contains(words) && said.err.contains("crossdock audit export DIR --data DATA"), "{said:?}");
+        assert!(!said.err.contains("proves nothing"), "{said:?}");
+    }
+}

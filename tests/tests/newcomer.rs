@@ -92,6 +92,8 @@ fn every_line_of_the_page_does_what_it_says() {
     let expected = [
         ("crossdock plugin run", "quantity.large"),
         ("crossdock plugin bench", "bare"),
+        ("crossdock plugin diff", "the component is another"),
+        ("crossdock plugin diff", "what it may touch is unchanged"),
         ("crossdock plugin replay", "2 are answered otherwise: 2 decisions"),
         ("crossdock plugin replay", "proceed -> hold buyers"),
         ("crossdock plugin promote", "plugin.replay-differs"),

@@ -144,7 +144,7 @@ fn a_new_version_is_compared_with_the_one_before() {
     assert!(diff.out.contains("acme/my-rule 0.1.0 → 0.2.0") && diff.out.contains("0.2.0 or higher"), "{}", diff.out);
     assert!(diff.out.contains("the component is the same"), "{}", diff.out);
     let diff = run(&["--json", "plugin", "diff", &before, "package"], folder.path()).ok().json();
-    assert_eq!((&diff["bump"], &diff["against"]), (&"major".into(), &"0.1.0".into()), "{diff:#}");
+    assert_eq!((&diff["bump"], &diff["from"]), (&"major".into(), &"0.1.0".into()), "{diff:#}");
     // A golden test that no longer holds.
     edit("golden/large-quantity.json", "\"hold\"", "\"proceed\"");
     check(&[]).refused(&["golden.failed", "/outcome is \"hold\", expected \"proceed\""]);

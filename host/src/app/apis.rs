@@ -78,6 +78,8 @@ pub struct Apis {
     shared: Arc<Shared>,
     audit: Arc<Audit>,
     published: ArcSwap<BTreeMap<ContractId, Arc<Record>>>,
+    /// What an operator's configuration declares.
+    configured: ArcSwap<BTreeMap<ContractId, Publication>>,
     answers: Arc<Answers>,
     /// Held while a publication is changed, so that two changes see each other.
     changing: Mutex<()>,
@@ -119,7 +121,18 @@ impl Apis {
             }
         }
         let published = ArcSwap::from_pointee(published);
-        Ok(Self { shared, audit, published, answers: Arc::default(), changing: Mutex::default() })
+        let (configured, answers) = (ArcSwap::default(), Arc::default());
+        Ok(Self { shared, audit, published, configured, answers, changing: Mutex::default() })
+    }
+
+    /// Remembers what an operator's configuration declares; [`Apis::set`] publishes it.
+    pub(super) fn configure(&self, publications: &BTreeMap<ContractId, Publication>) {
+        self.configured.store(Arc::new(publications.clone()));
+    }
+
+    /// What an operator's configuration declares under a contract.
+    pub(super) fn configured(&self, contract: &ContractId) -> Option<Publication> {
+        self.configured.load().get(contract).cloned()
     }
 
     /// Publishes what an operator declares; what is as it was is left alone, and so is what was published or ended over the
@@ -134,8 +147,8 @@ impl Apis {
             if known.publication != wanted || known.withdrawn.is_some() {
                 tracing::warn!(
                     %contract,
-                    "hub.toml publishes it in another way than was said over the API, which holds; `crossdock api publish` \
-                     changes that"
+                    "hub.toml publishes it in another way than was said over the API, which holds; `crossdock api publish \
+                     CONTRACT --declared` takes that back"
                 );
             }
             return Ok(());
@@ -152,9 +165,10 @@ impl Apis {
         cause: &Cause,
         contract: ContractId,
         wanted: Publication,
+        origin: Origin,
     ) -> Result<(), ApiError> {
         let _changing = self.changing.lock().await;
-        self.put_in_place(cause, contract, wanted, Origin::Api).await
+        self.put_in_place(cause, contract, wanted, origin).await
     }
 
     /// The lock is held.
@@ -269,6 +283,12 @@ impl Apis {
             description: format!("{base}/openapi.json"),
             operations: operations.collect(),
             connection: Some(connection),
+            origin: Some(record.origin.as_str()),
+            declared: self
+                .configured
+                .load()
+                .get(contract)
+                .map(|told| if *told == record.publication && record.withdrawn.is_none() { "same" } else { "differs" }),
             cache_s,
             stale_if_error_s,
             deprecated,

@@ -7,6 +7,7 @@
 //!
 //! | module | does |
 //! | --- | --- |
+//! | [`anchor`] | sends checkpoints to somebody who keeps them |
 //! | [`begin`] | opens all this at the hub's start |
 //! | [`key`] | the hub's signing key, in the data folder |
 //! | [`checkpoints`] | what the hub signs: at each stop, every few minutes, in an export |
@@ -15,6 +16,7 @@
 //! | [`explain`] | which versions decided an order, who allowed each, what they could touch |
 //! | [`reconcile`] | compares what is recorded with what the log says, at each start |
 
+pub mod anchor;
 pub mod begin;
 pub mod checkpoints;
 pub mod explain;
@@ -329,7 +331,7 @@ fn line(record: &Record) -> Result<AuditLine, AuditError> {
 }
 
 /// Keys of the records that affect what runs, and what setting one is called.
-const ACTIONS: [(&str, &str); 27] = [
+const ACTIONS: [(&str, &str); 28] = [
     ("plugin/", "plugin.install"),
     ("connection/", "connection.set"),
     ("source/", "source.set"),
@@ -348,6 +350,7 @@ const ACTIONS: [(&str, &str); 27] = [
     ("policies", "policies.set"),
     ("openid", "openid.set"),
     ("trust", "trust.set"),
+    ("anchor", "anchor.set"),
     ("secret/", "secret.set"),
     ("secrets-key", "secrets-key.set"),
     ("setting/", "setting.set"),

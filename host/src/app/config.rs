@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{access::AccessConfig, inbox::People, retention::Retention};
 use crate::model::{
+    anchor::Anchor,
     api::Publication,
     connection::{Connection, WebhookSource},
     id::ContractId,
@@ -63,6 +64,18 @@ pub struct Config {
     /// Whose signatures of plugins count.
     #[serde(default)]
     pub trust: Trust,
+    /// The audit log.
+    #[serde(default)]
+    pub audit: AuditConfig,
+}
+
+/// What becomes of what the audit log signs.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AuditConfig {
+    /// Who is sent each checkpoint, and keeps it.
+    #[serde(default)]
+    pub anchor: Option<Anchor>,
 }
 
 /// Bounds of the hub itself, which an operator may narrow.

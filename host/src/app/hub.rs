@@ -1,6 +1,7 @@
 //! The running hub: what is wired together at start, and what the surfaces ask of it.
 
 mod explained;
+mod foreseen;
 mod keep;
 mod opening;
 mod pipelines;
@@ -32,7 +33,7 @@ use super::{
     accept,
     access::Access,
     apis::Apis,
-    audit::{self, Audit, checkpoints::Checkpoints},
+    audit::{self, Audit, anchor::Anchoring, checkpoints::Checkpoints},
     clock::SystemClock,
     config::Config,
     install::Installer,
@@ -52,6 +53,7 @@ use super::{
 use crate::{
     flow::view,
     model::{
+        anchor::AnchorView,
         audit::{AuditLine, Cause},
         connection::WebhookSource,
         entry::Entry,
@@ -93,6 +95,7 @@ pub struct Hub {
     triggers: Arc<Board>,
     audit: Arc<Audit>,
     checkpoints: Arc<Checkpoints>,
+    anchor: Arc<Anchoring>,
     data: Arc<Path>,
     retention: Arc<ArcSwap<Retention>>,
     registry: Arc<Registry>,
@@ -115,6 +118,7 @@ impl Hub {
         self.shared.intake.limit(&config.hub);
         self.access.apply(&cause, &config.access).await?;
         self.registry.set_trust(&cause, &config.trust).await?;
+        self.anchor.configure(&cause, config.audit.anchor.as_ref()).await?;
         self.settings.declare(Declared {
             connections: config.connections.clone(),
             sources: config.sources.clone(),
@@ -139,6 +143,7 @@ impl Hub {
             self.swap(self.installer.pipeline(&now, &cause, &path.display().to_string(), &text).await?);
         }
         self.subscriptions.configure(&config.subscriptions);
+        self.apis.configure(&config.apis);
         for (contract, publication) in &config.apis {
             self.apis.set(&cause, contract.clone(), publication.clone()).await?;
         }
@@ -166,6 +171,7 @@ impl Hub {
         }
         self.access.keep_usage().await;
         self.sign().await;
+        self.anchor.send_last().await;
         if self.store.statistics().appends >= SNAPSHOT_APPENDS_MIN {
             self.renew_snapshot().await;
         }
@@ -176,8 +182,11 @@ impl Hub {
 
     /// Signs how far the journal has got. That it cannot is no reason to stop.
     async fn sign(&self) {
-        if let Err(error) = self.checkpoints.make().await {
-            tracing::error!(error = &error as &dyn std::error::Error, "the journal's state could not be signed");
+        match self.checkpoints.make().await {
+            Ok(signed) => signed.into_iter().for_each(|signed| self.anchor.signed(signed)),
+            Err(error) => {
+                tracing::error!(error = &error as &dyn std::error::Error, "the journal's state could not be signed");
+            }
         }
     }
 
@@ -185,9 +194,10 @@ impl Hub {
     async fn keep_signing(self) {
         let stopping = self.shared.stopping.clone();
         loop {
+            let period_ms = self.anchor.every_ms().unwrap_or(audit::checkpoints::PERIOD_MS);
             tokio::select! {
                 () = stopping.cancelled() => return,
-                () = self.clock.sleep_until(self.clock.now().plus_millis(audit::checkpoints::PERIOD_MS)) => {}
+                () = self.clock.sleep_until(self.clock.now().plus_millis(period_ms)) => {}
             }
             self.sign().await;
         }
@@ -397,6 +407,10 @@ impl HubPort for Hub {
         async move { self.audit.list(&filter).await.map_err(|error| error.to_string()) }.boxed()
     }
 
+    fn anchor(&self) -> Option<AnchorView> {
+        self.anchor.view()
+    }
+
     fn explain(&self, key: String) -> BoxFuture<'_, Result<Explanation, String>> {
         self.explained(key).boxed()
     }
@@ -451,6 +465,7 @@ impl HubPort for Hub {
         #[expect(clippy::cast_precision_loss, reason = "a gauge works in floating point")]
         metrics::gauge!("crossdock_exceptions_open").set(self.shared.exceptions.count() as f64);
         self.subscriptions.gauge();
+        self.anchor.gauge();
     }
 
     fn apis(&self) -> Option<&dyn crate::ports::apis::Apis> {

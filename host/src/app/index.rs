@@ -235,6 +235,27 @@ impl Index {
         open
     }
 
+    /// Runs that have completed, and that a step started of a run which has not ended, or of one like them: what they did may
+    /// still be undone. In the order in which they began.
+    pub fn undoable(&self) -> Vec<RunSummary> {
+        let inner = self.lock();
+        let lives_above = |mut above: Option<RunId>| {
+            // A run is started by one that was there before: this ends.
+            while let Some(run) = above.and_then(|above| inner.summaries.get(&above)) {
+                if !run.state.is_ended() {
+                    return true;
+                }
+                above = run.parent();
+            }
+            false
+        };
+        let completed = inner.summaries.iter().filter(|(_, run)| run.state == RunState::Completed);
+        let held = completed.filter(|(_, run)| lives_above(run.parent()));
+        let mut held: Vec<RunSummary> = held.map(|(id, run)| run.expand(*id)).collect();
+        held.sort_by_key(|summary| summary.started);
+        held
+    }
+
     /// Runs of some pipelines that have not ended, parked ones included, in the order in which they began: pipeline,
     /// key, run, acceptance.
     pub fn open_of(&self, wanted: impl Fn(&str) -> bool) -> Vec<(String, String, RunId, AcceptanceId)> {

@@ -11,6 +11,7 @@
 //! | [`schemas`] | event types and their schemas |
 //! | [`events`] | who has to do with them |
 //! | [`impact`] | what depends on a version |
+//! | [`foreseen`] | what a change takes away from whoever depends on it |
 //! | [`pipelines`] | versions of pipelines, which have the same life |
 //! | [`tables`] | versions of reference tables, too |
 //! | [`replay`] | how a version answers what was recorded, and whether it may be promoted on that |
@@ -18,6 +19,7 @@
 
 pub(in crate::app) mod checks;
 mod events;
+pub(in crate::app) mod foreseen;
 mod gate;
 mod holds;
 mod impact;
@@ -87,6 +89,8 @@ pub(super) struct Registry {
     judging: Mutex<()>,
     /// Room for replays.
     replays: Semaphore,
+    /// Room for comparisons of versions.
+    comparisons: Semaphore,
 }
 
 impl Registry {
@@ -102,6 +106,7 @@ impl Registry {
             changing: Mutex::default(),
             judging: Mutex::default(),
             replays,
+            comparisons: Semaphore::new(gate::COMPARED_AT_ONCE),
         }
     }
 
@@ -228,7 +233,7 @@ impl Registry {
         let parts = [request.plugin.as_str().as_bytes(), act.as_bytes(), &time.millis().to_be_bytes()];
         let digits: String =
             hash32("crossdock change 1", &parts).iter().take(6).map(|byte| format!("{byte:02x}")).collect();
-        let ChangeRequest { who, plugin, pipeline, act, force } = request;
+        let ChangeRequest { who, plugin, pipeline, act, force, .. } = request;
         let proposal = Proposal {
             id: format!("chg_{digits}"),
             time,
@@ -436,6 +441,8 @@ fn request_of(proposal: &Proposal) -> ChangeRequest {
         pipeline: proposal.pipeline.clone(),
         act: proposal.act.clone(),
         force: proposal.force,
+        // Who asked for it said so.
+        accept_impact: true,
     }
 }
 

@@ -56,8 +56,8 @@ use crate::{
     ports::{
         registry::{RegistryError, Who},
         settings::{
-            BindAct, BindingView, ConnectionAct, SecretAct, SecretView, SettingChanged, SettingError, Settings,
-            SourceAct, SourceView, Tested,
+            BindAct, BindingView, ConnectionAct, PublicationAct, SecretAct, SecretView, SettingChanged, SettingError,
+            Settings, SourceAct, SourceView, SubscriptionAct, Tested,
         },
         traffic::ConnectionView,
     },
@@ -203,12 +203,12 @@ impl HubSettings {
                 let record = super::install::bindings::after(now.settings.bindings.get(&pipeline), names, origin);
                 Some(self.installer.bind(now, cause, action, &pipeline, record).await)
             }
-            SettingChange::Subscription { name, subscription } => {
-                self.subscriptions.set(cause, &name, *subscription).await?;
+            SettingChange::Subscription { name, subscription, origin } => {
+                self.subscriptions.set(cause, &name, *subscription, origin).await?;
                 None
             }
-            SettingChange::Api { contract, publication } => {
-                self.apis.publish(cause, contract, *publication).await?;
+            SettingChange::Api { contract, publication, origin } => {
+                self.apis.publish(cause, contract, *publication, origin).await?;
                 None
             }
         };
@@ -236,11 +236,11 @@ impl HubSettings {
             SettingChange::Bind { pipeline, names, origin } => {
                 self.plan_binding(now, pipeline, names.clone(), *origin)?
             }
-            SettingChange::Subscription { name, subscription } => {
-                self.plan_subscription(name, Subscription::clone(subscription))?
+            SettingChange::Subscription { name, subscription, origin } => {
+                self.plan_subscription(name, Subscription::clone(subscription), *origin)?
             }
-            SettingChange::Api { contract, publication } => {
-                self.plan_publication(contract, Publication::clone(publication))?
+            SettingChange::Api { contract, publication, origin } => {
+                self.plan_publication(contract, Publication::clone(publication), *origin)?
             }
         };
         if let Some(more) = ready.because.iter().find(|because| !proposal.because.contains(because)) {
@@ -381,19 +381,23 @@ impl Settings for HubSettings {
     fn subscribe<'a>(
         &'a self,
         name: &'a str,
-        subscription: Subscription,
+        act: SubscriptionAct,
         who: Who,
     ) -> BoxFuture<'a, Result<SettingChanged, SettingError>> {
-        self.change_subscription(name, subscription, who).boxed()
+        self.change_subscription(name, act, who).boxed()
+    }
+
+    fn declared_subscription(&self, name: &str) -> Option<Subscription> {
+        self.subscriptions.configured(name)
     }
 
     fn publish(
         &self,
         contract: ContractId,
-        publication: Publication,
+        act: PublicationAct,
         who: Who,
     ) -> BoxFuture<'_, Result<SettingChanged, SettingError>> {
-        self.change_publication(contract, publication, who).boxed()
+        self.change_publication(contract, act, who).boxed()
     }
 
     fn proposals(&self) -> BoxFuture<'_, Result<Vec<SettingProposal>, SettingError>> {

@@ -128,12 +128,14 @@ impl Slot {
         self.live().problem = problem;
     }
 
-    /// As it is, while the journal ends there.
-    fn view(&self, end: Position) -> SubscriptionView {
+    /// As it is, while the journal ends there and hub.toml declares this of it.
+    fn view(&self, end: Position, told: Option<&Subscription>) -> SubscriptionView {
         let declared = self.declared();
         let live = self.live();
         SubscriptionView {
             name: self.name.clone(),
+            origin: declared.origin.as_str(),
+            declared: told.map(|told| if *told == declared.subscription { "same" } else { "differs" }),
             subscription: declared.subscription.clone(),
             standing: declared.standing.clone(),
             created: declared.created,
@@ -156,8 +158,8 @@ pub struct Subscriptions {
     gateway: Arc<Gateway>,
     feed: Arc<Feed>,
     slots: RwLock<BTreeMap<String, Arc<Slot>>>,
-    /// What an operator's configuration declares, until the journal's end is known.
-    configured: Lock<BTreeMap<String, Subscription>>,
+    /// What an operator's configuration declares.
+    configured: ArcSwap<BTreeMap<String, Subscription>>,
     /// Held while one is declared or changed, so that two changes see each other.
     changing: Mutex<()>,
 }
@@ -179,7 +181,7 @@ impl Subscriptions {
             gateway,
             feed: Arc::default(),
             slots: RwLock::default(),
-            configured: Lock::default(),
+            configured: ArcSwap::default(),
             changing: Mutex::default(),
         })
     }
@@ -191,7 +193,12 @@ impl Subscriptions {
 
     /// Keeps what an operator's configuration declares for [`Subscriptions::begin`].
     pub fn configure(&self, subscriptions: &BTreeMap<String, Subscription>) {
-        self.configured.lock().unwrap_or_else(PoisonError::into_inner).clone_from(subscriptions);
+        self.configured.store(Arc::new(subscriptions.clone()));
+    }
+
+    /// What an operator's configuration declares under a name.
+    pub(super) fn configured(&self, name: &str) -> Option<Subscription> {
+        self.configured.load().get(name).cloned()
     }
 
     /// Takes up what is recorded, then what is configured, and begins to deliver. `end`: where the journal ends, as it was just read.
@@ -214,10 +221,9 @@ impl Subscriptions {
         }
         let (feed, shared) = (Arc::clone(&self.feed), Arc::clone(&self.shared));
         self.shared.tasks.spawn(feed.follow(shared));
-        let configured = std::mem::take(&mut *self.configured.lock().unwrap_or_else(PoisonError::into_inner));
         let cause = Cause::config("declared in the configuration that the hub was started with");
-        for (name, subscription) in configured {
-            self.declare(&cause, &name, subscription).await?;
+        for (name, subscription) in &*self.configured.load_full() {
+            self.declare(&cause, name, subscription.clone()).await?;
         }
         Ok(())
     }
@@ -233,8 +239,8 @@ impl Subscriptions {
             if held.removed.is_some() {
                 tracing::warn!(
                     subscription = name,
-                    "hub.toml declares it, and it was removed over the API, which holds; `crossdock subscription add` \
-                     brings it back"
+                    "hub.toml declares it, and it was removed over the API, which holds; `crossdock subscription add NAME \
+                     --declared` brings it back"
                 );
                 return Ok(());
             }
@@ -242,7 +248,8 @@ impl Subscriptions {
                 if held.subscription != wanted {
                     tracing::warn!(
                         subscription = name,
-                        "hub.toml declares it in another way than it was set over the API, which holds"
+                        "hub.toml declares it in another way than it was set over the API, which holds; `crossdock \
+                         subscription add NAME --declared` takes that back"
                     );
                 }
                 return Ok(());
@@ -255,9 +262,15 @@ impl Subscriptions {
     ///
     /// # Errors
     /// As [`SubscriptionError`] says; nothing was changed then.
-    pub(super) async fn set(&self, cause: &Cause, name: &str, wanted: Subscription) -> Result<(), SubscriptionError> {
+    pub(super) async fn set(
+        &self,
+        cause: &Cause,
+        name: &str,
+        wanted: Subscription,
+        origin: Origin,
+    ) -> Result<(), SubscriptionError> {
         let _changing = self.changing.lock().await;
-        self.put_in_place(cause, name, wanted, Origin::Api).await
+        self.put_in_place(cause, name, wanted, origin).await
     }
 
     /// Whether one may be set over the API.
@@ -284,6 +297,11 @@ impl Subscriptions {
             slot.declared().subscription.secrets.iter().map(|secret| (whose.clone(), secret.clone())).collect()
         };
         slots.iter().flat_map(of).collect()
+    }
+
+    /// One as it is now.
+    fn view(&self, slot: &Slot) -> SubscriptionView {
+        slot.view(self.feed.end(), self.configured.load().get(&slot.name))
     }
 
     /// Those that have to do with something: they deliver to a host, or events of a type.
@@ -476,14 +494,14 @@ impl Subscriptions {
                     self.feed.set_readers(slots.len());
                 }
                 self.clean(name).await;
-                return Ok(slot.view(self.feed.end()));
+                return Ok(self.view(&slot));
             }
         };
         if standing != declared.standing {
             let action = if act == Act::Pause { "subscription.pause" } else { "subscription.resume" };
             self.keep(&cause, action, &slot, Declared { standing, ..(*declared).clone() }).await?;
         }
-        Ok(slot.view(self.feed.end()))
+        Ok(self.view(&slot))
     }
 
     /// Deletes what is recorded of one that was removed.

@@ -25,3 +25,13 @@ pub(super) fn list<'a>(value: &'a Value, path: &str) -> impl Iterator<Item = &'a
 pub(super) fn texts(value: &Value, path: &str) -> String {
     list(value, path).filter_map(Value::as_str).collect::<Vec<_>>().join(", ")
 }
+
+/// Who has the say about a setting, and what hub.toml declares of it.
+pub(super) fn set_by(view: &Value) -> &'static str {
+    match (text(view, "/origin").as_str(), text(view, "/declared").as_str()) {
+        ("api", "differs") => "the API; hub.toml declares something else, which is not followed",
+        ("api", "same") => "the API; hub.toml declares the same",
+        ("api", _) => "the API; hub.toml does not declare it",
+        _ => "hub.toml",
+    }
+}

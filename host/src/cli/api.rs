@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::{
     Failed, HubAddress,
+    answer::set_by,
     control::{Who, Why},
     out::Out,
     plugin::said_or,
@@ -16,7 +17,8 @@ use crate::model::{api::Publication, id::ContractId, timestamp::Timestamp};
 /// Reads that are published under a contract.
 #[derive(Subcommand, Debug)]
 pub(super) enum Api {
-    /// Publish reads of a connection under a contract, or change how; a second person has to agree where others get more.
+    /// Publish reads of a connection under a contract, change how, or follow hub.toml again; a second person has to agree
+    /// where others get more.
     Publish(Publish),
     /// List the APIs that are published.
     List(HubAddress),
@@ -31,11 +33,18 @@ pub(super) enum Api {
 pub(super) struct Publish {
     /// The contract, such as `retail/erp-orders@1`.
     contract: ContractId,
+    /// As hub.toml declares it, which is followed again.
+    #[arg(
+        long,
+        conflicts_with_all = ["connection", "operations", "cache_s", "stale_if_error_s", "deprecated", "sunset", "successor",
+            "timeout_ms"]
+    )]
+    declared: bool,
     /// The connection behind it; consumers do not see it.
-    #[arg(long, value_name = "NAME")]
-    connection: String,
+    #[arg(long, value_name = "NAME", required_unless_present = "declared")]
+    connection: Option<String>,
     /// A read of the contract; may be given several times.
-    #[arg(long = "operation", required = true, value_name = "NAME")]
+    #[arg(long = "operation", required_unless_present = "declared", value_name = "NAME")]
     operations: Vec<String>,
     /// For how long an answer may be given again, seconds; without it, each request asks the remote.
     #[arg(long, default_value_t = 0, hide_default_value = true, value_name = "SECONDS")]
@@ -103,8 +112,20 @@ impl Api {
 
 impl Publish {
     async fn run(self, out: &Out) -> Result<ExitCode, Failed> {
-        let api = Publication {
-            connection: self.connection,
+        let (at, who, declared) = (path(&self.contract), self.who.clone(), self.declared);
+        let request = match self.into_publication() {
+            Some(api) if !declared => json!({ "do": "publish", "api": api }),
+            _ => json!({ "do": "declared" }),
+        };
+        let answer: Value = who.send(&at, request).await?;
+        said_or(out, &answer, show);
+        Ok(ExitCode::SUCCESS)
+    }
+
+    /// What is published; absent: no connection is given, so it is what hub.toml declares.
+    fn into_publication(self) -> Option<Publication> {
+        Some(Publication {
+            connection: self.connection?,
             operations: self.operations.into_iter().collect(),
             cache_s: self.cache_s,
             stale_if_error_s: self.stale_if_error_s,
@@ -112,10 +133,7 @@ impl Publish {
             sunset: self.sunset,
             successor: self.successor,
             timeout_ms: self.timeout_ms,
-        };
-        let answer: Value = self.who.send(&path(&self.contract), json!({ "do": "publish", "api": api })).await?;
-        said_or(out, &answer, show);
-        Ok(ExitCode::SUCCESS)
+        })
     }
 }
 
@@ -163,6 +181,7 @@ fn show(out: &Out, view: &Value) {
     for name in ["deprecated", "sunset", "successor", "published"] {
         line(name, text(view, name));
     }
+    line("set by", if view.get("origin").is_some() { set_by(view) } else { "" });
 }
 
 fn state(out: &Out, api: &Value) -> String {

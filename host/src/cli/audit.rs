@@ -21,6 +21,7 @@ use crate::{
         clock::SystemClock,
     },
     model::{
+        anchor::{AnchorView, Reached},
         audit::{AuditLine, SignedCheckpoint},
         explanation::{ExplainedDecision, ExplainedStep, Explanation},
     },
@@ -71,7 +72,8 @@ pub(super) struct Verify {
     /// The hub's public key, `hub.pub`, obtained from its operator and not from the export.
     #[arg(long, value_name = "FILE")]
     key: PathBuf,
-    /// A checkpoint that was kept elsewhere, as `audit checkpoint` prints it: nothing before it may be missing.
+    /// A checkpoint that was kept elsewhere, as `audit checkpoint` prints it or an anchor was sent it: nothing before it may
+    /// be missing.
     #[arg(long, value_name = "FILE")]
     anchor: Option<PathBuf>,
 }
@@ -121,6 +123,8 @@ pub(super) struct Show {
 #[derive(Deserialize)]
 struct Records {
     records: Vec<AuditLine>,
+    #[serde(default)]
+    anchor: Option<AnchorView>,
 }
 
 impl Audit {
@@ -149,9 +153,13 @@ impl List {
         let of_run = |run: String| format!("run/run_{}", run.strip_prefix("run_").unwrap_or(&run));
         query.extend(self.subject.or(self.run.map(of_run)).map(|subject| ("subject", subject)));
         query.extend(self.before.map(|before| ("before", before.to_string())));
-        let Records { records } = client.get_with("/v1/audit", &query).await?;
+        let Records { records, anchor } = client.get_with("/v1/audit", &query).await?;
         if out.is_json() {
-            out.value(&serde_json::json!({ "records": records }));
+            let mut value = serde_json::json!({ "records": records });
+            if let (Some(anchor), Some(fields)) = (anchor, value.as_object_mut()) {
+                fields.insert("anchor".to_owned(), serde_json::to_value(anchor)?);
+            }
+            out.value(&value);
             return Ok(ExitCode::SUCCESS);
         }
         let rows = records
@@ -171,8 +179,23 @@ impl List {
             .collect();
         let head = ["number", "time", "actor", "action", "subject", "now", "reason"];
         out.table(&head, rows, "no change was recorded that suits");
+        anchor.iter().for_each(|anchor| say_anchor(out, anchor));
         Ok(ExitCode::SUCCESS)
     }
+}
+
+/// How far whoever keeps checkpoints can prove that nothing is missing.
+fn say_anchor(out: &Out, anchor: &AnchorView) {
+    let AnchorView { origin, acknowledged, signed, behind_since, attempts, cause, .. } = anchor;
+    let taken = match acknowledged {
+        Some(Reached { batch, time }) => format!("has taken batch {batch}, signed at {time}"),
+        None => "has taken nothing yet".to_owned(),
+    };
+    out.say(format!("anchor {} {taken}", out.bold(origin)));
+    let Some(since) = behind_since else { return };
+    let batch = signed.map(|signed| format!("batch {}", signed.batch)).unwrap_or_default();
+    let why = cause.as_ref().map(|cause| format!(": {cause}")).unwrap_or_default();
+    out.say(out.yellow(&format!("  {batch} is not taken, since {since}, after {attempts} attempts{why}")));
 }
 
 impl Show {
@@ -180,7 +203,7 @@ impl Show {
         let client = self.address.client()?;
         let before = self.sequence.saturating_add(1).to_string();
         let query = [("before", before), ("limit", "1".to_owned())];
-        let Records { records } = client.get_with("/v1/audit", &query).await?;
+        let Records { records, .. } = client.get_with("/v1/audit", &query).await?;
         let line = records.into_iter().find(|line| line.sequence == self.sequence);
         let line =
             line.ok_or_else(|| format!("there is no audit record {}: `audit list` shows them", self.sequence))?;
@@ -324,6 +347,13 @@ impl Export {
 
 impl Verify {
     fn run(self, out: &Out) -> Result<ExitCode, Failed> {
+        if !self.dir.is_dir() {
+            let dir = self.dir.display();
+            let what =
+                if self.dir.exists() { format!("`{dir}` is a file") } else { format!("there is no folder `{dir}`") };
+            let next = "give the folder that `crossdock audit export DIR --data DATA` wrote";
+            return Err(format!("{what}: {next}").into());
+        }
         let key = read_public(&self.key)?;
         let anchor = self.anchor.as_deref().map(read_anchor).transpose()?;
         let key_is_from_export = verify::is_within(&self.dir, &self.key);

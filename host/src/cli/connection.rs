@@ -11,7 +11,7 @@ pub(super) use self::change::document;
 use self::change::{Remove, Rotate, Set, Test};
 use super::{
     Failed, HubAddress,
-    answer::{number, text, texts},
+    answer::{number, set_by, text, texts},
     impact::OfHost,
     out::Out,
 };
@@ -129,13 +129,7 @@ impl Show {
         let line = |name: &str, value: String| out.say(format!("  {} {value}", out.dim(&format!("{name:<12}"))));
         line("plugin", format!("{} {}", text(&connection, "/plugin"), text(&connection, "/version")));
         line("revision", text(&connection, "/revision"));
-        let says = match (text(&connection, "/origin").as_str(), text(&connection, "/declared").as_str()) {
-            ("api", "differs") => "the API; hub.toml declares something else, which is not followed".to_owned(),
-            ("api", "same") => "the API; hub.toml declares the same".to_owned(),
-            ("api", _) => "the API; hub.toml does not declare it".to_owned(),
-            _ => "hub.toml".to_owned(),
-        };
-        line("set by", says);
+        line("set by", set_by(&connection).to_owned());
         line("hosts", texts(&connection, "/hosts"));
         let (in_flight, concurrency) = (text(&connection, "/in_flight"), text(&connection, "/limits/concurrency"));
         line("calls", format!("{in_flight} of {concurrency} in flight, {} waiting", text(&connection, "/waiting")));

@@ -1,4 +1,4 @@
-//! What depends on something, for people; and asking before it is taken away.
+//! What depends on something, for people; and what a hub says before it is taken away.
 
 use std::process::ExitCode;
 
@@ -10,7 +10,10 @@ use super::{
     answer::{list, text, texts},
     out::Out,
 };
-use crate::net::client::{Client, encoded};
+use crate::net::client::{ClientError, encoded};
+
+/// Why a hub does not take away what is in use.
+const IN_USE: &str = "change.in-use";
 
 /// A host to ask about.
 #[derive(Args, Debug)]
@@ -42,14 +45,8 @@ impl OfEvent {
     }
 }
 
-/// Where the hub tells what depends on a version of a plugin, `namespace/name@version`.
-pub(super) fn of_version(named: &str) -> String {
-    let (plugin, version) = named.split_once('@').unwrap_or((named, ""));
-    format!("/v1/plugins/{plugin}/impact?version={}", encoded(version))
-}
-
 /// Where the hub tells what depends on an event type.
-pub(super) fn of_event(event_type: &str) -> String {
+fn of_event(event_type: &str) -> String {
     format!("/v1/schemas/{}/impact", encoded(event_type))
 }
 
@@ -63,30 +60,44 @@ async fn show(out: &Out, address: &HubAddress, path: &str) -> Result<ExitCode, F
     Ok(ExitCode::SUCCESS)
 }
 
-/// Asks what depends on something that is to be taken away; whether nothing does. Otherwise it says so, and what is next.
-pub(super) async fn is_free(out: &Out, client: &Client, path: &str, what: &str, next: &str) -> Result<bool, Failed> {
-    let impact: Value = client.get(path).await?;
-    if !depends(&impact) {
-        return Ok(true);
-    }
-    if out.is_json() {
-        let error = format!("something depends on {what}; `--yes` does it all the same");
-        out.value(&json!({ "error": error, "impact": impact }));
-    } else {
-        out.say(format!("{} {what} is in use:", out.red("refused")));
-        tell(out, &impact);
-        out.say(format!("next: {next}, or `--yes` to do it all the same"));
-    }
-    Ok(false)
+/// Whoever may be asked whether they know what depends on what is taken away, or broken.
+#[derive(Args, Debug, Clone, Copy)]
+pub(super) struct Accept {
+    /// Do it although something depends on it.
+    #[arg(long)]
+    yes: bool,
 }
 
-/// Whether something does.
-fn depends(impact: &Value) -> bool {
-    let serves = |pipeline: &Value| pipeline.pointer("/serves") == Some(&Value::Bool(true));
-    let named = ["connections", "sources", "plugins", "apis", "subscriptions"];
-    list(impact, "/pipelines").any(serves)
-        || named.iter().any(|what| list(impact, &format!("/{what}")).next().is_some())
-        || impact.pointer("/runs_holding").and_then(Value::as_u64).unwrap_or_default() > 0
+impl Accept {
+    /// Says in a request that what depends on it was seen, if it was.
+    pub(super) fn sign(self, request: &mut Value) {
+        if let (true, Some(fields)) = (self.yes, request.as_object_mut()) {
+            fields.insert("accept_impact".to_owned(), true.into());
+        }
+    }
+}
+
+/// Shows what depends on what was to be taken away, if that is why a hub refuses; else its answer.
+pub(super) fn taken<T>(out: &Out, answer: Result<T, Failed>) -> Result<Option<T>, Failed> {
+    let problem = match &answer {
+        Err(error) => match error.downcast_ref::<ClientError>() {
+            Some(ClientError::Refused { problem, .. }) if problem.code == IN_USE => problem.clone(),
+            _ => return answer.map(Some),
+        },
+        Ok(_) => return answer.map(Some),
+    };
+    if out.is_json() {
+        let (error, next) = (&problem.detail, "`--yes` does it all the same");
+        out.value(&json!({ "error": error, "code": IN_USE, "advice": next, "dependants": problem.dependants }));
+        return Ok(None);
+    }
+    out.say(format!("{} {}", out.red("refused"), problem.detail));
+    for dependants in &problem.dependants {
+        out.say(format!("{} is in use:", out.bold(&text(dependants, "/of"))));
+        tell(out, dependants.pointer("/impact").unwrap_or(&Value::Null));
+    }
+    out.say(format!("`--yes` does it all the same [{IN_USE}]"));
+    Ok(None)
 }
 
 /// Shows it.

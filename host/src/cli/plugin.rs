@@ -37,7 +37,7 @@ pub(super) enum Plugin {
     Bench(bench::Bench),
     /// Judge packages as the hub would before it publishes them.
     Check(check::Check),
-    /// Say what one version changes for who relies on another.
+    /// Say what one version changes for who relies on another: of two packages, or of two versions at a hub.
     Diff(diff::Diff),
     /// Make keys to sign with; see which ones a hub trusts, and revoke them.
     #[command(subcommand)]
@@ -65,7 +65,7 @@ impl Plugin {
             Self::Run(run) => run.run(out).await,
             Self::Bench(bench) => bench.run(out).await,
             Self::Check(check) => check.run(out).await,
-            Self::Diff(diff) => diff.run(out),
+            Self::Diff(diff) => diff.run(out).await,
             Self::Key(key) => key.run(out).await,
             Self::Sign(sign) => sign.run(out),
             Self::Pack(pack) => pack.run(out),

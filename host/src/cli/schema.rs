@@ -9,7 +9,7 @@ use super::{
     Failed, HubAddress,
     answer::{text, texts},
     control::Who,
-    impact::{self, OfEvent},
+    impact::{self, Accept, OfEvent},
     out::Out,
 };
 use crate::{
@@ -74,6 +74,8 @@ pub(super) struct Add {
     #[command(flatten)]
     given: Given,
     #[command(flatten)]
+    accept: Accept,
+    #[command(flatten)]
     who: Who,
 }
 
@@ -97,9 +99,8 @@ pub(super) struct Deprecate {
     /// It is to be used after all.
     #[arg(long, conflicts_with_all = ["since", "sunset", "successor"])]
     undo: bool,
-    /// Have events refused from `--sunset` on although something has to do with them.
-    #[arg(long)]
-    yes: bool,
+    #[command(flatten)]
+    accept: Accept,
     #[command(flatten)]
     who: Who,
 }
@@ -243,7 +244,10 @@ impl Check {
 
 impl Add {
     async fn run(self, out: &Out) -> Result<ExitCode, Failed> {
-        let answer: Value = self.who.send(&path(&self.given.event_type), self.given.body()?).await?;
+        let mut body = self.given.body()?;
+        self.accept.sign(&mut body);
+        let answer = self.who.send::<Value>(&path(&self.given.event_type), body).await;
+        let Some(answer) = impact::taken(out, answer)? else { return Ok(ExitCode::FAILURE) };
         if out.is_json() {
             out.value(&answer);
             return Ok(ExitCode::SUCCESS);
@@ -261,14 +265,6 @@ impl Add {
 
 impl Deprecate {
     async fn run(self, out: &Out) -> Result<ExitCode, Failed> {
-        if self.sunset.is_some() && !self.yes {
-            let (client, asked) = (self.who.address.client()?, impact::of_event(&self.event_type));
-            let what = format!("event type `{}`", self.event_type);
-            let next = "tell them what to send and expect instead";
-            if !impact::is_free(out, &client, &asked, &what, next).await? {
-                return Ok(ExitCode::FAILURE);
-            }
-        }
         let mut body = json!({ "do": if self.undo { "restore" } else { "deprecate" }, "version": self.version });
         if let (false, Some(fields)) = (self.undo, body.as_object_mut()) {
             for (name, time) in [("since", self.since), ("sunset", self.sunset)] {
@@ -276,7 +272,9 @@ impl Deprecate {
             }
             fields.extend(self.successor.map(|successor| ("successor".to_owned(), Value::from(successor))));
         }
-        let found: Value = self.who.send(&format!("{}/control", path(&self.event_type)), body).await?;
+        self.accept.sign(&mut body);
+        let found = self.who.send::<Value>(&format!("{}/control", path(&self.event_type)), body).await;
+        let Some(found) = impact::taken(out, found)? else { return Ok(ExitCode::FAILURE) };
         if out.is_json() {
             out.value(&found);
         } else {

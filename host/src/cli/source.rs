@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::{
     Failed, HubAddress,
-    answer::{text, texts},
+    answer::{set_by, text, texts},
     connection::document,
     control::Who,
     out::Out,
@@ -164,11 +164,5 @@ fn show(out: &Out, source: &Value) {
     line("events from", of("source"));
     line("types", texts(source, "/types"));
     line("at most", format!("{} bytes", of("body_bytes_limit")));
-    let says = match (of("origin").as_str(), of("declared").as_str()) {
-        ("api", "differs") => "the API; hub.toml declares something else, which is not followed",
-        ("api", "same") => "the API; hub.toml declares the same",
-        ("api", _) => "the API; hub.toml does not declare it",
-        _ => "hub.toml",
-    };
-    line("set by", says.to_owned());
+    line("set by", set_by(source).to_owned());
 }

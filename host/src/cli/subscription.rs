@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::{
     Failed, HubAddress,
-    answer::{text, texts},
+    answer::{set_by, text, texts},
     control::{Who, Why},
     out::Out,
     plugin::said_or,
@@ -24,7 +24,8 @@ use crate::{
 /// Events that are delivered to others' endpoints.
 #[derive(Subcommand, Debug)]
 pub(super) enum Subscription {
-    /// Declare a subscription, or change it; a second person has to agree where more leaves the hub than before.
+    /// Declare a subscription, change it, or follow hub.toml again; a second person has to agree where more leaves the hub
+    /// than before.
     Add(Add),
     /// List the subscriptions that you may see.
     List(HubAddress),
@@ -47,17 +48,20 @@ pub(super) enum Subscription {
 pub(super) struct Add {
     /// Its name: 1 to 64 of `a-z`, `0-9` and `-`, a letter first.
     name: String,
+    /// As hub.toml declares it, which is followed again.
+    #[arg(long, conflicts_with_all = ["owner", "types", "url", "secrets", "accepted", "allow_addresses"])]
+    declared: bool,
     /// Whose it is: the name on the tokens of those who may see and hold it.
-    #[arg(long, value_name = "NAME")]
-    owner: String,
+    #[arg(long, value_name = "NAME", required_unless_present = "declared")]
+    owner: Option<String>,
     /// An event type, with `*` at the end for all that begin so; may be given several times.
-    #[arg(long = "types", required = true, value_name = "TYPE")]
+    #[arg(long = "types", required_unless_present = "declared", value_name = "TYPE")]
     types: Vec<String>,
     /// Where to.
-    #[arg(long, value_name = "URL")]
-    url: String,
+    #[arg(long, value_name = "URL", required_unless_present = "declared")]
+    url: Option<String>,
     /// What deliveries are signed with, as `env:NAME` or `file:PATH`; twice while one replaces the other.
-    #[arg(long = "secret", required = true, value_name = "REF")]
+    #[arg(long = "secret", required_unless_present = "declared", value_name = "REF")]
     secrets: Vec<SecretRef>,
     /// Deliver events that were accepted from outside too, and not only what pipelines emit.
     #[arg(long)]
@@ -169,22 +173,31 @@ impl Subscription {
 
 impl Add {
     async fn run(self, out: &Out) -> Result<ExitCode, Failed> {
+        let (at, who, declared) = (path(&self.name), self.who.clone(), self.declared);
+        let request = match self.into_subscription() {
+            Some(subscription) if !declared => json!({ "subscription": subscription }),
+            _ => json!({ "do": "declared" }),
+        };
+        let answer: Value = who.send(&at, request).await?;
+        said_or(out, &answer, show);
+        Ok(ExitCode::SUCCESS)
+    }
+
+    /// What is set; absent: no owner or place is given, so it is what hub.toml declares.
+    fn into_subscription(self) -> Option<Declared> {
         let retry =
             Retry { attempts: self.attempts, first_ms: self.first_ms, max_ms: self.max_ms, within_s: self.within_s };
-        let subscription = Declared {
-            owner: self.owner,
+        Some(Declared {
+            owner: self.owner?,
             types: self.types,
             accepted: self.accepted,
-            url: self.url,
+            url: self.url?,
             secrets: self.secrets,
             allow_addresses: self.allow_addresses,
             timeout_ms: self.timeout_ms,
             concurrency: self.concurrency,
             retry,
-        };
-        let answer: Value = self.who.send(&path(&self.name), json!({ "subscription": subscription })).await?;
-        said_or(out, &answer, show);
-        Ok(ExitCode::SUCCESS)
+        })
     }
 }
 
@@ -281,6 +294,7 @@ fn show(out: &Out, view: &Value) {
     line("types", texts(view, "/types"));
     line("to", text(view, "/url"));
     line("signed with", texts(view, "/secrets"));
+    line("set by", set_by(view).to_owned());
     let behind = if view.get("caught_up") == Some(&Value::Bool(true)) { "" } else { ", more in the journal" };
     line(
         "delivered",

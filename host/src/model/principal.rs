@@ -99,6 +99,8 @@ words!(Action, "n action", {
     CatalogRead => "catalog.read",
     /// Publish a version of a plugin. Concerns its namespace.
     PluginPublish => "plugin.publish",
+    /// Compare versions of a plugin. Concerns its namespace.
+    PluginCompare => "plugin.compare",
     /// Have pipelines be served by a version of a plugin. Concerns its namespace.
     PluginPromote => "plugin.promote",
     /// Stop a version of a plugin at once. Concerns its namespace.

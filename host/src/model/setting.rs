@@ -236,6 +236,9 @@ pub enum SettingChange {
         name: String,
         /// What is delivered to whom.
         subscription: Box<Subscription>,
+        /// Who has the say from then on.
+        #[serde(default = "api", skip_serializing_if = "is_api")]
+        origin: Origin,
     },
     /// Publishes reads of a connection.
     Api {
@@ -243,7 +246,20 @@ pub enum SettingChange {
         contract: ContractId,
         /// Which reads, on which terms.
         publication: Box<Publication>,
+        /// Who has the say from then on.
+        #[serde(default = "api", skip_serializing_if = "is_api")]
+        origin: Origin,
     },
+}
+
+/// Whose say it was in every change of what leaves the hub, before hub.toml could be followed again.
+fn api() -> Origin {
+    Origin::Api
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference")]
+fn is_api(origin: &Origin) -> bool {
+    *origin == Origin::Api
 }
 
 impl SettingChange {
@@ -306,6 +322,16 @@ mod tests {
             let text = serde_json::to_string(&record).unwrap();
             assert_eq!(serde_json::from_str::<ConnectionRecord>(&text).unwrap(), record);
         }
+    }
+
+    #[test]
+    fn a_change_of_what_leaves_the_hub_that_was_asked_for_before_is_the_apis() {
+        let old =
+            r#"{"do":"api","contract":"retail/warehouse@1","publication":{"connection":"a","operations":["find"]}}"#;
+        let change: SettingChange = serde_json::from_str(old).unwrap();
+        let SettingChange::Api { origin, .. } = &change else { panic!("{change:?}") };
+        assert_eq!(*origin, Origin::Api);
+        assert!(!serde_json::to_string(&change).unwrap().contains("origin"));
     }
 
     #[test]

@@ -25,6 +25,7 @@ use hyper_util::{
 };
 use rustls::{ClientConfig, RootCertStore, crypto::ring};
 use serde::{Deserialize, de::DeserializeOwned};
+use serde_json::Value;
 
 use super::tls::{self, TlsError};
 use crate::ports::{review::Mistake, secrets::Secret};
@@ -68,6 +69,8 @@ pub struct Problem {
     pub advice: String,
     /// Of a text that is refused: each mistake, and where.
     pub mistakes: Vec<Mistake>,
+    /// Of what is in use: `of` what, and its `impact`.
+    pub dependants: Vec<Value>,
 }
 
 impl fmt::Display for Problem {

@@ -108,6 +108,8 @@ pub enum Code {
     PluginReplayDiffers,
     /// It cannot be done with the version or the binding now.
     RegistryConflict,
+    /// Something depends on it, and nobody has said that they know.
+    ChangeInUse,
     /// No such pipeline, or no such version.
     PipelineUnknown,
     /// The version exists with another text.
@@ -182,7 +184,7 @@ const fn facts(code: &'static str, status: StatusCode, title: &'static str, advi
 
 impl Code {
     /// Every code.
-    pub const ALL: [Self; 76] = [
+    pub const ALL: [Self; 77] = [
         Self::RequestInvalid,
         Self::JsonMalformed,
         Self::EventInvalid,
@@ -230,6 +232,7 @@ impl Code {
         Self::PluginRefused,
         Self::PluginReplayDiffers,
         Self::RegistryConflict,
+        Self::ChangeInUse,
         Self::PipelineUnknown,
         Self::PipelineVersionTaken,
         Self::PipelineRefused,
@@ -368,6 +371,9 @@ impl Code {
                 "look at `report`; change the version, allow so many changes, or have two people force it; nothing was changed"),
             Self::RegistryConflict => facts("registry.conflict", S::CONFLICT, "It cannot be done as things stand",
                 "look at how the versions stand (GET the line itself), and do what the detail says; nothing was changed"),
+            Self::ChangeInUse => facts("change.in-use", S::CONFLICT, "Something depends on it",
+                "look at `dependants`; then send the same with `\"accept_impact\": true` (`--yes` on the command line) to do it all \
+                 the same; nothing was changed"),
             Self::PipelineUnknown => facts("pipeline.unknown", S::NOT_FOUND, "No such pipeline or version",
                 "use a name as GET /v1/pipelines lists it and a version of it, or draft it first"),
             Self::PipelineVersionTaken => facts("pipeline.version-taken", S::CONFLICT, "The version exists with another text",

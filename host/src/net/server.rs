@@ -291,6 +291,7 @@ fn routes() -> Vec<Route> {
         ("/v1/plugins", &["post"], post(registry::publish), Each(A::PluginPublish)),
         ("/v1/plugins/{namespace}/{name}", &["get"], get(registry::show), Hub(A::CatalogRead)),
         ("/v1/plugins/{namespace}/{name}/explain", &["get"], get(registry::explain), Hub(A::CatalogRead)),
+        ("/v1/plugins/{namespace}/{name}/difference", &["get"], get(registry::difference), Each(A::PluginCompare)),
         ("/v1/plugins/{namespace}/{name}/impact", &["get"], get(impact::plugin), Hub(A::RunRead)),
         ("/v1/plugins/{namespace}/{name}/control", &["post"], post(registry::control), Each(A::PluginRevoke)),
         ("/v1/plugins/{namespace}/{name}/replay", &["post"], post(replays::replay), Each(A::PluginPromote)),

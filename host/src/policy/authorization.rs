@@ -233,8 +233,9 @@ fn asked(who: &Principal, action: Action, resource: Resource<'_>) -> Option<(Req
 }
 
 /// Actions that change nothing, as the schema groups them; a test compares the two.
-const READS: [Action; 14] = [
+const READS: [Action; 15] = [
     Action::RunRead,
+    Action::PluginCompare,
     Action::SubscriptionRead,
     Action::ApiRead,
     Action::ApprovalRead,

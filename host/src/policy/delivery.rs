@@ -1,4 +1,5 @@
-//! What a delivery to a subscriber must be like: where it may go, how it is signed, what the answer means. Pure.
+//! What a delivery to a subscriber, or to who keeps checkpoints, must be like: where it may go, how it is signed, what the
+//! answer means. Pure.
 //!
 //! Signatures follow Standard Webhooks (<https://www.standardwebhooks.com>): HMAC-SHA-256 over `id.timestamp.body`.
 
@@ -10,6 +11,7 @@ use sha2::Sha256;
 
 use super::{address::AddressRules, egress::Origin};
 use crate::model::{
+    anchor::Anchor,
     failure::{Failure, FailureKind},
     principal::NAME_BYTES_MAX,
     subscription::{Retry, Subscription},
@@ -29,6 +31,8 @@ pub const ATTEMPTS_MAX: u32 = 100;
 pub const WITHIN_S_MAX: u64 = 14 * 86_400;
 /// The longest that an endpoint may ask us to wait, milliseconds: a day.
 pub const RETRY_AFTER_MS_MAX: u32 = 86_400_000;
+/// How often an anchor may be sent what is signed, seconds: a minute, or as often as the hub signs by itself.
+pub const ANCHOR_EVERY_S: std::ops::RangeInclusive<u64> = 60..=600;
 /// Before a secret that is written in base64.
 const SECRET_PREFIX: &[u8] = b"whsec_";
 
@@ -69,6 +73,26 @@ pub fn check(name: &str, subscription: &Subscription) -> Result<(), String> {
     for (field, value, most) in bounded {
         if !(1..=most).contains(&value) {
             return Err(format!("`{field}` is {value}; it must be from 1 to {most}"));
+        }
+    }
+    Ok(())
+}
+
+/// Whether an anchor holds.
+///
+/// # Errors
+/// What does not, and what to change.
+pub fn check_anchor(anchor: &Anchor) -> Result<(), String> {
+    let Anchor { url, secrets, allow_addresses, every_s, timeout_ms } = anchor;
+    if secrets.len() > 2 {
+        return Err(format!("`secrets` has {} entries; give one, or two while one replaces the other", secrets.len()));
+    }
+    check_url("audit.anchor", url, allow_addresses)?;
+    for (field, value, range) in
+        [("every_s", *every_s, ANCHOR_EVERY_S), ("timeout_ms", *timeout_ms, 1..=TIMEOUT_MS_MAX)]
+    {
+        if !range.contains(&value) {
+            return Err(format!("`{field}` is {value}; it must be from {} to {}", range.start(), range.end()));
         }
     }
     Ok(())

@@ -10,11 +10,13 @@
 //! | [`promise`] | `kind.…`, `operation.…`, `outcome.…`, `event.…`, `webhook.…`, `model.…`: what pipelines rely on |
 //! | [`schema`] | `schema.…`: whether documents still fit, in both directions |
 //! | [`golden`] | `golden.…`: the author's own examples, within the limits |
+//! | [`difference`] | all of that which compares, for any two versions |
 //!
 //! A change that breaks who relies on the plugin is refused unless the version says so; one that lets the plugin do more
 //! asks for a consent whatever the version says.
 
 pub mod capability;
+pub mod difference;
 pub mod golden;
 pub mod promise;
 pub mod schema;
@@ -263,26 +265,42 @@ pub fn judge(facts: &Facts<'_>) -> Report {
         report.take("capability", capability::declared(candidate), "everything that it may touch is declared");
         return report;
     };
-    let mut changes = promise::compare(previous, candidate);
-    changes.extend(compare_schemas(previous, candidate, facts.references));
-    let widened = capability::compare(&previous.manifest, &candidate.manifest);
-    let computed = changes.iter().chain(&widened).filter_map(|finding| finding.bump).max();
-    let computed = computed.unwrap_or(Bump::Patch);
-    let declared = version::declared(&previous.manifest.version, &candidate.manifest.version);
+    let Changes { compatible, capabilities, computed } = Changes::between(previous, candidate, facts.references);
     report.bump = Some(computed);
-    for finding in changes.iter_mut().filter(|finding| finding.bump == Some(Bump::Major)) {
-        if declared < Some(Bump::Major) && finding.severity == Severity::Note {
-            finding.severity = Severity::Refuse;
-        }
-    }
-    report.take("compatible", changes, format!("with {} and who relies on it", previous.manifest.version));
-    report.take("capability", widened, "it may touch no more than before");
+    report.take("compatible", compatible, format!("with {} and who relies on it", previous.manifest.version));
+    report.take("capability", capabilities, "it may touch no more than before");
     report.take(
         "version.bump",
         version::check_bump(previous, candidate, computed),
         format!("{} says what changed since {}: {computed}", candidate.manifest.version, previous.manifest.version),
     );
     report
+}
+
+/// What a version changes beside another.
+struct Changes {
+    /// For who relies on it: refused if it breaks them and the number does not say so.
+    compatible: Vec<Finding>,
+    /// What it may touch.
+    capabilities: Vec<Finding>,
+    /// What all of it means for the version number.
+    computed: Bump,
+}
+
+impl Changes {
+    fn between(previous: &Subject, candidate: &Subject, references: &BTreeMap<String, Value>) -> Self {
+        let mut compatible = promise::compare(previous, candidate);
+        compatible.extend(compare_schemas(previous, candidate, references));
+        let capabilities = capability::compare(&previous.manifest, &candidate.manifest);
+        let computed = compatible.iter().chain(&capabilities).filter_map(|finding| finding.bump).max();
+        let declared = version::declared(&previous.manifest.version, &candidate.manifest.version);
+        for finding in compatible.iter_mut().filter(|finding| finding.bump == Some(Bump::Major)) {
+            if declared < Some(Bump::Major) && finding.severity == Severity::Note {
+                finding.severity = Severity::Refuse;
+            }
+        }
+        Self { compatible, capabilities, computed: computed.unwrap_or(Bump::Patch) }
+    }
 }
 
 fn compare_schemas(previous: &Subject, candidate: &Subject, references: &BTreeMap<String, Value>) -> Vec<Finding> {

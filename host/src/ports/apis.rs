@@ -70,6 +70,12 @@ pub struct ApiView {
     /// The connection behind it; only for those who may see connections.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub connection: Option<String>,
+    /// Who has the say about it: `file` (hub.toml) or `api`; for the same.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub origin: Option<&'static str>,
+    /// What hub.toml declares of it: the `same`, or something that `differs`; absent: nothing; for the same.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub declared: Option<&'static str>,
     /// For how long an answer may be given again, seconds.
     pub cache_s: u32,
     /// For how long after that while the remote gives none, seconds.

@@ -21,6 +21,7 @@ use super::{
     traffic::{ConnectionView, LanesView},
 };
 use crate::model::{
+    anchor::AnchorView,
     audit::AuditLine,
     connection::WebhookSource,
     entry::Control,
@@ -517,6 +518,11 @@ pub trait Hub: Send + Sync {
     /// # Errors
     /// Why the log cannot be read.
     fn audit(&self, filter: AuditFilter) -> BoxFuture<'_, Result<Vec<AuditLine>, String>>;
+
+    /// How the anchor stands that is sent what the hub signs; absent: none is declared.
+    fn anchor(&self) -> Option<AnchorView> {
+        None
+    }
 
     /// Which versions decided what a key stands for, who allowed each, and what they could touch; of its latest runs.
     ///

@@ -7,7 +7,7 @@ use semver::Version;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::impact::{Impact, Subject};
+use super::impact::{Impact, InUse, Subject};
 use crate::model::{
     age::Since,
     id::{Digest, KeyId, PluginId},
@@ -44,6 +44,8 @@ pub struct ChangeRequest {
     pub act: Act,
     /// Overrides what stands against it, as far as that can be overridden; needs a second person.
     pub force: bool,
+    /// Whether whoever asks knows what depends on what is taken away, or broken.
+    pub accept_impact: bool,
 }
 
 /// A replay of recorded inputs that is asked for.
@@ -292,6 +294,9 @@ pub enum RegistryError {
         /// Why, and what can be done instead.
         problem: String,
     },
+    /// Something depends on it, and nobody has said that they know.
+    #[error(transparent)]
+    InUse(#[from] Box<InUse>),
     /// The version does not hold what is asked of it.
     #[error("{problem}")]
     Refused {
@@ -354,6 +359,17 @@ pub trait Registry: Send + Sync {
     /// If the upload is no package of this plugin.
     fn check(&self, plugin: PluginId, upload: Bytes) -> BoxFuture<'_, Result<Value, RegistryError>>;
 
+    /// What the publish gate finds that one version changes for who relies on another.
+    ///
+    /// # Errors
+    /// If one of them is not there, or cannot be read.
+    fn difference<'a>(
+        &'a self,
+        id: &'a PluginId,
+        from: &'a Version,
+        to: &'a Version,
+    ) -> BoxFuture<'a, Result<Value, RegistryError>>;
+
     /// A line with its versions.
     ///
     /// # Errors
@@ -410,9 +426,9 @@ pub trait Registry: Send + Sync {
     /// The namespaces that a key is trusted for.
     fn namespaces_of(&self, key: KeyId) -> Vec<String>;
 
-    /// Revokes a key; what only it signed is stopped.
+    /// Revokes a key; what only it signed is stopped. `accept_impact`: whoever asks knows what depends on that.
     ///
     /// # Errors
-    /// If no such key is trusted for anything, or it cannot be recorded.
-    fn revoke_key(&self, key: KeyId, who: Who) -> BoxFuture<'_, Result<TrustView, RegistryError>>;
+    /// If no such key is trusted for anything, something depends on what stops, or it cannot be recorded.
+    fn revoke_key(&self, key: KeyId, who: Who, accept_impact: bool) -> BoxFuture<'_, Result<TrustView, RegistryError>>;
 }

@@ -6,7 +6,7 @@ use futures::future::BoxFuture;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::registry::Who;
+use super::{impact::InUse, registry::Who};
 use crate::model::{
     event::Event,
     event_schema::{Compatibility, Deprecation, Obstacle},
@@ -84,6 +84,8 @@ pub struct Addition {
     pub schema: Value,
     /// How versions may differ from here on; absent: as before.
     pub compatibility: Option<Compatibility>,
+    /// Whether whoever adds it knows who sends what would not fit any more.
+    pub accept_impact: bool,
 }
 
 /// What came of it.
@@ -117,6 +119,8 @@ pub struct Retirement {
     pub successor: Option<String>,
     /// Whether it is to be used again after all; then nothing else is said.
     pub withdrawn: bool,
+    /// Whether whoever asks knows who has to do with events that are refused from `sunset` on.
+    pub accept_impact: bool,
 }
 
 /// Why nothing was changed.
@@ -136,6 +140,9 @@ pub enum SchemaError {
         /// What to change.
         problem: String,
     },
+    /// Somebody has to do with it, and nobody has said that they know.
+    #[error(transparent)]
+    InUse(#[from] Box<InUse>),
     /// The schema may not become the next version.
     #[error("{problem}")]
     Refused {

@@ -219,6 +219,24 @@ pub struct BoundName {
     pub connection: Option<String>,
 }
 
+/// What is to be done with what is delivered to somebody's endpoint.
+#[derive(Debug)]
+pub enum SubscriptionAct {
+    /// Declare it, or change it.
+    Set(Box<Subscription>),
+    /// Take what hub.toml declares, and follow it again.
+    Declared,
+}
+
+/// What is to be done with what is published under a contract.
+#[derive(Debug)]
+pub enum PublicationAct {
+    /// Publish it, or change how.
+    Publish(Box<Publication>),
+    /// Take what hub.toml declares, and follow it again.
+    Declared,
+}
+
 /// What became of a change.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(tag = "outcome", rename_all = "kebab-case")]
@@ -375,9 +393,12 @@ pub trait Settings: Send + Sync {
     fn subscribe<'a>(
         &'a self,
         name: &'a str,
-        subscription: Subscription,
+        act: SubscriptionAct,
         who: Who,
     ) -> BoxFuture<'a, Result<SettingChanged, SettingError>>;
+
+    /// What hub.toml declares under a subscription's name.
+    fn declared_subscription(&self, name: &str) -> Option<Subscription>;
 
     /// Publishes reads of a connection under a contract, or changes how they are; proposes to where more is given to others
     /// than before.
@@ -387,7 +408,7 @@ pub trait Settings: Send + Sync {
     fn publish(
         &self,
         contract: ContractId,
-        publication: Publication,
+        act: PublicationAct,
         who: Who,
     ) -> BoxFuture<'_, Result<SettingChanged, SettingError>>;
 

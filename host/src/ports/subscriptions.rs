@@ -61,6 +61,11 @@ pub struct SubscriptionView {
     /// Where it stands.
     #[serde(flatten)]
     pub standing: Standing,
+    /// Who has the say about it: `file` (hub.toml) or `api`, whose changes hub.toml does not override.
+    pub origin: &'static str,
+    /// What hub.toml declares of it: the `same`, or something that `differs`; absent: nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub declared: Option<&'static str>,
     /// Since when it is there.
     pub created: Timestamp,
     /// Deliveries that were taken since the hub started.

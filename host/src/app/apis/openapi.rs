@@ -198,6 +198,8 @@ mod tests {
                 path: format!("{}/{name}", super::path(id)),
             });
             let view = ApiView {
+                origin: None,
+                declared: None,
                 contract: id.clone(),
                 summary: String::new(),
                 state: "active",

@@ -28,6 +28,7 @@ use crate::{
         limits::{Limits, Usage},
         manifest::Manifest,
         pace::Pace,
+        setting,
     },
     ports::{
         apis::{ApiAnswer, ApiError, Apis as _, Input, Origin},
@@ -235,7 +236,10 @@ async fn the_connection_behind_is_exchanged_without_the_old_ones_answers() {
     api.script.say(Ok(ORDER));
     let before = api.read("17").await.expect("an answer");
     let cause = Cause::hub("we move");
-    api.apis.publish(&cause, contract(), publication("tryton", "cache_s = 3600")).await.expect("taken");
+    api.apis
+        .publish(&cause, contract(), publication("tryton", "cache_s = 3600"), setting::Origin::Api)
+        .await
+        .expect("taken");
     assert_eq!(api.apis.api(&contract()).map(|view| view.connection), Ok(Some("tryton".to_owned())));
     let other = r#"{"id":"17","number":"SO17","total":"1.00","currency":"EUR","status":"open"}"#;
     api.script.say(Ok(other));
@@ -243,7 +247,7 @@ async fn the_connection_behind_is_exchanged_without_the_old_ones_answers() {
     assert_eq!((after.origin, after.body), (Origin::Remote, Bytes::from_static(other.as_bytes())));
     assert_ne!(before.tag, after.tag);
 
-    let refused = api.apis.publish(&cause, contract(), publication("wms", "")).await.unwrap_err();
+    let refused = api.apis.publish(&cause, contract(), publication("wms", ""), setting::Origin::Api).await.unwrap_err();
     assert!(refused.to_string().contains("which does not implement `retail/erp-orders@1`"), "{refused}");
     assert_eq!(api.apis.api(&contract()).map(|view| view.connection), Ok(Some("tryton".to_owned())));
 }

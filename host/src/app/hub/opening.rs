@@ -14,7 +14,7 @@ use crate::{
         access::Access,
         actors::{Actors, Timers},
         apis::Apis,
-        audit,
+        audit::{self, anchor::Anchoring},
         clock::SystemClock,
         contracts::Library,
         effects::Effects,
@@ -142,6 +142,9 @@ impl Hub {
             apis: Arc::clone(&apis),
         };
         let settings = Arc::new(HubSettings::new(parts, data));
+        let (gateway, log) = (Arc::clone(&installer.gateway), Arc::clone(&audit));
+        let anchor =
+            Anchoring::open(Arc::clone(&shared), gateway, log, data).map_err(audit::begin::BeginError::from)?;
         Ok(Self {
             registry,
             settings,
@@ -152,6 +155,7 @@ impl Hub {
             triggers,
             audit,
             checkpoints,
+            anchor: Arc::new(anchor),
             data: data.into(),
             retention: Arc::default(),
             access,

@@ -53,6 +53,9 @@ impl Hub {
             ("apis".to_owned(), if apis.is_empty() { ok() } else { apis.join("; ") }),
             ("lifecycle".to_owned(), if stopping { "the hub is stopping".to_owned() } else { ok() }),
         ];
+        if self.anchor.view().is_some() {
+            checks.push(("anchor".to_owned(), self.anchor.problem().unwrap_or_else(ok)));
+        }
         // As information: a remote that is left alone is no reason to refuse events.
         checks.push(("remotes".to_owned(), traffic::breakers(&self.shared)));
         // An unbound name parks the runs that need it; it is no reason to refuse events, which would lose them.

@@ -108,4 +108,7 @@ pub enum StartError {
     /// The audit log cannot be used, and without it nothing may be changed.
     #[error(transparent)]
     Audit(#[from] audit::begin::BeginError),
+    /// Who is to keep checkpoints cannot be set up.
+    #[error(transparent)]
+    Anchor(#[from] audit::anchor::AnchorError),
 }

@@ -36,6 +36,17 @@ impl Registry for Hub {
         report.map(|report| Ok(serde_json::to_value(report?).unwrap_or_default())).boxed()
     }
 
+    fn difference<'a>(
+        &'a self,
+        id: &'a PluginId,
+        from: &'a Version,
+        to: &'a Version,
+    ) -> BoxFuture<'a, Result<Value, RegistryError>> {
+        let found = self.registry.difference(id, from, to);
+        // INVARIANT: what differs has a JSON form.
+        found.map(|found| Ok(serde_json::to_value(found?).unwrap_or_default())).boxed()
+    }
+
     fn plugin(&self, id: &PluginId) -> Result<PluginDetail, RegistryError> {
         self.registry.plugin(id)
     }
@@ -45,7 +56,11 @@ impl Registry for Hub {
     }
 
     fn change(&self, request: ChangeRequest) -> BoxFuture<'_, Result<Changed, RegistryError>> {
-        self.registry.change(request).boxed()
+        async move {
+            self.foresee(&request).await?;
+            self.registry.change(request).await
+        }
+        .boxed()
     }
 
     fn proposals(&self) -> BoxFuture<'_, Result<Vec<Proposal>, RegistryError>> {
@@ -62,14 +77,7 @@ impl Registry for Hub {
     }
 
     fn impact<'a>(&'a self, subject: &'a Subject) -> BoxFuture<'a, Result<Impact, RegistryError>> {
-        async move {
-            let mut impact = self.registry.impact(subject).await?;
-            let through = impact.connections.iter().flat_map(|connection| self.apis.through(connection));
-            impact.apis = through.map(|contract| contract.to_string()).collect();
-            impact.subscriptions = self.subscriptions.impacted(subject);
-            Ok(impact)
-        }
-        .boxed()
+        self.impact_of(subject).boxed()
     }
 
     fn replay(&self, request: ReplayRequest) -> BoxFuture<'_, Result<Report, RegistryError>> {
@@ -84,8 +92,14 @@ impl Registry for Hub {
         self.registry.namespaces(key)
     }
 
-    fn revoke_key(&self, key: KeyId, who: Who) -> BoxFuture<'_, Result<TrustView, RegistryError>> {
-        async move { self.registry.revoke_key(key, &who).await }.boxed()
+    fn revoke_key(&self, key: KeyId, who: Who, accept_impact: bool) -> BoxFuture<'_, Result<TrustView, RegistryError>> {
+        async move {
+            if !accept_impact {
+                self.foresee_key(key, &who).await?;
+            }
+            self.registry.revoke_key(key, &who).await
+        }
+        .boxed()
     }
 
     fn effective(&self, id: &PluginId, version: Option<&Version>) -> Result<Effective, RegistryError> {

@@ -33,10 +33,18 @@ impl Schemas for Hub {
     }
 
     fn add(&self, addition: Addition, who: Who) -> BoxFuture<'_, Result<Added, SchemaError>> {
-        self.registry.add_schema(addition, who).boxed()
+        async move {
+            self.foresee_schema(&addition).await?;
+            self.registry.add_schema(addition, who).await
+        }
+        .boxed()
     }
 
     fn retire(&self, retirement: Retirement, who: Who) -> BoxFuture<'_, Result<EventTypeView, SchemaError>> {
-        self.registry.retire_schema(retirement, who).boxed()
+        async move {
+            self.foresee_retirement(&retirement, &who).await?;
+            self.registry.retire_schema(retirement, who).await
+        }
+        .boxed()
     }
 }

@@ -85,6 +85,7 @@ impl Hub {
         shared.tasks.spawn(Arc::clone(self.settings.store()).keep(shared.stopping.clone()));
         shared.tasks.spawn(Arc::clone(&self.registry).keep_trust());
         shared.tasks.spawn(self.clone().keep_signing());
+        shared.tasks.spawn(Arc::clone(&self.anchor).keep());
         shared.tasks.spawn(self.clone().keep_archiving());
         shared.tasks.spawn(self.clone().keep_snapshots());
         let (task, data) = (Arc::clone(shared), self.data.to_path_buf());

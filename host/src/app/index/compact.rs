@@ -87,6 +87,11 @@ struct Rare {
 }
 
 impl Compact {
+    /// The run that started it.
+    pub(super) fn parent(&self) -> Option<RunId> {
+        self.rare.as_ref()?.parent
+    }
+
     pub(super) fn of(summary: RunSummary, words: &mut Words) -> Self {
         let RunSummary {
             id: _,

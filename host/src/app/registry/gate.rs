@@ -1,15 +1,17 @@
 //! The publish gate, asked before a version is taken in, or only asked: the same report that its author gets from `plugin
-//! check`.
+//! check`; and its comparison of any two versions.
 
 use std::{collections::BTreeMap, path::Path};
 
 use bytes::Bytes;
+use semver::Version;
 
-use super::{Registry, install_refused, named, taken, unavailable, unpacked};
+use super::{Registry, install_refused, named, plan, taken, unavailable, unpacked, views::unknown};
 use crate::{
     app::{
+        contracts::Library,
         gate::{Candidate, Gate, History, TrustNow, subject_of, with_source},
-        installation::Installation,
+        installation::{Installation, Plugin},
     },
     model::{
         id::{Digest, PluginId},
@@ -19,6 +21,8 @@ use crate::{
     policy::{
         gate::{
             Finding, Report, Severity, Verdict,
+            difference::Difference,
+            subject::Subject,
             version::{self, Published},
         },
         signing::trust::Moments,
@@ -26,6 +30,8 @@ use crate::{
     ports::registry::RegistryError,
 };
 
+/// Comparisons of two versions at the same time: each holds a component in memory.
+pub(super) const COMPARED_AT_ONCE: usize = 2;
 /// Findings that a refusal tells in its text; all of them are in its list.
 const TOLD_MAX: usize = 8;
 
@@ -55,6 +61,38 @@ impl Registry {
             refuse("version.reused", "plugin.toml", taken(&named(id, version), what));
         }
         Ok(report)
+    }
+
+    /// What one version changes for who relies on another: the comparison of the gate, of two that are there.
+    pub(in crate::app) async fn difference(
+        &self,
+        id: &PluginId,
+        from: &Version,
+        to: &Version,
+    ) -> Result<Difference, RegistryError> {
+        let now = self.shared.installation.load_full();
+        if !now.plugins.contains_key(id) {
+            return Err(unknown(&now, id));
+        }
+        let (from, to) = (plan::find(&now, id, from)?, plan::find(&now, id, to)?);
+        // INVARIANT: nobody closes it.
+        let _room = self.comparisons.acquire().await.map_err(|error| unavailable(&error))?;
+        let (before, after) = (self.subject(from).await?, self.subject(to).await?);
+        Ok(Difference::between(&before, &after, &Library::references()))
+    }
+
+    /// What the gate compares, of a version that is there.
+    async fn subject(&self, plugin: &Plugin) -> Result<Subject, RegistryError> {
+        let digest = plugin.inspection.digest;
+        let wasm = self.installer.blobs.get(digest).await.map_err(|error| unavailable(&error))?;
+        let wasm = wasm.ok_or_else(|| RegistryError::Unavailable {
+            reason: format!("component {digest} is missing from the store"),
+        })?;
+        let (manifest, schemas) = (plugin.manifest.clone(), plugin.schemas.clone());
+        // Reading the types of a large component takes its time.
+        let read = tokio::task::spawn_blocking(move || subject_of(manifest, schemas, &wasm, digest)).await;
+        let read = read.map_err(|error| unavailable(&error))?;
+        read.map_err(|error| RegistryError::Unavailable { reason: with_source(&error) })
     }
 
     /// Has the gate judge a package; what it says of what it lets pass.
@@ -113,14 +151,7 @@ impl Registry {
         let previous = version::previous(published.iter().map(|one| &one.version), &candidate.version);
         let previous = previous.and_then(|version| installed.iter().find(|one| one.manifest.version == *version));
         let Some(previous) = previous else { return Ok(History { previous: None, published }) };
-        let digest = previous.inspection.digest;
-        let wasm = self.installer.blobs.get(digest).await.map_err(|error| unavailable(&error))?;
-        let wasm = wasm.ok_or_else(|| RegistryError::Unavailable {
-            reason: format!("component {digest} is missing from the store"),
-        })?;
-        let subject = subject_of(previous.manifest.clone(), previous.schemas.clone(), &wasm, digest);
-        let subject = subject.map_err(|error| RegistryError::Unavailable { reason: with_source(&error) })?;
-        Ok(History { previous: Some(subject), published })
+        Ok(History { previous: Some(self.subject(previous).await?), published })
     }
 }
 

@@ -1,6 +1,8 @@
 //! What depends on a plugin or one version of it, on a host, or on an event type: pipelines and their owners, connections,
 //! sources, and runs that have not ended. Asked before something is taken away.
 //!
+//! A run that a step of another started counts until that one has ended: it may have to be undone.
+//!
 //! Runs go on with the pipeline version and the systems that they began with. So it is their own plans and facts that tell
 //! what they depend on, and not only what serves by now.
 
@@ -174,8 +176,11 @@ impl Registry {
             let of = (plan.pipeline.name.as_str(), plan.pipeline.version.as_str());
             *may.entry(of).or_default() |= (runs.may)(plan);
         }
+        // What such a run called may be called again to undo it, with the run that waited for it.
+        let undoable = if runs.has.is_some() { self.shared.index.undoable() } else { Vec::new() };
         let depend = open
             .iter()
+            .chain(&undoable)
             .filter(|run| may.get(&(run.pipeline.as_str(), run.pipeline_version.as_str())).copied().unwrap_or(true));
         let mut beside: BTreeMap<(String, String), BTreeSet<String>> = BTreeMap::new();
         for run in depend {
@@ -186,6 +191,10 @@ impl Registry {
                 Some(has) => {
                     let read = self.shared.facts.read(StreamId::Run(run.id)).await;
                     let (entries, _) = read.map_err(|error| unavailable(&error))?;
+                    if run.state.is_ended() && is_detached(&entries) {
+                        impact.runs_open -= 1;
+                        continue;
+                    }
                     entries.iter().filter_map(used).filter(|(_, used)| has(used)).map(|(step, _)| step).collect()
                 }
             };
@@ -292,6 +301,15 @@ fn is_canary(now: &Installation, id: &PluginId, pipeline: Option<&str>, version:
     now.line(id, pipeline)
         .and_then(|line| line.line.candidate.as_ref())
         .is_some_and(|candidate| candidate.version == *version && matches!(candidate.trial, Trial::Canary { .. }))
+}
+
+/// Whether nobody waits for a run, nor undoes it.
+fn is_detached(entries: &[Entry]) -> bool {
+    let parent = entries.iter().find_map(|entry| match entry {
+        Entry::RunStarted(started) => Some(started.parent.as_ref()),
+        _ => None,
+    });
+    parent.flatten().is_none_or(|parent| parent.detached)
 }
 
 /// The step that a record of a call is about, and what was called.

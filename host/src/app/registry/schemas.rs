@@ -92,21 +92,11 @@ impl Registry {
         let cause = cause(&who).map_err(invalid)?;
         let _changing = self.changing.lock().await;
         let now = self.shared.installation.load_full();
-        let Retirement { event_type, version, since, sunset, successor, withdrawn } = retirement;
+        self.may_retire_schema(&now.events, &retirement)?;
+        let Retirement { event_type, version, since, sunset, successor, withdrawn, .. } = retirement;
         let found = now.events.get(&event_type).ok_or_else(|| unknown(&now.events, &event_type))?;
-        if let Some(version) = version.filter(|version| !found.versions.contains_key(version)) {
-            let known: Vec<String> = found.versions.keys().map(ToString::to_string).collect();
-            return Err(SchemaError::Unknown { what: format!("{event_type}/{version}"), known: known.join(", ") });
-        }
         let mut record = found.record.clone();
         let since = since.unwrap_or_else(|| self.shared.clock.now());
-        if sunset.is_some_and(|sunset| sunset < since) {
-            let problem = "`sunset` lies before `since`: nobody would have time to change".to_owned();
-            return Err(SchemaError::Invalid { problem });
-        }
-        if let Some(successor) = &successor {
-            is_there(&now.events, &event_type, version, successor)?;
-        }
         let deprecation = Deprecation { since, sunset, successor, reason: cause.reason.clone() };
         let deprecation = (!withdrawn).then_some(deprecation);
         match (version, deprecation) {
@@ -123,6 +113,27 @@ impl Registry {
         }
         let views = self.event_types();
         views.into_iter().find(|view| view.name == event_type).ok_or_else(|| unknown(&now.events, &event_type))
+    }
+
+    /// Whether a type or a version may be put out of use like that; nothing is changed.
+    pub(in crate::app) fn check_retirement(&self, retirement: &Retirement, who: &Who) -> Result<(), SchemaError> {
+        cause(who).map_err(invalid)?;
+        self.may_retire_schema(&self.shared.installation.load().events, retirement)
+    }
+
+    fn may_retire_schema(&self, types: &EventTypes, retirement: &Retirement) -> Result<(), SchemaError> {
+        let Retirement { event_type, version, since, sunset, successor, .. } = retirement;
+        let found = types.get(event_type).ok_or_else(|| unknown(types, event_type))?;
+        if let Some(version) = version.filter(|version| !found.versions.contains_key(version)) {
+            let known: Vec<String> = found.versions.keys().map(ToString::to_string).collect();
+            return Err(SchemaError::Unknown { what: format!("{event_type}/{version}"), known: known.join(", ") });
+        }
+        let since = since.unwrap_or_else(|| self.shared.clock.now());
+        if sunset.is_some_and(|sunset| sunset < since) {
+            let problem = "`sunset` lies before `since`: nobody would have time to change".to_owned();
+            return Err(SchemaError::Invalid { problem });
+        }
+        successor.as_ref().map_or(Ok(()), |successor| is_there(types, event_type, *version, successor))
     }
 
     /// Whether the schemas of events that a manifest brings may be registered.
@@ -165,6 +176,14 @@ impl Registry {
     }
 }
 
+/// Whether a schema refuses events that an earlier version takes, whatever mode lets it be registered.
+pub(super) fn breaks_senders(types: &EventTypes, addition: &Addition) -> bool {
+    let Some(found) = types.get(&addition.event_type) else { return false };
+    let latest = found.latest().map(|(number, version)| (number, &version.record.schema));
+    !obstacles(Compatibility::Backward, &latest.into_iter().collect(), &addition.schema, &Library::references())
+        .is_empty()
+}
+
 /// What a plugin's schema of an event asks for: to be the next version of a type that is new, or that the plugin began;
 /// nothing, if it is there already, or the type is somebody else's and takes everything that the plugin brings.
 fn wanted(
@@ -173,8 +192,13 @@ fn wanted(
     event_type: &str,
     schema: &Value,
 ) -> Result<Option<Addition>, SchemaError> {
-    let addition =
-        |compatibility| Addition { event_type: event_type.to_owned(), schema: schema.clone(), compatibility };
+    let addition = |compatibility| Addition {
+        event_type: event_type.to_owned(),
+        schema: schema.clone(),
+        compatibility,
+        // A plugin that is published brings it; who relies on the plugin is looked at when it is promoted.
+        accept_impact: true,
+    };
     let Some((found, (number, latest))) = types.get(event_type).and_then(|found| Some((found, found.latest()?))) else {
         // Whoever receives relies on it; whoever sends is the plugin, which names its own version.
         return Ok(Some(addition(Some(Compatibility::Forward))));
@@ -196,7 +220,7 @@ fn wanted(
 
 /// Whether a schema may become the next version, and which that would be.
 fn may_be_added(types: &EventTypes, addition: &Addition) -> Result<Added, SchemaError> {
-    let Addition { event_type, schema, compatibility } = addition;
+    let Addition { event_type, schema, compatibility, .. } = addition;
     let invalid = |problem: String| Err(SchemaError::Invalid { problem });
     if !is_type_name(event_type) {
         return invalid(format!(

@@ -85,12 +85,7 @@ impl Registry {
     pub(in crate::app) async fn revoke_key(&self, id: KeyId, who: &Who) -> Result<TrustView, RegistryError> {
         let cause = cause(who)?;
         let _changing = self.changing.lock().await;
-        let known = self.namespaces(id);
-        if known.is_empty() {
-            let keys: Vec<String> = self.keys().map(|(id, _)| id.to_string()).collect();
-            let known = if keys.is_empty() { "none".to_owned() } else { keys.join(", ") };
-            return Err(RegistryError::Unknown { what: format!("key {id}"), known });
-        }
+        self.known_key(id)?;
         let before = self.revoked.load_full();
         if before.get(&id).is_none() {
             let record =
@@ -102,6 +97,29 @@ impl Registry {
         }
         self.stop_lost().await?;
         Ok(self.trust_view())
+    }
+
+    /// Whether a key is trusted for anything.
+    pub(super) fn known_key(&self, id: KeyId) -> Result<(), RegistryError> {
+        if self.namespaces(id).is_empty() {
+            let keys: Vec<String> = self.keys().map(|(id, _)| id.to_string()).collect();
+            let known = if keys.is_empty() { "none".to_owned() } else { keys.join(", ") };
+            return Err(RegistryError::Unknown { what: format!("key {id}"), known });
+        }
+        Ok(())
+    }
+
+    /// The versions that are stopped if a key is revoked now.
+    pub(super) fn lost_with(&self, id: KeyId) -> Vec<(PluginId, Version)> {
+        let now = self.shared.clock.now();
+        let mut trust = self.trust();
+        for trusted in &mut trust.keys {
+            if PublicKey::from_line(&trusted.key).is_ok_and(|key| key.id() == id) {
+                trusted.revoked = Some(trusted.revoked.map_or(now, |declared| declared.min(now)));
+            }
+        }
+        let lost = lost_versions(&self.shared.installation.load(), |plugin| self.lost(&trust, plugin));
+        lost.into_iter().map(|(id, version, _)| (id, version)).collect()
     }
 
     /// The namespaces that a key is trusted for.
@@ -197,7 +215,7 @@ impl Registry {
         let cause = Cause::hub(format!("its signature does not count any more: {why}"));
         let who = Who { actor: cause.actor.clone(), reason: cause.reason.clone() };
         let act = Act::Revoke { version: version.clone() };
-        let request = ChangeRequest { who, plugin: id.clone(), pipeline: None, act, force: false };
+        let request = ChangeRequest { who, plugin: id.clone(), pipeline: None, act, force: false, accept_impact: true };
         let now = self.shared.installation.load_full();
         let planned = self.plan(&now, &request, None).await?;
         self.make(&now, &cause, &request, planned, Instant::now()).await.map(drop)

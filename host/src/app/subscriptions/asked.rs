@@ -15,7 +15,7 @@ use crate::ports::subscriptions::{
 impl SubscriptionsPort for Subscriptions {
     fn list(&self) -> Vec<SubscriptionView> {
         let slots: Vec<_> = self.read().values().cloned().collect();
-        slots.iter().map(|slot| slot.view(self.feed.end())).collect()
+        slots.iter().map(|slot| self.view(slot)).collect()
     }
 
     fn act<'a>(

@@ -3,34 +3,20 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{HeaderMap, Request, header};
 use serde_json::{Map, Value};
 
 use crate::{
-    app::runner::Shared,
-    model::{
-        connection::{Auth, Connection},
-        entry::Accepted,
-        event::Event,
-        failure::{Failure, FailureKind},
-        id::PluginId,
-        json::Json,
-        manifest::HttpCapability,
-        subscription::Subscription,
-        timestamp::Timestamp,
+    app::{
+        posting::{self, Message, Place},
+        runner::Shared,
     },
-    net::egress::{EgressScope, Gateway},
-    policy::{
-        delivery::{self, Verdict},
-        egress::Origin,
-    },
-    ports::egress::{Egress, EgressError},
+    model::{entry::Accepted, event::Event, subscription::Subscription},
+    net::egress::Gateway,
+    policy::delivery::Verdict,
+    ports::egress::Egress,
 };
 
-/// Largest answer that is read, bytes: nobody looks at it.
-const ANSWER_BYTES_LIMIT: u64 = 256 << 10;
-
-/// The way out to a subscriber's endpoint, and to nowhere else. Redirects are not followed.
+/// The way out to a subscriber's endpoint, and to nowhere else.
 ///
 /// # Errors
 /// If the URL is not one.
@@ -40,35 +26,15 @@ pub(super) fn outlet(
     name: &str,
     subscription: &Subscription,
 ) -> Result<Arc<dyn Egress>, String> {
-    let origin = Origin::parse(&subscription.url).map_err(|error| error.to_string())?.to_string();
-    let plugin = "crossdock/subscription".parse::<PluginId>().map_err(|error| error.to_string())?;
-    let connection = Connection {
-        plugin,
-        base_url: origin.clone(),
-        config: Json::empty_object(),
-        auth: Auth::None,
-        secrets: Default::default(),
-        allow_addresses: subscription.allow_addresses.clone(),
+    let place = Place {
+        name: format!("subscription/{name}"),
+        plugin: "crossdock/subscription",
+        reason: "deliveries of a subscription",
+        url: &subscription.url,
+        allow_addresses: &subscription.allow_addresses,
         timeout_ms: subscription.timeout_ms,
-        response_bytes_limit: ANSWER_BYTES_LIMIT,
-        limits: Default::default(),
     };
-    let capability = HttpCapability {
-        origin,
-        methods: vec!["POST".to_owned()],
-        reason: "deliveries of a subscription".to_owned(),
-        authenticate: false,
-    };
-    Ok(gateway.open_direct(EgressScope {
-        connection_name: format!("subscription/{name}"),
-        connection,
-        capabilities: vec![capability],
-        read_methods: Vec::new(),
-        revision: 0,
-        secret_versions: Vec::new(),
-        secrets: Arc::clone(&shared.secrets),
-        clock: Arc::clone(&shared.clock),
-    }))
+    posting::outlet(gateway, shared, place)
 }
 
 /// Delivers an event once; what came of it.
@@ -78,40 +44,14 @@ pub(super) async fn deliver(
     subscription: &Subscription,
     accepted: &Accepted,
 ) -> Verdict {
-    shared.effects.allowed().await;
-    let failed = |code: &str, message: String| Verdict::Down(Failure::new(FailureKind::Retryable, code, message));
-    let mut secrets = Vec::new();
-    for reference in &subscription.secrets {
-        match shared.secrets.resolve(reference) {
-            Ok(secret) if !secret.expose().is_empty() => secrets.push(secret),
-            Ok(_) => return failed("secret.unavailable", format!("secret `{reference}` is empty")),
-            Err(error) => return failed("secret.unavailable", error.to_string()),
-        }
-    }
-    let id = accepted.event.acceptance().to_string();
-    let body = cloud_event(&accepted.event);
-    let now = shared.clock.now();
-    let timestamp_s = now.millis().div_euclid(1_000);
-    let keys: Vec<&[u8]> = secrets.iter().map(|secret| secret.expose()).collect();
-    let signature = delivery::sign(&id, timestamp_s, &body, &keys);
-    let request = Request::post(&subscription.url)
-        .header(header::CONTENT_TYPE, "application/cloudevents+json")
-        .header("webhook-id", &id)
-        .header("webhook-timestamp", timestamp_s)
-        .header("webhook-signature", signature)
-        .body(body);
-    let request = match request {
-        Ok(request) => request,
-        Err(error) => return failed("endpoint.url", format!("it cannot be asked: {error}")),
+    let message = Message {
+        url: &subscription.url,
+        id: &accepted.event.acceptance().to_string(),
+        content_type: "application/cloudevents+json",
+        body: cloud_event(&accepted.event),
+        secrets: &subscription.secrets,
     };
-    match egress.send(request, false).await {
-        Ok(answer) => delivery::verdict(answer.status().as_u16(), retry_after_ms(answer.headers(), shared.clock.now())),
-        // It answered, and at length.
-        Err(error @ EgressError::TooLarge { .. }) => {
-            Verdict::Refused(Failure::new(FailureKind::Retryable, "endpoint.answer", error.to_string()))
-        }
-        Err(error) => failed("endpoint.down", error.to_string()),
-    }
+    posting::post(shared, egress, message).await
 }
 
 /// The event as it is sent. What the hub itself keeps of who sent it is not part of that.
@@ -137,24 +77,11 @@ fn cloud_event(event: &Event) -> Bytes {
     Bytes::from(Value::Object(fields).to_string())
 }
 
-/// `Retry-After`, as seconds or as a date (RFC 9110, 10.2.3).
-fn retry_after_ms(headers: &HeaderMap, now: Timestamp) -> Option<u64> {
-    let text = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim();
-    if let Ok(seconds) = text.parse::<u64>() {
-        return Some(seconds.saturating_mul(1_000));
-    }
-    let date = httpdate::parse_http_date(text).ok()?.duration_since(std::time::UNIX_EPOCH).ok()?;
-    let due = Timestamp::from_millis(i64::try_from(date.as_millis()).ok()?);
-    Some(due.since(now))
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
 
-    use http::{HeaderMap, HeaderValue};
-
-    use super::{cloud_event, retry_after_ms};
+    use super::cloud_event;
     use crate::model::{event::Event, json::Json};
 
     #[test]
@@ -172,18 +99,5 @@ mod tests {
         let sent = String::from_utf8(cloud_event(&event).to_vec()).unwrap();
         let expected = r#"{"specversion":"1.0","id":"1","source":"/pipelines/retail/x","type":"retail.order.shipped.v1","subject":"17","time":"2026-06-01T12:00:00.000Z","datacontenttype":"application/json","tenant":"eu","data":{"a":"1.10","b":1}}"#;
         assert_eq!(sent, expected);
-    }
-
-    #[test]
-    fn an_endpoint_says_when_in_seconds_or_as_a_date() {
-        let now = "2026-06-01T12:00:00Z".parse().unwrap();
-        let check = |text: &'static str, expected: Option<u64>| {
-            let headers = HeaderMap::from_iter([(http::header::RETRY_AFTER, HeaderValue::from_static(text))]);
-            assert_eq!(retry_after_ms(&headers, now), expected, "{text}");
-        };
-        check("7", Some(7_000));
-        check("Mon, 01 Jun 2026 12:01:00 GMT", Some(60_000));
-        check("Mon, 01 Jun 2026 11:00:00 GMT", Some(0));
-        check("soon", None);
     }
 }

@@ -66,7 +66,7 @@ impl Subscriptions {
         // The task that begins it may be about to stop the subscription, for which it waits for the lock.
         drop(changing);
         begun.await.map_err(|_| stopping())?.map_err(|problem| SubscriptionError::Conflict { problem })?;
-        Ok(slot.view(self.feed.end()))
+        Ok(self.view(&slot))
     }
 
     /// Whether a replay may be asked for now; the lock is held.

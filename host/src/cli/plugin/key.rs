@@ -14,9 +14,8 @@ use crate::{
     app::audit::key as files,
     cli::{
         Failed, HubAddress,
-        answer::{list, text},
         control::Who,
-        impact,
+        impact::{self, Accept},
         out::Out,
     },
     model::id::KeyId,
@@ -61,9 +60,8 @@ pub(in crate::cli) struct Show {
 pub(in crate::cli) struct Revoke {
     /// The key's id, as `plugin key list` shows it.
     key: KeyId,
-    /// Do it although something depends on what it signed.
-    #[arg(long)]
-    yes: bool,
+    #[command(flatten)]
+    accept: Accept,
     #[command(flatten)]
     who: Who,
 }
@@ -87,22 +85,11 @@ impl Key {
 
 impl Revoke {
     async fn run(self, out: &Out) -> Result<ExitCode, Failed> {
-        let body = json!({ "actor": self.who.actor.unwrap_or_default(), "reason": self.who.reason });
-        let client = self.who.address.client()?;
-        if !self.yes {
-            let trust: Value = client.get("/v1/trust").await?;
-            let of_key = |key: &&Value| text(key, "/id") == self.key.to_string();
-            for named in
-                list(&trust, "/keys").filter(of_key).flat_map(|key| list(key, "/signed")).filter_map(Value::as_str)
-            {
-                let next = "sign it with another trusted key, or promote a version that is";
-                if !impact::is_free(out, &client, &impact::of_version(named), named, next).await? {
-                    return Ok(ExitCode::FAILURE);
-                }
-            }
-        }
-        let path = format!("/v1/trust/{}/revoke", self.key);
-        tell_trust(out, &client.post(&path, "application/json", serde_json::to_vec(&body)?).await?);
+        let mut request = json!({});
+        self.accept.sign(&mut request);
+        let answer = self.who.send::<Value>(&format!("/v1/trust/{}/revoke", self.key), request).await;
+        let Some(answer) = impact::taken(out, answer)? else { return Ok(ExitCode::FAILURE) };
+        tell_trust(out, &answer);
         Ok(ExitCode::SUCCESS)
     }
 }

@@ -13,7 +13,7 @@ use crate::{
         Failed, HubAddress,
         answer::{list, text, texts},
         control::Who,
-        impact,
+        impact::{self, Accept},
         out::Out,
     },
     model::{age::Since, id::PluginId, timestamp::Timestamp},
@@ -116,16 +116,15 @@ pub(in crate::cli) struct VersionAct {
 pub(in crate::cli) struct Removal {
     #[command(flatten)]
     act: VersionAct,
-    /// Do it although something depends on it.
-    #[arg(long)]
-    yes: bool,
+    #[command(flatten)]
+    accept: Accept,
 }
 
 /// A version that its users are to leave.
 #[derive(Args, Debug)]
 pub(in crate::cli) struct Deprecate {
     #[command(flatten)]
-    act: VersionAct,
+    removal: Removal,
     /// Until when it is meant to be used, such as `2026-12-31T00:00:00Z`.
     #[arg(long, value_name = "TIME")]
     sunset: Option<Timestamp>,
@@ -149,6 +148,8 @@ pub(in crate::cli) struct Bind {
 pub(in crate::cli) struct Promote {
     #[command(flatten)]
     bind: Bind,
+    #[command(flatten)]
+    accept: Accept,
     /// Only if it answers what was recorded since then as the version that serves does, such as `7d`.
     #[arg(long, value_name = "TIME")]
     replay_since: Option<Since>,
@@ -165,6 +166,8 @@ pub(in crate::cli) struct Promote {
 pub(in crate::cli) struct Canary {
     #[command(flatten)]
     bind: Bind,
+    #[command(flatten)]
+    accept: Accept,
     /// Of a hundred business keys, so many; always the same ones.
     #[arg(long, value_name = "1-99", default_value_t = 10)]
     percent: u8,
@@ -209,24 +212,25 @@ impl Registry {
             Self::Explain(look) => look.explain(out).await,
             Self::Impact(look) => look.impact(out).await,
             Self::Deprecate(deprecate) => {
-                let Deprecate { act, sunset, replaced_by } = deprecate;
-                act.send(out, "deprecate", json!({ "sunset": sunset, "replaced_by": replaced_by })).await
+                let Deprecate { removal, sunset, replaced_by } = deprecate;
+                removal.send(out, "deprecate", json!({ "sunset": sunset, "replaced_by": replaced_by })).await
             }
-            Self::Yank(removal) => removal.run(out, "yank").await,
+            Self::Yank(removal) => removal.send(out, "yank", json!({})).await,
             Self::Retire(act) => act.send(out, "retire", json!({})).await,
-            Self::Revoke(removal) => removal.run(out, "revoke").await,
+            Self::Revoke(removal) => removal.send(out, "revoke", json!({})).await,
             Self::Restore(act) => act.send(out, "restore", json!({})).await,
             Self::Stage(bind) => bind.send(out, "stage", json!({})).await,
             Self::Shadow(bind) => bind.send(out, "shadow", json!({})).await,
             Self::Canary(canary) => {
-                let Canary { bind, percent, traps_max, deadlines_max, divergence_max } = canary;
-                let more = json!({
+                let Canary { bind, accept, percent, traps_max, deadlines_max, divergence_max } = canary;
+                let mut more = json!({
                     "percent": percent, "traps_max": traps_max, "deadlines_max": deadlines_max,
                     "divergence_percent_max": divergence_max,
                 });
+                accept.sign(&mut more);
                 bind.send(out, "canary", more).await
             }
-            Self::Promote(Promote { bind, replay_since, replay_changes_max, replay_limit }) => {
+            Self::Promote(Promote { bind, accept, replay_since, replay_changes_max, replay_limit }) => {
                 let gate = replay_since.map(|since| {
                     let mut gate = json!({ "since": since, "changes_max": replay_changes_max });
                     if let (Some(limit), Some(fields)) = (replay_limit, gate.as_object_mut()) {
@@ -234,7 +238,9 @@ impl Registry {
                     }
                     gate
                 });
-                bind.send(out, "promote", json!({ "replay": gate })).await
+                let mut more = json!({ "replay": gate });
+                accept.sign(&mut more);
+                bind.send(out, "promote", more).await
             }
             Self::Withdraw(line) => line.send(out, "withdraw").await,
             Self::Rollback(line) => line.send(out, "rollback").await,
@@ -251,7 +257,8 @@ async fn send(out: &Out, who: &Who, path: &str, verb: &str, more: Value) -> Resu
     if let Value::Object(more) = more {
         request.extend(more.into_iter().filter(|(_, value)| !value.is_null()));
     }
-    let answer: Value = who.send(path, Value::Object(request)).await?;
+    let answer = who.send::<Value>(path, Value::Object(request)).await;
+    let Some(answer) = impact::taken(out, answer)? else { return Ok(ExitCode::FAILURE) };
     said(out, &answer);
     Ok(ExitCode::SUCCESS)
 }
@@ -322,15 +329,9 @@ impl VersionAct {
 }
 
 impl Removal {
-    /// Says what depends on the version, and goes on only if nothing does or it is wanted all the same.
-    async fn run(self, out: &Out, verb: &str) -> Result<ExitCode, Failed> {
-        let Self { act, yes } = self;
-        let named = format!("{}@{}", act.plugin, act.version);
-        let client = act.who.address.client()?;
-        if yes || impact::is_free(out, &client, &impact::of_version(&named), &named, "promote another version").await? {
-            return act.send(out, verb, json!({})).await;
-        }
-        Ok(ExitCode::FAILURE)
+    async fn send(self, out: &Out, verb: &str, mut more: Value) -> Result<ExitCode, Failed> {
+        self.accept.sign(&mut more);
+        self.act.send(out, verb, more).await
     }
 }
 

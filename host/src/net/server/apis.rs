@@ -30,7 +30,7 @@ use crate::{
     net::problem::{Code, Document, Problem},
     ports::{
         apis::{ApiAnswer, ApiError, ApiView, Apis, Input, Origin},
-        settings::{SettingChanged, SettingError},
+        settings::{PublicationAct, SettingChanged, SettingError},
     },
 };
 
@@ -67,6 +67,10 @@ pub(super) struct ApiViewDoc {
     operations: Vec<Value>,
     /// The connection behind it; only for those who may see connections.
     connection: Option<String>,
+    /// Who has the say about it: `file` (hub.toml) or `api`, whose changes hub.toml does not override; for the same.
+    origin: Option<String>,
+    /// What hub.toml declares of it: the `same`, or something that `differs`; absent: nothing; for the same.
+    declared: Option<String>,
     /// For how long an answer may be given again, seconds.
     cache_s: u32,
     /// For how long after that while nothing else can be had, seconds.
@@ -86,7 +90,7 @@ pub(super) struct ApiViewDoc {
 #[serde(deny_unknown_fields)]
 struct ControlBody {
     r#do: Act,
-    api: Option<Publication>,
+    api: Option<Box<Publication>>,
     #[serde(default)]
     actor: String,
     #[serde(default)]
@@ -97,6 +101,7 @@ struct ControlBody {
 #[serde(rename_all = "kebab-case")]
 enum Act {
     Publish,
+    Declared,
     Withdraw,
 }
 
@@ -105,7 +110,7 @@ enum Act {
 #[schema(as = ApiControl)]
 #[expect(dead_code, reason = "described, never made")]
 pub(super) struct ControlDoc {
-    /// `publish` or `withdraw`.
+    /// `publish`, `declared` (take what hub.toml says) or `withdraw`.
     r#do: String,
     /// To publish: `connection`, `operations`, and where wanted `cache_s`, `stale_if_error_s`, `deprecated`, `sunset`,
     /// `successor`, `timeout_ms`.
@@ -181,22 +186,24 @@ pub(super) async fn control(
     let contract = permitted(&caller, &place)?;
     let ControlBody { r#do: act, api, actor, reason } = read_json(&surface, request).await?;
     let who = caller.signed(actor, reason)?;
-    match (act, api) {
-        (Act::Publish, Some(api)) => {
-            match settings(&surface)?.publish(contract.clone(), api, who).await.map_err(told)? {
-                proposed @ SettingChanged::Proposed(_) => Ok(answered(proposed)),
-                SettingChanged::Done { .. } => {
-                    // As it is now, though its sunset may be over.
-                    let view = apis(&surface)?.list().into_iter().find(|view| view.contract == contract);
-                    let unknown = || ApiError::Unknown { contract: contract.to_string() };
-                    Ok(Json(view.ok_or_else(unknown)?).into_response())
-                }
-            }
+    let act = match (act, api) {
+        (Act::Publish, Some(api)) => PublicationAct::Publish(api),
+        (Act::Declared, None) => PublicationAct::Declared,
+        (Act::Withdraw, None) => return Ok(Json(apis(&surface)?.withdraw(who, &contract).await?).into_response()),
+        (Act::Publish, None) => {
+            return Err(Problem::new(Code::RequestInvalid, "`api` says what to publish; it is not there"));
         }
-        (Act::Withdraw, None) => Ok(Json(apis(&surface)?.withdraw(who, &contract).await?).into_response()),
-        (Act::Publish, None) => Err(Problem::new(Code::RequestInvalid, "`api` says what to publish; it is not there")),
-        (Act::Withdraw, Some(_)) => {
-            Err(Problem::new(Code::RequestInvalid, "`api` is there, and a withdrawal takes none"))
+        (Act::Withdraw | Act::Declared, Some(_)) => {
+            return Err(Problem::new(Code::RequestInvalid, "`api` is there, and only `publish` takes one"));
+        }
+    };
+    match settings(&surface)?.publish(contract.clone(), act, who).await.map_err(told)? {
+        proposed @ SettingChanged::Proposed(_) => Ok(answered(proposed)),
+        SettingChanged::Done { .. } => {
+            // As it is now, though its sunset may be over.
+            let view = apis(&surface)?.list().into_iter().find(|view| view.contract == contract);
+            let unknown = || ApiError::Unknown { contract: contract.to_string() };
+            Ok(Json(view.ok_or_else(unknown)?).into_response())
         }
     }
 }
@@ -375,8 +382,10 @@ fn may(surface: &Surface, caller: &Caller, action: Action, resource: Resource<'_
 
 /// Without the connection, unless the caller may see connections.
 fn for_caller(surface: &Surface, caller: &Caller, view: ApiView) -> ApiView {
-    let sees = may(surface, caller, Action::ConnectionRead, Resource::Hub);
-    ApiView { connection: view.connection.filter(|_| sees), ..view }
+    if may(surface, caller, Action::ConnectionRead, Resource::Hub) {
+        return view;
+    }
+    ApiView { connection: None, origin: None, declared: None, ..view }
 }
 
 fn apis(surface: &Surface) -> Result<&dyn Apis, Problem> {

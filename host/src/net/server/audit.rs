@@ -9,7 +9,7 @@ use utoipa::ToSchema;
 
 use super::{Surface, answer::parameters, openapi::AuditLineDoc};
 use crate::{
-    model::{audit::AuditLine, explanation::Explanation},
+    model::{anchor::AnchorView, audit::AuditLine, explanation::Explanation},
     net::problem::{Code, Document, Problem},
     ports::hub::AuditFilter,
 };
@@ -26,6 +26,11 @@ pub(super) struct Records {
     /// Newest first.
     #[schema(value_type = Vec<AuditLineDoc>)]
     records: Vec<AuditLine>,
+    /// Who is sent what the hub signs, if somebody is: `origin`, `every_s`, the `signed` and the `acknowledged` checkpoint
+    /// (`batch`, `time`), `behind_since`, and the `cause` and number of `attempts` that failed.
+    #[schema(value_type = Option<Object>)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    anchor: Option<AnchorView>,
 }
 
 /// Lists the changes to what runs, newest first: who changed what, when and why.
@@ -54,7 +59,10 @@ pub(super) async fn list(State(surface): State<Surface>, RawQuery(query): RawQue
     let limit = usize::try_from(limit).unwrap_or(LIST_MAX);
     let filter = AuditFilter { actor, action, subject, before, limit };
     let records = surface.hub.audit(filter).await;
-    records.map(|records| Json(Records { records })).map_err(|reason| Problem::new(Code::HubUnavailable, reason))
+    let anchor = surface.hub.anchor();
+    records
+        .map(|records| Json(Records { records, anchor }))
+        .map_err(|reason| Problem::new(Code::HubUnavailable, reason))
 }
 
 /// Tells which versions decided what a key stands for, such as an order; who allowed each; what each could touch.

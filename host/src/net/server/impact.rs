@@ -1,4 +1,4 @@
-//! What depends on a plugin, a host or an event type: `GET …/impact`.
+//! What depends on a plugin, a host or an event type: `GET …/impact`; and the refusal to take it away unseen.
 
 use axum::{
     Json,
@@ -7,13 +7,46 @@ use axum::{
 
 use super::{
     Surface,
+    gate::Caller,
     registry::{id_of, registry, version_of},
     schemas,
 };
 use crate::{
-    net::problem::{Document, Problem},
-    ports::impact::{Impact, Subject},
+    model::principal::Action,
+    net::problem::{Code, Document, Problem},
+    ports::{
+        impact::{Impact, InUse, Subject},
+        registry::RegistryError,
+        schemas::SchemaError,
+    },
 };
+
+/// Why a change to a plugin or a key is refused, with what depends on it for whoever may see that.
+pub(super) fn refused(caller: &Caller, error: RegistryError) -> Problem {
+    match error {
+        RegistryError::InUse(used) => in_use(Some(caller), &used),
+        other => other.into(),
+    }
+}
+
+/// The same of an event type.
+pub(super) fn refused_schema(caller: &Caller, error: SchemaError) -> Problem {
+    match error {
+        SchemaError::InUse(used) => in_use(Some(caller), &used),
+        other => other.into(),
+    }
+}
+
+/// That something is in use. By what is shown to whoever may see runs: where connections lead, and how much a retailer does,
+/// is no partner's business.
+pub(super) fn in_use(caller: Option<&Caller>, used: &InUse) -> Problem {
+    if caller.is_some_and(|caller| caller.sees(Action::RunRead)) {
+        let dependants = serde_json::to_value(&used.dependants).unwrap_or_default();
+        return Problem::new(Code::ChangeInUse, used.to_string()).with("dependants", dependants);
+    }
+    let detail = format!("{used}; by what is shown to who may see runs");
+    Problem::new(Code::ChangeInUse, detail).with("withheld", true)
+}
 
 /// Tells what depends on a plugin or a version: pipelines and their owners, connections, sources, runs under way.
 #[utoipa::path(

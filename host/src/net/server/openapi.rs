@@ -64,6 +64,7 @@ use crate::net::problem::Document;
         registry::publish,
         registry::show,
         registry::explain,
+        registry::difference,
         impact::plugin,
         impact::host,
         impact::schema,

@@ -17,7 +17,8 @@ use super::{
     Surface,
     answer::{flag, parameters, read_body, read_json},
     gate::Caller,
-    pipelines::parse_version,
+    impact,
+    pipelines::{from_to, parse_version},
     settings::may_bind,
     subscriptions::may_set,
 };
@@ -77,6 +78,8 @@ pub(super) struct ChangeDoc {
     replay: Option<GateDoc>,
     /// Overrides what stands against it; then a second person has to agree.
     force: Option<bool>,
+    /// That whoever asks has seen what depends on what is taken away or broken, as `change.in-use` lists it.
+    accept_impact: Option<bool>,
 }
 
 /// What a promotion asks of a replay.
@@ -102,6 +105,8 @@ struct ChangeBody {
     pipeline: Option<String>,
     #[serde(default)]
     force: bool,
+    #[serde(default)]
+    accept_impact: bool,
     #[serde(flatten)]
     act: Act,
 }
@@ -226,6 +231,34 @@ pub(super) async fn explain(
     Ok(Json(effective))
 }
 
+/// Tells what one version changes for who relies on another, as the publish gate finds it.
+#[utoipa::path(
+    get,
+    path = "/v1/plugins/{namespace}/{name}/difference",
+    tag = "registry",
+    params(
+        ("namespace" = String, Path), ("name" = String, Path),
+        ("from" = String, Query, description = "The earlier version"),
+        ("to" = String, Query, description = "The later version"),
+    ),
+    responses(
+        (status = 200, description = "`bump` that the changes mean, and the `next` version that says so; `capabilities`: `unchanged`, `narrowed` or `widened`; the gate's `findings`; `manifest`, field by field; `imports`, `exports`, `component`", body = Object),
+        (status = 400, description = "`query.invalid`", body = Document, content_type = "application/problem+json"),
+        (status = 404, description = "`plugin.unknown`", body = Document, content_type = "application/problem+json"),
+        (status = 503, description = "`hub.unavailable`", body = Document, content_type = "application/problem+json"),
+    )
+)]
+pub(super) async fn difference(
+    State(surface): State<Surface>,
+    caller: Caller,
+    Path(path): Path<(String, String)>,
+    RawQuery(query): RawQuery,
+) -> Result<Json<Value>, Problem> {
+    caller.may(Resource::Namespace(&path.0))?;
+    let (from, to) = from_to(query.as_deref())?;
+    Ok(Json(registry(&surface)?.difference(&id_of(&path)?, &from, &to).await?))
+}
+
 /// Changes where a version stands; durable when it answers.
 #[utoipa::path(
     post,
@@ -238,7 +271,7 @@ pub(super) async fn explain(
         (status = 202, description = "Proposed: a second person has to agree at `/v1/changes/{id}/decision`", body = Object),
         (status = 400, description = "`request.invalid`", body = Document, content_type = "application/problem+json"),
         (status = 404, description = "`plugin.unknown`", body = Document, content_type = "application/problem+json"),
-        (status = 409, description = "`registry.conflict`", body = Document, content_type = "application/problem+json"),
+        (status = 409, description = "`registry.conflict`; `change.in-use` with the `dependants`", body = Document, content_type = "application/problem+json"),
         (status = 413, description = "`body.too-large`", body = Document, content_type = "application/problem+json"),
         (status = 415, description = "`event.content-type`", body = Document, content_type = "application/problem+json"),
         (status = 503, description = "`hub.unavailable`", body = Document, content_type = "application/problem+json"),
@@ -286,7 +319,7 @@ pub(super) async fn bindings(State(surface): State<Surface>, caller: Caller) -> 
         (status = 202, description = "Proposed: a second person has to agree at `/v1/changes/{id}/decision`", body = Object),
         (status = 400, description = "`request.invalid`", body = Document, content_type = "application/problem+json"),
         (status = 404, description = "`plugin.unknown`", body = Document, content_type = "application/problem+json"),
-        (status = 409, description = "`registry.conflict`", body = Document, content_type = "application/problem+json"),
+        (status = 409, description = "`registry.conflict`; `change.in-use` with the `dependants`", body = Document, content_type = "application/problem+json"),
         (status = 413, description = "`body.too-large`", body = Document, content_type = "application/problem+json"),
         (status = 415, description = "`event.content-type`", body = Document, content_type = "application/problem+json"),
         (status = 422, description = "`plugin.refused`; `plugin.replay-differs` with the `report`", body = Document, content_type = "application/problem+json"),
@@ -368,7 +401,7 @@ pub(super) struct ChangeDecision {
         (status = 400, description = "`request.invalid`", body = Document, content_type = "application/problem+json"),
         (status = 403, description = "`change.same-person`", body = Document, content_type = "application/problem+json"),
         (status = 404, description = "`change.unknown`", body = Document, content_type = "application/problem+json"),
-        (status = 409, description = "`registry.conflict`", body = Document, content_type = "application/problem+json"),
+        (status = 409, description = "`registry.conflict`; `change.in-use` with the `dependants`", body = Document, content_type = "application/problem+json"),
         (status = 413, description = "`body.too-large`", body = Document, content_type = "application/problem+json"),
         (status = 415, description = "`event.content-type`", body = Document, content_type = "application/problem+json"),
         (status = 422, description = "`plugin.refused`; `plugin.replay-differs` with the `report`", body = Document, content_type = "application/problem+json"),
@@ -390,7 +423,7 @@ pub(super) async fn decide(
                 SettingChange::Connection { .. } => caller.may_do(Action::ConnectionChange, Resource::Hub)?,
                 SettingChange::Source { .. } => caller.may_do(Action::SourceChange, Resource::Hub)?,
                 SettingChange::Bind { pipeline, .. } => may_bind(&caller, pipeline)?,
-                SettingChange::Subscription { name, subscription } => {
+                SettingChange::Subscription { name, subscription, .. } => {
                     may_set(&surface, &caller, name, &subscription.owner)?;
                 }
                 SettingChange::Api { contract, .. } => {
@@ -429,7 +462,8 @@ async fn change(
     request: Request,
     about_version: bool,
 ) -> Result<Response, Problem> {
-    let ChangeBody { actor, reason, pipeline, force, act } = read_json::<ChangeBody>(surface, request).await?;
+    let ChangeBody { actor, reason, pipeline, force, accept_impact, act } =
+        read_json::<ChangeBody>(surface, request).await?;
     let (namespace, _) = path;
     // Who publishes a version also says that it is final, and what to use instead.
     match act {
@@ -450,8 +484,8 @@ async fn change(
             if about_version { format!("/v1/bindings/{plugin}") } else { format!("/v1/plugins/{plugin}/control") };
         return Err(Problem::new(Code::RequestInvalid, format!("`{}` is asked for at `{place}`", act.verb())));
     }
-    let request = ChangeRequest { who, plugin, pipeline, act, force };
-    let changed = registry.change(request).await?;
+    let request = ChangeRequest { who, plugin, pipeline, act, force, accept_impact };
+    let changed = registry.change(request).await.map_err(|error| impact::refused(caller, error))?;
     let status = if matches!(changed, Changed::Done(_)) { StatusCode::OK } else { StatusCode::ACCEPTED };
     Ok((status, Json(changed)).into_response())
 }
@@ -478,6 +512,7 @@ impl From<RegistryError> for Problem {
             RegistryError::UnknownChange { .. } => Self::new(Code::ChangeUnknown, text),
             RegistryError::Invalid { .. } => Self::new(Code::RequestInvalid, text),
             RegistryError::Conflict { .. } => Self::new(Code::RegistryConflict, text),
+            RegistryError::InUse(used) => impact::in_use(None, &used),
             RegistryError::Refused { findings, .. } => Self::new(Code::PluginRefused, text).with("findings", findings),
             RegistryError::ReplayDiffers { report, .. } => Self::new(Code::PluginReplayDiffers, text)
                 .with("report", serde_json::to_value(report).unwrap_or_default()),

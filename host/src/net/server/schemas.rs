@@ -15,6 +15,7 @@ use super::{
     answer::{flag, parameters, read_json},
     ending::Ending,
     gate::Caller,
+    impact::{in_use, refused_schema},
 };
 use crate::{
     model::{event_schema::Compatibility, principal::Resource, timestamp::Timestamp},
@@ -43,6 +44,9 @@ pub(super) struct SchemaAddition {
     #[serde(default)]
     #[schema(value_type = Option<String>)]
     compatibility: Option<Compatibility>,
+    /// That whoever adds it has seen who sends what it would not take any more, as `change.in-use` lists it.
+    #[serde(default)]
+    accept_impact: bool,
 }
 
 /// What is to become of a type or a version.
@@ -71,6 +75,9 @@ pub(super) struct SchemaRetirement {
     /// What to send instead: an event type, or `TYPE/VERSION`.
     #[serde(default)]
     successor: Option<String>,
+    /// For a `sunset`: that whoever asks has seen who has to do with such events, as `change.in-use` lists it.
+    #[serde(default)]
+    accept_impact: bool,
 }
 
 /// Event types.
@@ -155,6 +162,7 @@ pub(super) async fn get(
         (status = 200, description = "Exactly this is there already, or nothing stands against it (`dry_run`)", body = Object),
         (status = 201, description = "Registered: `type`, `version`, `compatibility`, `reference`", body = Object),
         (status = 400, description = "`query.invalid`, `request.invalid`", body = Document, content_type = "application/problem+json"),
+        (status = 409, description = "`change.in-use` with the `dependants`", body = Document, content_type = "application/problem+json"),
         (status = 413, description = "`body.too-large`", body = Document, content_type = "application/problem+json"),
         (status = 415, description = "`event.content-type`", body = Document, content_type = "application/problem+json"),
         (status = 422, description = "`schema.refused`, with `obstacles`", body = Document, content_type = "application/problem+json"),
@@ -171,13 +179,14 @@ pub(super) async fn add(
     let [dry_run] = parameters(query.as_deref(), ["dry_run"])?;
     let dry_run = flag("dry_run", dry_run.as_deref())?;
     caller.may(Resource::Hub)?;
-    let SchemaAddition { actor, reason, schema, compatibility } = read_json(&surface, request).await?;
-    let addition = Addition { event_type, schema, compatibility };
+    let SchemaAddition { actor, reason, schema, compatibility, accept_impact } = read_json(&surface, request).await?;
+    let addition = Addition { event_type, schema, compatibility, accept_impact };
     let schemas = schemas(&surface)?;
     if dry_run {
         return Ok(Json(schemas.check(&addition)?).into_response());
     }
-    let added = schemas.add(addition, caller.signed(actor, reason)?).await?;
+    let added = schemas.add(addition, caller.signed(actor, reason)?).await;
+    let added = added.map_err(|error| refused_schema(&caller, error))?;
     let status = if added.unchanged { StatusCode::OK } else { StatusCode::CREATED };
     Ok((status, Json(added)).into_response())
 }
@@ -193,6 +202,7 @@ pub(super) async fn add(
         (status = 200, description = "The event type, as it is now", body = Object),
         (status = 400, description = "`request.invalid`", body = Document, content_type = "application/problem+json"),
         (status = 404, description = "`schema.unknown`", body = Document, content_type = "application/problem+json"),
+        (status = 409, description = "`change.in-use` with the `dependants`", body = Document, content_type = "application/problem+json"),
         (status = 413, description = "`body.too-large`", body = Document, content_type = "application/problem+json"),
         (status = 415, description = "`event.content-type`", body = Document, content_type = "application/problem+json"),
         (status = 503, description = "`hub.unavailable`", body = Document, content_type = "application/problem+json"),
@@ -215,9 +225,10 @@ pub(super) async fn control(
         }
     };
     let who = caller.signed(asked.actor, asked.reason)?;
-    let SchemaRetirement { version, since, sunset, successor, .. } = asked;
-    let retirement = Retirement { event_type, version, since, sunset, successor, withdrawn };
-    Ok(Json(schemas(&surface)?.retire(retirement, who).await?))
+    let SchemaRetirement { version, since, sunset, successor, accept_impact, .. } = asked;
+    let retirement = Retirement { event_type, version, since, sunset, successor, withdrawn, accept_impact };
+    let retired = schemas(&surface)?.retire(retirement, who).await;
+    Ok(Json(retired.map_err(|error| refused_schema(&caller, error))?))
 }
 
 pub(super) fn schemas(surface: &Surface) -> Result<&dyn Schemas, Problem> {
@@ -253,6 +264,7 @@ impl From<SchemaError> for Problem {
         let text = error.to_string();
         match error {
             SchemaError::Unknown { .. } => Self::new(Code::SchemaUnknown, text),
+            SchemaError::InUse(used) => in_use(None, &used),
             SchemaError::Invalid { .. } => Self::new(Code::RequestInvalid, text),
             SchemaError::Refused { obstacles, .. } => Self::new(Code::SchemaRefused, text)
                 .with("obstacles", serde_json::to_value(obstacles).unwrap_or_default()),

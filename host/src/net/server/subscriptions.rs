@@ -24,7 +24,7 @@ use crate::{
     },
     net::problem::{Code, Document, Problem},
     ports::{
-        settings::{SettingChanged, SettingError},
+        settings::{SettingChanged, SettingError, SubscriptionAct},
         subscriptions::{
             Act, ActRequest, Letter, ReplayRequest, Selection, SubscriptionError, SubscriptionView, Subscriptions,
         },
@@ -76,6 +76,10 @@ pub(super) struct SubscriptionViewDoc {
     by: Option<String>,
     /// Why it is disabled.
     cause: Option<String>,
+    /// Who has the say about it: `file` (hub.toml) or `api`, whose changes hub.toml does not override.
+    origin: String,
+    /// What hub.toml declares of it: the `same`, or something that `differs`; absent: nothing.
+    declared: Option<String>,
     /// Since when it is there.
     created: String,
     /// Deliveries that were taken since the hub started.
@@ -108,11 +112,22 @@ pub(super) struct Letters {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct SetBody {
-    subscription: Subscription,
+    #[serde(default)]
+    r#do: SetDo,
+    #[serde(default)]
+    subscription: Option<Box<Subscription>>,
     #[serde(default)]
     actor: String,
     #[serde(default)]
     reason: String,
+}
+
+#[derive(Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum SetDo {
+    #[default]
+    Set,
+    Declared,
 }
 
 /// What is declared.
@@ -120,10 +135,12 @@ struct SetBody {
 #[schema(as = SubscriptionRequest)]
 #[expect(dead_code, reason = "described, never made")]
 pub(super) struct SetDoc {
-    /// `owner`, `types`, `url`, `secrets`, and where wanted `accepted`, `allow_addresses`, `timeout_ms`, `concurrency`,
-    /// `retry`.
-    #[schema(value_type = Object)]
-    subscription: Value,
+    /// `set`, which it is unless told, or `declared` (take what hub.toml says).
+    r#do: Option<String>,
+    /// To `set`: `owner`, `types`, `url`, `secrets`, and where wanted `accepted`, `allow_addresses`, `timeout_ms`,
+    /// `concurrency`, `retry`.
+    #[schema(value_type = Option<Object>)]
+    subscription: Option<Value>,
     /// Who; absent: whoever sends it.
     actor: Option<String>,
     /// Why.
@@ -267,10 +284,26 @@ pub(super) async fn set(
 ) -> Result<Response, Problem> {
     // Before anything is read, and again once it is known whose it is to be.
     caller.may(Resource::Subscription { name: &name, owner: "" })?;
-    let SetBody { subscription, actor, reason } = read_json(&surface, request).await?;
-    may_set(&surface, &caller, &name, &subscription.owner)?;
+    let SetBody { r#do, subscription, actor, reason } = read_json(&surface, request).await?;
+    let (act, owner) = match (r#do, subscription) {
+        (SetDo::Set, Some(subscription)) => {
+            let owner = subscription.owner.clone();
+            (SubscriptionAct::Set(subscription), owner)
+        }
+        (SetDo::Declared, None) => {
+            let declared = settings(&surface)?.declared_subscription(&name);
+            (SubscriptionAct::Declared, declared.map(|declared| declared.owner).unwrap_or_default())
+        }
+        (SetDo::Set, None) => {
+            return Err(Problem::new(Code::RequestInvalid, "`subscription` says what is delivered; it is not there"));
+        }
+        (SetDo::Declared, Some(_)) => {
+            return Err(Problem::new(Code::RequestInvalid, "`subscription` is there, and hub.toml is to be followed"));
+        }
+    };
+    may_set(&surface, &caller, &name, &owner)?;
     let who = caller.signed(actor, reason)?;
-    match settings(&surface)?.subscribe(&name, subscription, who).await.map_err(told)? {
+    match settings(&surface)?.subscribe(&name, act, who).await.map_err(told)? {
         proposed @ SettingChanged::Proposed(_) => Ok(answered(proposed)),
         SettingChanged::Done { .. } => {
             let all = subscriptions(&surface)?.list();

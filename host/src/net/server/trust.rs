@@ -7,7 +7,7 @@ use axum::{
 use serde::Deserialize;
 use utoipa::ToSchema;
 
-use super::{Surface, answer::read_json, gate::Caller, registry::registry};
+use super::{Surface, answer::read_json, gate::Caller, impact, registry::registry};
 use crate::{
     model::{id::KeyId, principal::Resource},
     net::problem::{Code, Document, Problem},
@@ -24,6 +24,9 @@ pub(super) struct KeyRevocation {
     /// Why.
     #[serde(default)]
     reason: String,
+    /// That whoever asks has seen what depends on what stops, as `change.in-use` lists it.
+    #[serde(default)]
+    accept_impact: bool,
 }
 
 /// Lists the keys whose signatures count, and what each signed.
@@ -48,6 +51,7 @@ pub(super) async fn show(State(surface): State<Surface>) -> Result<Json<TrustVie
         (status = 200, description = "It is revoked: the keys, as they are now", body = Object),
         (status = 400, description = "`request.invalid`", body = Document, content_type = "application/problem+json"),
         (status = 404, description = "`plugin.unknown`: no such key", body = Document, content_type = "application/problem+json"),
+        (status = 409, description = "`change.in-use` with the `dependants`", body = Document, content_type = "application/problem+json"),
         (status = 413, description = "`body.too-large`", body = Document, content_type = "application/problem+json"),
         (status = 415, description = "`event.content-type`", body = Document, content_type = "application/problem+json"),
         (status = 503, description = "`hub.unavailable`", body = Document, content_type = "application/problem+json"),
@@ -70,9 +74,9 @@ pub(super) async fn revoke(
     for namespace in &namespaces {
         caller.may(Resource::Namespace(namespace))?;
     }
-    let KeyRevocation { actor, reason } = read_json(&surface, request).await?;
+    let KeyRevocation { actor, reason, accept_impact } = read_json(&surface, request).await?;
     let who = caller.signed(actor, reason)?;
     let registry = registry(&surface)?;
     let id = id.ok_or_else(|| Problem::new(Code::PluginUnknown, format!("`{key}` is not a key's id")))?;
-    Ok(Json(registry.revoke_key(id, who).await?))
+    Ok(Json(registry.revoke_key(id, who, accept_impact).await.map_err(|error| impact::refused(&caller, error))?))
 }

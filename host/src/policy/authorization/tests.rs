@@ -26,7 +26,9 @@ fn concerned(action: Action) -> Resource<'static> {
         Action::RunControl | Action::PipelineChange => Resource::Pipeline("acme/orders"),
         Action::TableChange => Resource::Table("acme/prices"),
         Action::ApprovalDecide => Resource::Group("leads"),
-        Action::PluginPublish | Action::PluginPromote | Action::PluginRevoke => Resource::Namespace("acme"),
+        Action::PluginPublish | Action::PluginCompare | Action::PluginPromote | Action::PluginRevoke => {
+            Resource::Namespace("acme")
+        }
         Action::ActorAssume => Resource::Identity("bob"),
         Action::SubscriptionRead | Action::SubscriptionControl | Action::SubscriptionChange => {
             Resource::Subscription { name: "acme-orders", owner: "ann" }
@@ -37,7 +39,7 @@ fn concerned(action: Action) -> Resource<'static> {
 }
 
 /// Which roles each action is allowed to, in the order of [`Role::ALL`]: partner, retailer, operator, auditor, admin.
-const TABLE: [(Action, [bool; 5]); 33] = [
+const TABLE: [(Action, [bool; 5]); 34] = [
     (Action::EventSend, [true, true, true, false, true]),
     (Action::RunRead, [false, true, true, true, true]),
     (Action::RunControl, [false, false, true, false, true]),
@@ -45,6 +47,7 @@ const TABLE: [(Action, [bool; 5]); 33] = [
     (Action::ApprovalDecide, [false, true, true, false, true]),
     (Action::CatalogRead, [true, true, true, true, true]),
     (Action::PluginPublish, [true, true, false, false, true]),
+    (Action::PluginCompare, [true, true, true, true, true]),
     (Action::PluginPromote, [false, true, true, false, true]),
     (Action::PluginRevoke, [false, false, true, false, true]),
     (Action::PipelineChange, [false, true, false, false, true]),
@@ -111,10 +114,12 @@ fn nobody_without_a_role_may_do_anything_that_matters() {
 }
 
 #[test]
-fn a_partner_publishes_in_its_own_namespace_only() {
+fn a_partner_publishes_and_compares_in_its_own_namespace_only() {
     let policies = Policies::new([]).unwrap();
     let partner = principal(Role::Partner);
     assert!(policies.decide(&partner, Action::PluginPublish, Resource::Namespace("acme")).is_ok());
+    assert!(policies.decide(&partner, Action::PluginCompare, Resource::Namespace("acme")).is_ok());
+    assert!(policies.decide(&partner, Action::PluginCompare, Resource::Namespace("retail")).is_err());
     let denied = policies.decide(&partner, Action::PluginPublish, Resource::Namespace("retail")).unwrap_err();
     assert_eq!(
         denied.to_string(),

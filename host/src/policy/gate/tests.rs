@@ -2,6 +2,7 @@
 //! version that says too little, and of the one that says enough.
 
 mod changes;
+mod comparison;
 mod documents;
 mod refusals;
 
@@ -9,7 +10,10 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use super::*;
+use super::{
+    difference::{Difference, Reach},
+    *,
+};
 use crate::model::{
     limits::Usage,
     schemas::{OperationSchemas, Schemas},
@@ -205,6 +209,10 @@ pub(super) fn contract() -> Surface {
     }
 }
 
+fn references() -> BTreeMap<String, Value> {
+    BTreeMap::from([("acme/money@1".to_owned(), json!({ "type": "object", "required": ["amount"] }))])
+}
+
 pub(super) fn judged(previous: Option<&Draft>, candidate: &Draft) -> Report {
     let (previous, candidate_subject) = (previous.map(Draft::subject), candidate.subject());
     let published: Vec<Published> = previous
@@ -216,7 +224,7 @@ pub(super) fn judged(previous: Option<&Draft>, candidate: &Draft) -> Report {
         previous: previous.as_ref(),
         published: &published,
         contract: &contract(),
-        references: &BTreeMap::from([("acme/money@1".to_owned(), json!({ "type": "object", "required": ["amount"] }))]),
+        references: &references(),
         golden: (!candidate.golden.is_empty()).then_some(&candidate.golden),
     })
 }
@@ -228,6 +236,7 @@ pub(super) fn change(name: &str, before: &Draft, after: &Draft, bump: Bump, rule
     let report = judged(Some(before), &after.clone().version(too_little));
     assert_eq!(report.bump, Some(bump), "{name}: {:#?}", report.findings);
     assert!(report.has(rule), "{name}: no {rule} in {:#?}", report.findings);
+    compared(name, before, &after.clone().version(too_little), &report);
     let refused = bump > Bump::Patch;
     assert_eq!(report.verdict == Verdict::Refused, refused, "{name} as {too_little}: {:#?}", report.findings);
     assert_eq!(report.has("version.bump-too-small"), refused, "{name}: {:#?}", report.findings);
@@ -238,6 +247,23 @@ pub(super) fn change(name: &str, before: &Draft, after: &Draft, bump: Bump, rule
     let report = judged(Some(before), &after.clone().version(&enough));
     let expected = if consent { Verdict::NeedsConsent } else { Verdict::Accepted };
     assert_eq!(report.verdict, expected, "{name} as {enough}: {:#?}", report.findings);
+}
+
+/// The comparison alone says of two versions what the gate says of the second.
+#[track_caller]
+fn compared(name: &str, before: &Draft, after: &Draft, report: &Report) {
+    let found = Difference::between(&before.subject(), &after.subject(), &references());
+    assert_eq!(Some(found.bump), report.bump, "{name}");
+    // An interface that is new or gone is a change; whether what is there is the contract's is asked of a candidate alone.
+    let alone = |finding: &&Finding| {
+        let changes = finding.rule.starts_with("world.interface-");
+        !changes
+            && ["size.", "import.", "world.", "schema.profile", "golden."].iter().any(|of| finding.rule.starts_with(of))
+    };
+    let judged: Vec<&Finding> = report.findings.iter().filter(|finding| !alone(finding)).collect();
+    assert_eq!(found.findings.iter().collect::<Vec<_>>(), judged, "{name}");
+    let widened = found.findings.iter().any(|finding| finding.severity == Severity::Consent);
+    assert_eq!(found.capabilities == Reach::Widened, widened, "{name}: {found:#?}");
 }
 
 pub(super) fn golden(name: &str, passed: bool, fuel: u64) -> GoldenResult {
