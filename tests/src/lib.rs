@@ -13,3 +13,4 @@ pub mod packages;
 pub mod remote;
 pub mod retail;
 pub mod said;
+pub mod verifier;

@@ -303,11 +303,7 @@ mod tests {
     use http::Request;
 
     use super::{Grants, Origin};
-    use crate::model::{
-        connection::{Auth, Connection},
-        json::Json,
-        manifest::HttpCapability,
-    };
+    use crate::model::{auth::Auth, connection::Connection, json::Json, manifest::HttpCapability};
 
     fn connection(base_url: &str) -> Connection {
         Connection {
@@ -315,6 +311,8 @@ mod tests {
             base_url: base_url.into(),
             config: Json::empty_object(),
             auth: Auth::None,
+            client_certificate: None,
+            authorities: None,
             secrets: std::collections::BTreeMap::new(),
             allow_addresses: Vec::new(),
             timeout_ms: 1000,

@@ -13,7 +13,8 @@ use super::{Audit, AuditError, RUNS};
 use crate::{
     model::{
         audit::AuditLine,
-        connection::{Auth, Connection, SecretRef},
+        auth::Auth,
+        connection::{Connection, SecretRef},
         entry::{Entry, PipelineUse, PluginUse},
         explanation::{
             ExplainedConnection, ExplainedDecision, ExplainedRun, ExplainedStep, ExplainedTable, Explanation,
@@ -223,6 +224,8 @@ fn touches(manifest: &Manifest, settings: Option<&Connection>) -> Touches {
     let shown = |(name, reference): (&String, &SecretRef)| format!("{name} ({reference})");
     let mut secrets: Vec<String> =
         settings.secrets.iter().filter(|(name, _)| manifest.secrets.contains_key(*name)).map(shown).collect();
+    let shown = settings.client_certificate.iter().map(|shown| format!("client certificate ({})", shown.certificate));
+    secrets.extend(shown);
     secrets.extend(match &settings.auth {
         Auth::None => None,
         Auth::Basic { user, password } => Some(format!("basic authentication of `{user}` ({password})")),

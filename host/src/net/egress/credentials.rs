@@ -15,10 +15,7 @@ use super::{
     redact::Needles,
 };
 use crate::{
-    model::{
-        connection::{Auth, SecretRef},
-        timestamp::Timestamp,
-    },
+    model::{auth::Auth, connection::SecretRef, timestamp::Timestamp},
     policy::egress::Origin,
     ports::{
         clock::Clock,
@@ -38,14 +35,17 @@ const EARLY_MS_MAX: u64 = 30_000;
 
 /// What goes into one request.
 pub(super) struct Credentials {
-    authorization: HeaderValue,
+    /// Absent: the certificate that was shown in TLS is all.
+    authorization: Option<HeaderValue>,
     token: Option<Secret>,
 }
 
 impl Credentials {
     /// Adds them. INVARIANT: called only with the headers of a request whose grant says so, at its own origin.
     pub(super) fn add_to(&self, headers: &mut HeaderMap) {
-        headers.insert(header::AUTHORIZATION, self.authorization.clone());
+        if let Some(authorization) = &self.authorization {
+            headers.insert(header::AUTHORIZATION, authorization.clone());
+        }
     }
 
     /// Whether there are new ones to be had when the remote no longer takes these.
@@ -76,18 +76,18 @@ impl Tokens {
         needles: &mut Needles,
     ) -> Result<Credentials, EgressError> {
         match auth {
-            Auth::None => Err(refused("the connection has no `auth`")),
+            Auth::None => Ok(Credentials { authorization: None, token: None }),
             Auth::Basic { user, password } => {
                 if user.contains(':') {
                     return Err(refused("a user's name must not contain `:`"));
                 }
                 let authorization = basic(user.as_bytes(), resolve(secrets, password)?.expose(), needles)?;
-                Ok(Credentials { authorization, token: None })
+                Ok(Credentials { authorization: Some(authorization), token: None })
             }
             Auth::Bearer { token } => {
                 let token = resolve(secrets, token)?;
                 let authorization = bearer(&token, needles)?;
-                Ok(Credentials { authorization, token: None })
+                Ok(Credentials { authorization: Some(authorization), token: None })
             }
             Auth::OAuth2ClientCredentials { token_url, client_id, client_secret, scope } => {
                 let mut current = self.current.lock().await;
@@ -100,7 +100,7 @@ impl Tokens {
                         current.insert(token).value.clone()
                     }
                 };
-                Ok(Credentials { authorization: bearer(&value, needles)?, token: Some(value) })
+                Ok(Credentials { authorization: Some(bearer(&value, needles)?), token: Some(value) })
             }
         }
     }

@@ -1,5 +1,6 @@
 //! The gateway against real servers on loopback.
 
+mod mutual_tls;
 mod tls;
 
 use std::{
@@ -27,7 +28,8 @@ use tokio::{
 use super::{EgressScope, Gateway};
 use crate::{
     model::{
-        connection::{Auth, Connection, SecretRef},
+        auth::Auth,
+        connection::{Connection, SecretRef},
         json::Json,
         manifest::HttpCapability,
         timestamp::Timestamp,
@@ -101,6 +103,8 @@ fn connection(base_url: &str) -> Connection {
         base_url: base_url.into(),
         config: Json::empty_object(),
         auth: Auth::None,
+        client_certificate: None,
+        authorities: None,
         secrets: BTreeMap::new(),
         allow_addresses: vec!["127.0.0.1".into()],
         timeout_ms: 2_000,

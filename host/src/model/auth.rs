@@ -1,0 +1,151 @@
+//! How the host proves to a remote who we are: the schemes, and what each takes. Values of secrets are never among it.
+
+use std::fmt;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::connection::SecretRef;
+
+/// How the host authenticates a request, after it has left the guest.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "scheme", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Auth {
+    /// Not at all.
+    #[default]
+    None,
+    /// HTTP basic authentication (RFC 7617).
+    Basic {
+        /// The user's name.
+        user: String,
+        /// The password.
+        password: SecretRef,
+    },
+    /// A bearer token (RFC 6750).
+    Bearer {
+        /// The token.
+        token: SecretRef,
+    },
+    /// OAuth 2 client credentials (RFC 6749 §4.4). The token's response never reaches a guest.
+    #[serde(rename = "oauth2-client-credentials")]
+    OAuth2ClientCredentials {
+        /// Where tokens are given out; needs no capability of the plugin, the operator's word is enough.
+        token_url: String,
+        /// Who we are.
+        client_id: String,
+        /// The proof.
+        client_secret: SecretRef,
+        /// Requested scope.
+        #[serde(default)]
+        scope: Option<String>,
+    },
+}
+
+/// The certificate that the host shows in TLS.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ClientCertificate {
+    /// The certificate and those that lead from it to an authority that the remote knows, in PEM form, its own first.
+    pub certificate: SecretRef,
+    /// Its private key, in PEM form and not encrypted. Absent: it stands in the same PEM as the certificate, so that both
+    /// are exchanged at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub private_key: Option<SecretRef>,
+}
+
+/// A way to authenticate, as a manifest and people name it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Scheme {
+    /// HTTP basic authentication.
+    Basic,
+    /// A bearer token.
+    Bearer,
+    /// OAuth 2 client credentials.
+    #[serde(rename = "oauth2-client-credentials")]
+    OAuth2ClientCredentials,
+    /// A client certificate in TLS.
+    MutualTls,
+}
+
+impl Scheme {
+    /// Its name.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Basic => "basic",
+            Self::Bearer => "bearer",
+            Self::OAuth2ClientCredentials => "oauth2-client-credentials",
+            Self::MutualTls => "mutual-tls",
+        }
+    }
+}
+
+impl fmt::Display for Scheme {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl Auth {
+    /// What it is called; absent if there is none.
+    #[must_use]
+    pub fn scheme(&self) -> Option<Scheme> {
+        match self {
+            Self::None => None,
+            Self::Basic { .. } => Some(Scheme::Basic),
+            Self::Bearer { .. } => Some(Scheme::Bearer),
+            Self::OAuth2ClientCredentials { .. } => Some(Scheme::OAuth2ClientCredentials),
+        }
+    }
+
+    /// The references to its secrets, by place; the first is plain `auth`.
+    #[must_use]
+    pub fn secrets(&self) -> Vec<(&'static str, &SecretRef)> {
+        match self {
+            Self::None => Vec::new(),
+            Self::Basic { password: secret, .. }
+            | Self::Bearer { token: secret }
+            | Self::OAuth2ClientCredentials { client_secret: secret, .. } => vec![("auth", secret)],
+        }
+    }
+
+    /// The same, to be replaced.
+    pub fn secrets_mut(&mut self) -> Vec<(&'static str, &mut SecretRef)> {
+        match self {
+            Self::None => Vec::new(),
+            Self::Basic { password: secret, .. }
+            | Self::Bearer { token: secret }
+            | Self::OAuth2ClientCredentials { client_secret: secret, .. } => vec![("auth", secret)],
+        }
+    }
+
+    /// Where tokens are given out to us, if it uses any.
+    #[must_use]
+    pub fn token_url(&self) -> Option<&str> {
+        match self {
+            Self::OAuth2ClientCredentials { token_url, .. } => Some(token_url),
+            Self::None | Self::Basic { .. } | Self::Bearer { .. } => None,
+        }
+    }
+}
+
+/// The place of a certificate.
+pub const CERTIFICATE: &str = "client_certificate.certificate";
+/// The place of its key.
+pub const PRIVATE_KEY: &str = "client_certificate.private_key";
+
+impl ClientCertificate {
+    /// The references to its secrets, by place.
+    #[must_use]
+    pub fn secrets(&self) -> Vec<(&'static str, &SecretRef)> {
+        let key = self.private_key.as_ref().map(|key| (PRIVATE_KEY, key));
+        [(CERTIFICATE, &self.certificate)].into_iter().chain(key).collect()
+    }
+
+    /// The same, to be replaced.
+    pub fn secrets_mut(&mut self) -> Vec<(&'static str, &mut SecretRef)> {
+        let key = self.private_key.as_mut().map(|key| (PRIVATE_KEY, key));
+        [(CERTIFICATE, &mut self.certificate)].into_iter().chain(key).collect()
+    }
+}
