@@ -1,6 +1,6 @@
 //! A remote that looks at each request as it came over the wire, and lets in whoever proves who they are: by its own reading
 //! of a scheme, not the hub's. It answers as the sandbox warehouse's `/stock` does, and repeats what it was shown, as careless
-//! remotes do.
+//! remotes do. Where a path begins with `/to?`, it sends whoever is let in to the URL behind that.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -117,7 +117,10 @@ async fn serve(mut stream: impl AsyncRead + AsyncWrite + Unpin, certificate: Opt
     let shown: Vec<String> = raw.headers.iter().map(|(name, value)| format!("{name}: {value}")).collect();
     let shown = shown.join(" | ");
     let sku = raw.target.split("sku=").nth(1).and_then(|rest| rest.split('&').next()).unwrap_or_default().to_owned();
+    let elsewhere =
+        raw.target.strip_prefix("/to?").filter(|_| verdict.is_ok()).map(|url| format!("location: {url}\r\n"));
     let (status, body) = match &verdict {
+        Ok(()) if elsewhere.is_some() => ("302 Found", json!(null)),
         Ok(()) => {
             let node = json!({ "node": "n", "name": shown, "stock": [{ "sku": sku, "available": 1 }] });
             ("200 OK", json!({ "nodes": [node] }))
@@ -130,8 +133,9 @@ async fn serve(mut stream: impl AsyncRead + AsyncWrite + Unpin, certificate: Opt
     let (body, echo) = (body.to_string(), raw.header("authorization").to_owned());
     lock(&state.seen).push((raw, verdict));
     let answer = format!(
-        "HTTP/1.1 {status}\r\ncontent-type: application/json\r\nx-shown: {echo}\r\nconnection: close\r\ncontent-length: \
-         {}\r\n\r\n{body}",
+        "HTTP/1.1 {status}\r\ncontent-type: application/json\r\nx-shown: {echo}\r\n{}connection: close\r\n\
+         content-length: {}\r\n\r\n{body}",
+        elsewhere.unwrap_or_default(),
         body.len()
     );
     // A caller that has gone away is no failure of the remote.

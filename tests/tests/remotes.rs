@@ -13,13 +13,23 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process::Command,
+    sync::Arc,
 };
 
+use bytes::Bytes;
+use crossdock::{
+    app::{clock::SystemClock, secrets::LocalSecrets},
+    model::manifest::HttpCapability,
+    net::egress::{EgressScope, Gateway},
+    ports::egress::Egress,
+};
 use crossdock_tests::{hub::Hub, packages, said::Said};
 use serde_json::{Value, json};
 
 #[path = "remotes/mutual_tls.rs"]
 mod mutual_tls;
+#[path = "remotes/sigv4.rs"]
+mod sigv4;
 
 const BINARY: &str = env!("CARGO_BIN_EXE_crossdock-tested");
 
@@ -98,6 +108,39 @@ async fn asked(hub: &Hub, subject: &str) -> Value {
     let ended = |runs: &[Value]| runs.len() == 1 && (runs[0]["state"] == "completed" || runs[0]["state"] == "parked");
     let run = hub.runs_until(subject, ended).await[0].clone();
     hub.get(&format!("/v1/runs/{}", run["id"].as_str().unwrap())).await.1
+}
+
+/// The way out of a connection to a remote, with `auth` as TOML.
+fn outlet(url: &str, auth: &str) -> Arc<dyn Egress> {
+    outlet_with(url, auth, &[(url, true)])
+}
+
+/// The same with grants: each origin, and whether requests are authenticated there.
+fn outlet_with(url: &str, auth: &str, origins: &[(&str, bool)]) -> Arc<dyn Egress> {
+    let text = format!("plugin = \"a/b\"\nbase_url = \"{url}\"\nallow_addresses = [\"127.0.0.1/32\"]\n{auth}\n");
+    let connection = toml::from_str(&text).unwrap();
+    let capability = |(origin, authenticate): &(&str, bool)| HttpCapability {
+        origin: (*origin).to_owned(),
+        methods: vec!["GET".to_owned(), "POST".to_owned()],
+        reason: "test".to_owned(),
+        authenticate: *authenticate,
+    };
+    Gateway::new().unwrap().open(EgressScope {
+        connection_name: "wms".to_owned(),
+        connection,
+        capabilities: origins.iter().map(capability).collect(),
+        read_methods: Vec::new(),
+        revision: 1,
+        secret_versions: Vec::new(),
+        secrets: Arc::new(LocalSecrets),
+        clock: Arc::new(SystemClock::default()),
+    })
+}
+
+/// What comes of a request: its status, and what was answered.
+async fn sent(egress: &dyn Egress, request: http::Request<Bytes>) -> (u16, String) {
+    let answer = egress.send(request, false).await.unwrap();
+    (answer.status().as_u16(), String::from_utf8_lossy(answer.body()).into_owned())
 }
 
 /// None of these is in any file below a folder, nor in the log beside it.

@@ -39,6 +39,21 @@ pub enum Auth {
         #[serde(default)]
         scope: Option<String>,
     },
+    /// AWS Signature Version 4: each request is signed, its body included.
+    #[serde(rename = "aws-sigv4")]
+    AwsSigV4 {
+        /// Where the service is, such as `eu-west-1`.
+        region: String,
+        /// What it is called in signatures, such as `execute-api` or `s3`.
+        service: String,
+        /// Which key signs.
+        access_key_id: String,
+        /// The key.
+        secret_access_key: SecretRef,
+        /// For a key that is valid for a time only: what came with it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        session_token: Option<SecretRef>,
+    },
 }
 
 /// The certificate that the host shows in TLS.
@@ -64,6 +79,9 @@ pub enum Scheme {
     /// OAuth 2 client credentials.
     #[serde(rename = "oauth2-client-credentials")]
     OAuth2ClientCredentials,
+    /// AWS Signature Version 4.
+    #[serde(rename = "aws-sigv4")]
+    AwsSigV4,
     /// A client certificate in TLS.
     MutualTls,
 }
@@ -76,6 +94,7 @@ impl Scheme {
             Self::Basic => "basic",
             Self::Bearer => "bearer",
             Self::OAuth2ClientCredentials => "oauth2-client-credentials",
+            Self::AwsSigV4 => "aws-sigv4",
             Self::MutualTls => "mutual-tls",
         }
     }
@@ -96,6 +115,7 @@ impl Auth {
             Self::Basic { .. } => Some(Scheme::Basic),
             Self::Bearer { .. } => Some(Scheme::Bearer),
             Self::OAuth2ClientCredentials { .. } => Some(Scheme::OAuth2ClientCredentials),
+            Self::AwsSigV4 { .. } => Some(Scheme::AwsSigV4),
         }
     }
 
@@ -107,6 +127,10 @@ impl Auth {
             Self::Basic { password: secret, .. }
             | Self::Bearer { token: secret }
             | Self::OAuth2ClientCredentials { client_secret: secret, .. } => vec![("auth", secret)],
+            Self::AwsSigV4 { secret_access_key, session_token, .. } => {
+                let token = session_token.as_ref().map(|token| (SESSION_TOKEN, token));
+                [("auth", secret_access_key)].into_iter().chain(token).collect()
+            }
         }
     }
 
@@ -117,6 +141,37 @@ impl Auth {
             Self::Basic { password: secret, .. }
             | Self::Bearer { token: secret }
             | Self::OAuth2ClientCredentials { client_secret: secret, .. } => vec![("auth", secret)],
+            Self::AwsSigV4 { secret_access_key, session_token, .. } => {
+                let token = session_token.as_mut().map(|token| (SESSION_TOKEN, token));
+                [("auth", secret_access_key)].into_iter().chain(token).collect()
+            }
+        }
+    }
+
+    /// Whether what is not secret of it can be used.
+    ///
+    /// # Errors
+    /// What is wrong, and what belongs there.
+    pub fn check(&self) -> Result<(), String> {
+        match self {
+            Self::AwsSigV4 { region, service, access_key_id, .. } => {
+                let plain = |text: &str| {
+                    !text.is_empty()
+                        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.'))
+                };
+                let named = [
+                    ("region", region, "`eu-west-1`"),
+                    ("service", service, "`execute-api` or `s3`"),
+                    ("access_key_id", access_key_id, "`AKIA…`"),
+                ];
+                match named.into_iter().find(|(_, text, _)| !plain(text)) {
+                    Some((name, _, such)) => {
+                        Err(format!("`auth.{name}`: letters, digits, `-`, `_` and `.`, such as {such}"))
+                    }
+                    None => Ok(()),
+                }
+            }
+            _ => Ok(()),
         }
     }
 
@@ -125,11 +180,13 @@ impl Auth {
     pub fn token_url(&self) -> Option<&str> {
         match self {
             Self::OAuth2ClientCredentials { token_url, .. } => Some(token_url),
-            Self::None | Self::Basic { .. } | Self::Bearer { .. } => None,
+            Self::None | Self::Basic { .. } | Self::Bearer { .. } | Self::AwsSigV4 { .. } => None,
         }
     }
 }
 
+/// The place of a session token.
+const SESSION_TOKEN: &str = "auth.session_token";
 /// The place of a certificate.
 pub const CERTIFICATE: &str = "client_certificate.certificate";
 /// The place of its key.

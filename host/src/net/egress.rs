@@ -16,6 +16,8 @@
 //! | [`identity`] | the certificate that is shown in TLS |
 //! | `redirect` | where an answer points to |
 //! | `redact` | echoes of secrets |
+//! | `sigv4` | AWS signatures |
+//! | `percent` | the percent-encoding of signatures |
 //! | [`trust`] | whose certificates remotes may show |
 
 mod cookies;
@@ -24,8 +26,10 @@ mod dial;
 mod headers;
 pub mod identity;
 mod lane;
+mod percent;
 mod redact;
 mod redirect;
+mod sigv4;
 pub mod trust;
 
 use std::{
@@ -274,12 +278,13 @@ impl Outlet {
         }
         let client = &self.lane.credentialed(granted.origin())?;
         let credentials = self.lane.credentials(client, needles).await?;
-        credentials.add_to(granted.headers_mut());
+        credentials.add_to(&mut granted, self.lane.now(), needles)?;
         let again = credentials.is_renewable().then(|| granted.clone());
         let answer = self.transmit(granted, client).await?;
         let Some(mut again) = again.filter(|_| answer.status() == StatusCode::UNAUTHORIZED) else { return Ok(answer) };
         self.lane.forget(&credentials).await;
-        self.lane.credentials(client, needles).await?.add_to(again.headers_mut());
+        let renewed = self.lane.credentials(client, needles).await?;
+        renewed.add_to(&mut again, self.lane.now(), needles)?;
         self.add_cookies(&mut again);
         self.transmit(again, client).await
     }

@@ -188,6 +188,12 @@ impl<B> Granted<B> {
         self.request.uri().path()
     }
 
+    /// The request, to be looked at.
+    #[must_use]
+    pub fn request(&self) -> &Request<B> {
+        &self.request
+    }
+
     /// Its headers, for what the host takes away and adds.
     pub fn headers_mut(&mut self) -> &mut HeaderMap {
         self.request.headers_mut()

@@ -230,6 +230,9 @@ fn touches(manifest: &Manifest, settings: Option<&Connection>) -> Touches {
         Auth::None => None,
         Auth::Basic { user, password } => Some(format!("basic authentication of `{user}` ({password})")),
         Auth::Bearer { token } => Some(format!("bearer token ({token})")),
+        Auth::AwsSigV4 { access_key_id, secret_access_key, .. } => {
+            Some(format!("AWS signatures of `{access_key_id}` ({secret_access_key})"))
+        }
         Auth::OAuth2ClientCredentials { client_id, client_secret, .. } => {
             Some(format!("OAuth 2 client `{client_id}` ({client_secret})"))
         }

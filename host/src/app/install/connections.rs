@@ -53,17 +53,18 @@ impl Installer {
         if now.connections.get(name).is_some_and(|open| open.connection == connection) {
             return Ok(None);
         }
-        self.check_tls(&connection)
+        self.check_credentials(&connection)
             .map_err(|problem| InstallError::Setting { what: format!("connection `{name}`"), problem })?;
         self.set_connection(now, cause, "connection.set", name, connection, Origin::File).await.map(Some)
     }
 
-    /// Whether TLS can be spoken as a connection that is about to be set says: its authorities, and the certificate that it
-    /// shows. One that is set stays when its certificate expires: its calls fail and say so, and the hub starts all the same.
+    /// Whether a connection that is about to be set can be spoken through: what its `auth` says, its authorities, and the
+    /// certificate that it shows. One that is set stays when its certificate expires: its calls fail and say so, and the hub starts all the same.
     ///
     /// # Errors
     /// What is wrong with it, and what to do.
-    pub(in crate::app) fn check_tls(&self, connection: &Connection) -> Result<(), String> {
+    pub(in crate::app) fn check_credentials(&self, connection: &Connection) -> Result<(), String> {
+        connection.auth.check()?;
         connection.authorities.as_deref().map(trust::authorities).transpose()?;
         let Some(shown) = &connection.client_certificate else { return Ok(()) };
         if egress::Origin::parse(&connection.base_url).is_ok_and(|origin| origin.is_cleartext()) {

@@ -5,7 +5,7 @@
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header};
+use http::{HeaderValue, Method, Request, StatusCode, Uri, header};
 use serde::Deserialize;
 use url::form_urlencoded;
 
@@ -13,10 +13,11 @@ use super::{
     headers::USER_AGENT,
     lane::{Client, transmit},
     redact::Needles,
+    sigv4,
 };
 use crate::{
     model::{auth::Auth, connection::SecretRef, timestamp::Timestamp},
-    policy::egress::Origin,
+    policy::egress::{Granted, Origin},
     ports::{
         clock::Clock,
         egress::EgressError,
@@ -35,17 +36,48 @@ const EARLY_MS_MAX: u64 = 30_000;
 
 /// What goes into one request.
 pub(super) struct Credentials {
-    /// Absent: the certificate that was shown in TLS is all.
-    authorization: Option<HeaderValue>,
+    proof: Proof,
     token: Option<Secret>,
 }
 
+enum Proof {
+    /// The certificate that is shown in TLS is all.
+    Shown,
+    /// The `Authorization` header, the same for each request.
+    Header(HeaderValue),
+    /// A signature of each request.
+    AwsSigV4(Box<sigv4::Signer>),
+}
+
 impl Credentials {
-    /// Adds them. INVARIANT: called only with the headers of a request whose grant says so, at its own origin.
-    pub(super) fn add_to(&self, headers: &mut HeaderMap) {
-        if let Some(authorization) = &self.authorization {
-            headers.insert(header::AUTHORIZATION, authorization.clone());
+    fn header(value: HeaderValue, token: Option<Secret>) -> Self {
+        Self { proof: Proof::Header(value), token }
+    }
+
+    /// Adds them; what must not come back is added to `needles`. INVARIANT: called only with a request whose grant says so,
+    /// at its own origin.
+    pub(super) fn add_to(
+        &self,
+        granted: &mut Granted<Bytes>,
+        now: Timestamp,
+        needles: &mut Needles,
+    ) -> Result<(), EgressError> {
+        if let Proof::Header(value) = &self.proof {
+            granted.headers_mut().insert(header::AUTHORIZATION, value.clone());
+            return Ok(());
         }
+        let mut signed = granted.request().clone();
+        let signature = match &self.proof {
+            Proof::Shown | Proof::Header(_) => return Ok(()),
+            Proof::AwsSigV4(signer) => {
+                let host = host(signed.uri()).ok_or_else(|| refused("its host fits into no header"))?;
+                signed.headers_mut().insert(header::HOST, host);
+                signer.sign(&mut signed, now).map_err(|sigv4::NotSigned(why)| refused(why))?
+            }
+        };
+        needles.add(signature.expose());
+        *granted.headers_mut() = std::mem::take(signed.headers_mut());
+        Ok(())
     }
 
     /// Whether there are new ones to be had when the remote no longer takes these.
@@ -76,18 +108,18 @@ impl Tokens {
         needles: &mut Needles,
     ) -> Result<Credentials, EgressError> {
         match auth {
-            Auth::None => Ok(Credentials { authorization: None, token: None }),
+            Auth::None => Ok(Credentials { proof: Proof::Shown, token: None }),
             Auth::Basic { user, password } => {
                 if user.contains(':') {
                     return Err(refused("a user's name must not contain `:`"));
                 }
                 let authorization = basic(user.as_bytes(), resolve(secrets, password)?.expose(), needles)?;
-                Ok(Credentials { authorization: Some(authorization), token: None })
+                Ok(Credentials::header(authorization, None))
             }
             Auth::Bearer { token } => {
                 let token = resolve(secrets, token)?;
                 let authorization = bearer(&token, needles)?;
-                Ok(Credentials { authorization: Some(authorization), token: None })
+                Ok(Credentials::header(authorization, None))
             }
             Auth::OAuth2ClientCredentials { token_url, client_id, client_secret, scope } => {
                 let mut current = self.current.lock().await;
@@ -100,7 +132,19 @@ impl Tokens {
                         current.insert(token).value.clone()
                     }
                 };
-                Ok(Credentials { authorization: Some(bearer(&value, needles)?), token: Some(value) })
+                Ok(Credentials::header(bearer(&value, needles)?, Some(value)))
+            }
+            Auth::AwsSigV4 { region, service, access_key_id, secret_access_key, session_token } => {
+                let session_token =
+                    session_token.as_ref().map(|token| resolve_hidden(secrets, token, needles)).transpose()?;
+                let signer = sigv4::Signer {
+                    access_key_id: access_key_id.clone(),
+                    secret_access_key: resolve_hidden(secrets, secret_access_key, needles)?,
+                    session_token,
+                    region: region.clone(),
+                    service: service.clone(),
+                };
+                Ok(Credentials { proof: Proof::AwsSigV4(Box::new(signer)), token: None })
             }
         }
     }
@@ -124,6 +168,23 @@ fn refused(reason: impl Into<String>) -> EgressError {
 
 fn resolve(secrets: &dyn Secrets, reference: &SecretRef) -> Result<Secret, EgressError> {
     secrets.resolve(reference).map_err(|error| refused(error.to_string()))
+}
+
+/// The same, and it must not come back.
+fn resolve_hidden(secrets: &dyn Secrets, reference: &SecretRef, needles: &mut Needles) -> Result<Secret, EgressError> {
+    let secret = resolve(secrets, reference)?;
+    needles.add(secret.expose());
+    Ok(secret)
+}
+
+/// What the client would write into `Host`: the signature covers it.
+fn host(uri: &Uri) -> Option<HeaderValue> {
+    let host = uri.host()?;
+    let text = match (uri.scheme_str(), uri.port_u16()) {
+        (_, None) | (Some("https"), Some(443)) | (Some("http"), Some(80)) => host.to_owned(),
+        (_, Some(port)) => format!("{host}:{port}"),
+    };
+    HeaderValue::from_str(&text).ok()
 }
 
 fn basic(user: &[u8], password: &[u8], needles: &mut Needles) -> Result<HeaderValue, EgressError> {
