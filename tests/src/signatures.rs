@@ -2,10 +2,12 @@
 //! and with another library than the hub's, so that a mistake of one is not a mistake of both.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
+    sync::{Mutex, PoisonError},
     time::{SystemTime, UNIX_EPOCH},
 };
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use ring::{
     digest::{SHA256, digest},
     hmac,
@@ -163,5 +165,67 @@ impl AwsAccount {
             whole.push('/');
         }
         whole
+    }
+}
+
+/// A shop whose requests are signed with OAuth 1.
+#[derive(Debug)]
+pub struct OAuth1Shop {
+    /// Where it is, without a path.
+    pub address: String,
+    /// `HMAC-SHA256` or `HMAC-SHA1`.
+    pub method: &'static str,
+    /// Which application.
+    pub consumer: (String, String),
+    /// Whose access, if it is somebody's.
+    pub token: Option<(String, String)>,
+    /// Each request is taken once.
+    pub nonces: Mutex<BTreeSet<String>>,
+}
+
+impl OAuth1Shop {
+    /// Whether a request is signed for this shop, for now, and came for the first time.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn verify(&self, raw: &Raw) -> Result<(), String> {
+        let fields = raw.header("authorization").strip_prefix("OAuth ").ok_or("it is not signed")?;
+        let read = |field: &str| {
+            let (name, value) = field.trim().split_once('=')?;
+            Some((name.to_owned(), String::from_utf8_lossy(&unescape(value.trim_matches('"'))).into_owned()))
+        };
+        let fields: BTreeMap<String, String> = fields.split(',').filter_map(read).collect();
+        let of = |name: &str| fields.get(name).map(String::as_str).unwrap_or_default();
+        let named = (of("oauth_consumer_key"), of("oauth_signature_method"), of("oauth_token"));
+        let token = self.token.as_ref().map_or("", |(token, _)| token);
+        if named != (&*self.consumer.0, self.method, token) || of("oauth_version") != "1.0" {
+            return Err(format!("it is signed as {named:?}"));
+        }
+        if of("oauth_timestamp").parse::<u64>().map_or(true, |time| time.abs_diff(now_s()) > TOLERANCE_S) {
+            return Err(format!("it was signed at {}", of("oauth_timestamp")));
+        }
+        let nonce = of("oauth_nonce").to_owned();
+        if nonce.len() < 16 || !self.nonces.lock().unwrap_or_else(PoisonError::into_inner).insert(nonce) {
+            return Err("its nonce has come before, or is none".to_owned());
+        }
+        let (path, query) = raw.target.split_once('?').unwrap_or((&raw.target, ""));
+        let mut all = pairs(query);
+        if raw.header("content-type").starts_with("application/x-www-form-urlencoded") {
+            all.extend(pairs(&String::from_utf8_lossy(&raw.body)));
+        }
+        let own = fields.iter().filter(|(name, _)| name.starts_with("oauth_") && *name != "oauth_signature");
+        all.extend(own.map(|(name, value)| (name.clone(), escape(value.as_bytes()))));
+        let parts = [raw.method.clone(), format!("{}{path}", self.address), joined(all)];
+        let base = parts.map(|part| escape(part.as_bytes())).join("&");
+        let secret = self.token.as_ref().map_or("", |(_, secret)| secret);
+        let key = format!("{}&{}", escape(self.consumer.1.as_bytes()), escape(secret.as_bytes()));
+        let algorithm =
+            if self.method == "HMAC-SHA1" { hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY } else { hmac::HMAC_SHA256 };
+        let code = hmac::sign(&hmac::Key::new(algorithm, key.as_bytes()), base.as_bytes());
+        if STANDARD.encode(code.as_ref()) == of("oauth_signature") {
+            Ok(())
+        } else {
+            Err("the signature is wrong".to_owned())
+        }
     }
 }

@@ -28,6 +28,8 @@ use serde_json::{Value, json};
 
 #[path = "remotes/mutual_tls.rs"]
 mod mutual_tls;
+#[path = "remotes/oauth1.rs"]
+mod oauth1;
 #[path = "remotes/sigv4.rs"]
 mod sigv4;
 

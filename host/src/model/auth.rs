@@ -39,6 +39,26 @@ pub enum Auth {
         #[serde(default)]
         scope: Option<String>,
     },
+    /// OAuth 1.0a (RFC 5849): each request is signed, with its parameters.
+    #[serde(rename = "oauth1")]
+    OAuth1 {
+        /// With which algorithm.
+        #[serde(default)]
+        signature_method: SignatureMethod,
+        /// Which application signs.
+        consumer_key: String,
+        /// Its secret.
+        consumer_secret: SecretRef,
+        /// Whose access it uses; absent: its own.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        token: Option<String>,
+        /// The secret of that.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        token_secret: Option<SecretRef>,
+        /// What is asked for, where a remote wants to know: NetSuite's account id, say. It is not signed.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        realm: Option<String>,
+    },
     /// AWS Signature Version 4: each request is signed, its body included.
     #[serde(rename = "aws-sigv4")]
     AwsSigV4 {
@@ -54,6 +74,28 @@ pub enum Auth {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         session_token: Option<SecretRef>,
     },
+}
+
+/// The algorithm of an OAuth 1 signature.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SignatureMethod {
+    /// HMAC with SHA-256.
+    #[default]
+    HmacSha256,
+    /// HMAC with SHA-1, for remotes that know nothing else.
+    HmacSha1,
+}
+
+impl SignatureMethod {
+    /// As requests name it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::HmacSha256 => "HMAC-SHA256",
+            Self::HmacSha1 => "HMAC-SHA1",
+        }
+    }
 }
 
 /// The certificate that the host shows in TLS.
@@ -79,6 +121,9 @@ pub enum Scheme {
     /// OAuth 2 client credentials.
     #[serde(rename = "oauth2-client-credentials")]
     OAuth2ClientCredentials,
+    /// OAuth 1.0a.
+    #[serde(rename = "oauth1")]
+    OAuth1,
     /// AWS Signature Version 4.
     #[serde(rename = "aws-sigv4")]
     AwsSigV4,
@@ -94,6 +139,7 @@ impl Scheme {
             Self::Basic => "basic",
             Self::Bearer => "bearer",
             Self::OAuth2ClientCredentials => "oauth2-client-credentials",
+            Self::OAuth1 => "oauth1",
             Self::AwsSigV4 => "aws-sigv4",
             Self::MutualTls => "mutual-tls",
         }
@@ -115,6 +161,7 @@ impl Auth {
             Self::Basic { .. } => Some(Scheme::Basic),
             Self::Bearer { .. } => Some(Scheme::Bearer),
             Self::OAuth2ClientCredentials { .. } => Some(Scheme::OAuth2ClientCredentials),
+            Self::OAuth1 { .. } => Some(Scheme::OAuth1),
             Self::AwsSigV4 { .. } => Some(Scheme::AwsSigV4),
         }
     }
@@ -127,6 +174,10 @@ impl Auth {
             Self::Basic { password: secret, .. }
             | Self::Bearer { token: secret }
             | Self::OAuth2ClientCredentials { client_secret: secret, .. } => vec![("auth", secret)],
+            Self::OAuth1 { consumer_secret, token_secret, .. } => {
+                let token = token_secret.as_ref().map(|token| (TOKEN_SECRET, token));
+                [("auth", consumer_secret)].into_iter().chain(token).collect()
+            }
             Self::AwsSigV4 { secret_access_key, session_token, .. } => {
                 let token = session_token.as_ref().map(|token| (SESSION_TOKEN, token));
                 [("auth", secret_access_key)].into_iter().chain(token).collect()
@@ -141,6 +192,10 @@ impl Auth {
             Self::Basic { password: secret, .. }
             | Self::Bearer { token: secret }
             | Self::OAuth2ClientCredentials { client_secret: secret, .. } => vec![("auth", secret)],
+            Self::OAuth1 { consumer_secret, token_secret, .. } => {
+                let token = token_secret.as_mut().map(|token| (TOKEN_SECRET, token));
+                [("auth", consumer_secret)].into_iter().chain(token).collect()
+            }
             Self::AwsSigV4 { secret_access_key, session_token, .. } => {
                 let token = session_token.as_mut().map(|token| (SESSION_TOKEN, token));
                 [("auth", secret_access_key)].into_iter().chain(token).collect()
@@ -171,7 +226,24 @@ impl Auth {
                     None => Ok(()),
                 }
             }
-            _ => Ok(()),
+            Self::OAuth1 { consumer_key, token, token_secret, realm, .. } => {
+                let readable = |text: &str| text.bytes().all(|byte| (b' '..=b'~').contains(&byte));
+                if consumer_key.is_empty() {
+                    return Err("`auth.consumer_key`: it is empty".to_owned());
+                }
+                if token.is_some() != token_secret.is_some() {
+                    return Err(
+                        "`auth.token` and `auth.token_secret` belong together: give both, or neither".to_owned()
+                    );
+                }
+                if realm.as_ref().is_some_and(|realm| !readable(realm)) {
+                    return Err(
+                        "`auth.realm`: only ASCII characters that can be printed fit into the header".to_owned()
+                    );
+                }
+                Ok(())
+            }
+            Self::None | Self::Basic { .. } | Self::Bearer { .. } | Self::OAuth2ClientCredentials { .. } => Ok(()),
         }
     }
 
@@ -180,11 +252,13 @@ impl Auth {
     pub fn token_url(&self) -> Option<&str> {
         match self {
             Self::OAuth2ClientCredentials { token_url, .. } => Some(token_url),
-            Self::None | Self::Basic { .. } | Self::Bearer { .. } | Self::AwsSigV4 { .. } => None,
+            Self::None | Self::Basic { .. } | Self::Bearer { .. } | Self::OAuth1 { .. } | Self::AwsSigV4 { .. } => None,
         }
     }
 }
 
+/// The place of the secret of an OAuth 1 token.
+const TOKEN_SECRET: &str = "auth.token_secret";
 /// The place of a session token.
 const SESSION_TOKEN: &str = "auth.session_token";
 /// The place of a certificate.

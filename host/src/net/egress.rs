@@ -16,6 +16,7 @@
 //! | [`identity`] | the certificate that is shown in TLS |
 //! | `redirect` | where an answer points to |
 //! | `redact` | echoes of secrets |
+//! | `oauth1` | OAuth 1 signatures |
 //! | `sigv4` | AWS signatures |
 //! | `percent` | the percent-encoding of signatures |
 //! | [`trust`] | whose certificates remotes may show |
@@ -26,6 +27,7 @@ mod dial;
 mod headers;
 pub mod identity;
 mod lane;
+mod oauth1;
 mod percent;
 mod redact;
 mod redirect;

@@ -230,6 +230,9 @@ fn touches(manifest: &Manifest, settings: Option<&Connection>) -> Touches {
         Auth::None => None,
         Auth::Basic { user, password } => Some(format!("basic authentication of `{user}` ({password})")),
         Auth::Bearer { token } => Some(format!("bearer token ({token})")),
+        Auth::OAuth1 { consumer_key, consumer_secret, .. } => {
+            Some(format!("OAuth 1 signatures of `{consumer_key}` ({consumer_secret})"))
+        }
         Auth::AwsSigV4 { access_key_id, secret_access_key, .. } => {
             Some(format!("AWS signatures of `{access_key_id}` ({secret_access_key})"))
         }

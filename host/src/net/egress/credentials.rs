@@ -12,6 +12,7 @@ use url::form_urlencoded;
 use super::{
     headers::USER_AGENT,
     lane::{Client, transmit},
+    oauth1,
     redact::Needles,
     sigv4,
 };
@@ -46,6 +47,8 @@ enum Proof {
     /// The `Authorization` header, the same for each request.
     Header(HeaderValue),
     /// A signature of each request.
+    OAuth1(Box<oauth1::Signer>),
+    /// The same.
     AwsSigV4(Box<sigv4::Signer>),
 }
 
@@ -69,6 +72,11 @@ impl Credentials {
         let mut signed = granted.request().clone();
         let signature = match &self.proof {
             Proof::Shown | Proof::Header(_) => return Ok(()),
+            Proof::OAuth1(signer) => {
+                let nonce = nonce()?;
+                let signed = signer.sign(&mut signed, granted.origin(), now, &nonce);
+                signed.map_err(|oauth1::NotSigned(why)| refused(why))?
+            }
             Proof::AwsSigV4(signer) => {
                 let host = host(signed.uri()).ok_or_else(|| refused("its host fits into no header"))?;
                 signed.headers_mut().insert(header::HOST, host);
@@ -134,6 +142,20 @@ impl Tokens {
                 };
                 Ok(Credentials::header(bearer(&value, needles)?, Some(value)))
             }
+            Auth::OAuth1 { signature_method, consumer_key, consumer_secret, token, token_secret, realm } => {
+                let token = match token.as_ref().zip(token_secret.as_ref()) {
+                    Some((token, secret)) => Some((token.clone(), resolve_hidden(secrets, secret, needles)?)),
+                    None => None,
+                };
+                let signer = oauth1::Signer {
+                    method: *signature_method,
+                    consumer_key: consumer_key.clone(),
+                    consumer_secret: resolve_hidden(secrets, consumer_secret, needles)?,
+                    token,
+                    realm: realm.clone(),
+                };
+                Ok(Credentials { proof: Proof::OAuth1(Box::new(signer)), token: None })
+            }
             Auth::AwsSigV4 { region, service, access_key_id, secret_access_key, session_token } => {
                 let session_token =
                     session_token.as_ref().map(|token| resolve_hidden(secrets, token, needles)).transpose()?;
@@ -175,6 +197,16 @@ fn resolve_hidden(secrets: &dyn Secrets, reference: &SecretRef, needles: &mut Ne
     let secret = resolve(secrets, reference)?;
     needles.add(secret.expose());
     Ok(secret)
+}
+
+/// Bytes of a nonce: enough that none comes twice.
+const NONCE_BYTES: usize = 16;
+
+/// A text that no request was signed with before.
+fn nonce() -> Result<String, EgressError> {
+    let mut bytes = [0; NONCE_BYTES];
+    getrandom::fill(&mut bytes).map_err(|_| refused("the machine gives no random numbers"))?;
+    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
 /// What the client would write into `Host`: the signature covers it.
