@@ -60,6 +60,13 @@ fn pairs(text: &str) -> Vec<(String, String)> {
     text.split('&').filter(|pair| !pair.is_empty()).map(read).collect()
 }
 
+/// The parameters of a form, as they are meant.
+#[must_use]
+pub fn form(text: &str) -> BTreeMap<String, String> {
+    let plain = |text: String| String::from_utf8_lossy(&unescape(&text)).into_owned();
+    pairs(text).into_iter().map(|(name, value)| (plain(name), plain(value))).collect()
+}
+
 fn joined(mut pairs: Vec<(String, String)>) -> String {
     pairs.sort();
     pairs.into_iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join("&")

@@ -30,6 +30,8 @@ use serde_json::{Value, json};
 mod mutual_tls;
 #[path = "remotes/oauth1.rs"]
 mod oauth1;
+#[path = "remotes/refresh.rs"]
+mod refresh;
 #[path = "remotes/sigv4.rs"]
 mod sigv4;
 

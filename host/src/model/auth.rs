@@ -38,6 +38,28 @@ pub enum Auth {
         /// Requested scope.
         #[serde(default)]
         scope: Option<String>,
+        /// How the client proves who it is.
+        #[serde(default, skip_serializing_if = "ClientAuthentication::is_basic")]
+        client_authentication: ClientAuthentication,
+    },
+    /// OAuth 2 with a refresh token that somebody was given by consent (RFC 6749 §6). The tokens' responses never reach a
+    /// guest.
+    #[serde(rename = "oauth2-refresh-token")]
+    OAuth2RefreshToken {
+        /// Where tokens are given out.
+        token_url: String,
+        /// Who we are.
+        client_id: String,
+        /// The proof.
+        client_secret: SecretRef,
+        /// What access tokens are given out for.
+        refresh_token: SecretRef,
+        /// Requested scope, no more than what was consented to.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        scope: Option<String>,
+        /// How the client proves who it is.
+        #[serde(default, skip_serializing_if = "ClientAuthentication::is_basic")]
+        client_authentication: ClientAuthentication,
     },
     /// OAuth 1.0a (RFC 5849): each request is signed, with its parameters.
     #[serde(rename = "oauth1")]
@@ -74,6 +96,25 @@ pub enum Auth {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         session_token: Option<SecretRef>,
     },
+}
+
+/// How an OAuth 2 client proves who it is (RFC 6749 §2.3.1).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ClientAuthentication {
+    /// In the `Authorization` header.
+    #[default]
+    Basic,
+    /// In the form, for remotes that know nothing else.
+    Body,
+}
+
+impl ClientAuthentication {
+    /// Whether it is what the standard recommends.
+    #[must_use]
+    pub fn is_basic(&self) -> bool {
+        *self == Self::Basic
+    }
 }
 
 /// The algorithm of an OAuth 1 signature.
@@ -121,6 +162,9 @@ pub enum Scheme {
     /// OAuth 2 client credentials.
     #[serde(rename = "oauth2-client-credentials")]
     OAuth2ClientCredentials,
+    /// OAuth 2 with a refresh token.
+    #[serde(rename = "oauth2-refresh-token")]
+    OAuth2RefreshToken,
     /// OAuth 1.0a.
     #[serde(rename = "oauth1")]
     OAuth1,
@@ -139,6 +183,7 @@ impl Scheme {
             Self::Basic => "basic",
             Self::Bearer => "bearer",
             Self::OAuth2ClientCredentials => "oauth2-client-credentials",
+            Self::OAuth2RefreshToken => "oauth2-refresh-token",
             Self::OAuth1 => "oauth1",
             Self::AwsSigV4 => "aws-sigv4",
             Self::MutualTls => "mutual-tls",
@@ -161,6 +206,7 @@ impl Auth {
             Self::Basic { .. } => Some(Scheme::Basic),
             Self::Bearer { .. } => Some(Scheme::Bearer),
             Self::OAuth2ClientCredentials { .. } => Some(Scheme::OAuth2ClientCredentials),
+            Self::OAuth2RefreshToken { .. } => Some(Scheme::OAuth2RefreshToken),
             Self::OAuth1 { .. } => Some(Scheme::OAuth1),
             Self::AwsSigV4 { .. } => Some(Scheme::AwsSigV4),
         }
@@ -174,6 +220,9 @@ impl Auth {
             Self::Basic { password: secret, .. }
             | Self::Bearer { token: secret }
             | Self::OAuth2ClientCredentials { client_secret: secret, .. } => vec![("auth", secret)],
+            Self::OAuth2RefreshToken { client_secret, refresh_token, .. } => {
+                vec![("auth", refresh_token), (CLIENT_SECRET, client_secret)]
+            }
             Self::OAuth1 { consumer_secret, token_secret, .. } => {
                 let token = token_secret.as_ref().map(|token| (TOKEN_SECRET, token));
                 [("auth", consumer_secret)].into_iter().chain(token).collect()
@@ -192,6 +241,9 @@ impl Auth {
             Self::Basic { password: secret, .. }
             | Self::Bearer { token: secret }
             | Self::OAuth2ClientCredentials { client_secret: secret, .. } => vec![("auth", secret)],
+            Self::OAuth2RefreshToken { client_secret, refresh_token, .. } => {
+                vec![("auth", refresh_token), (CLIENT_SECRET, client_secret)]
+            }
             Self::OAuth1 { consumer_secret, token_secret, .. } => {
                 let token = token_secret.as_mut().map(|token| (TOKEN_SECRET, token));
                 [("auth", consumer_secret)].into_iter().chain(token).collect()
@@ -243,7 +295,11 @@ impl Auth {
                 }
                 Ok(())
             }
-            Self::None | Self::Basic { .. } | Self::Bearer { .. } | Self::OAuth2ClientCredentials { .. } => Ok(()),
+            Self::None
+            | Self::Basic { .. }
+            | Self::Bearer { .. }
+            | Self::OAuth2ClientCredentials { .. }
+            | Self::OAuth2RefreshToken { .. } => Ok(()),
         }
     }
 
@@ -251,12 +307,16 @@ impl Auth {
     #[must_use]
     pub fn token_url(&self) -> Option<&str> {
         match self {
-            Self::OAuth2ClientCredentials { token_url, .. } => Some(token_url),
+            Self::OAuth2ClientCredentials { token_url, .. } | Self::OAuth2RefreshToken { token_url, .. } => {
+                Some(token_url)
+            }
             Self::None | Self::Basic { .. } | Self::Bearer { .. } | Self::OAuth1 { .. } | Self::AwsSigV4 { .. } => None,
         }
     }
 }
 
+/// The place of the secret of an OAuth 2 client that has a refresh token.
+const CLIENT_SECRET: &str = "auth.client_secret";
 /// The place of the secret of an OAuth 1 token.
 const TOKEN_SECRET: &str = "auth.token_secret";
 /// The place of a session token.

@@ -10,7 +10,8 @@
 //! | --- | --- |
 //! | `dial` | resolves, checks and connects |
 //! | `lane` | what one connection at one revision owns: pools, credentials |
-//! | `credentials` | authentication, and OAuth 2 tokens |
+//! | `credentials` | authentication |
+//! | `tokens` | OAuth 2 tokens |
 //! | `cookies` | session cookies, per outlet |
 //! | `headers` | what may pass in and out |
 //! | [`identity`] | the certificate that is shown in TLS |
@@ -32,6 +33,7 @@ mod percent;
 mod redact;
 mod redirect;
 mod sigv4;
+mod tokens;
 pub mod trust;
 
 use std::{

@@ -230,6 +230,9 @@ fn touches(manifest: &Manifest, settings: Option<&Connection>) -> Touches {
         Auth::None => None,
         Auth::Basic { user, password } => Some(format!("basic authentication of `{user}` ({password})")),
         Auth::Bearer { token } => Some(format!("bearer token ({token})")),
+        Auth::OAuth2RefreshToken { client_id, refresh_token, .. } => {
+            Some(format!("OAuth 2 client `{client_id}` with a refresh token ({refresh_token})"))
+        }
         Auth::OAuth1 { consumer_key, consumer_secret, .. } => {
             Some(format!("OAuth 1 signatures of `{consumer_key}` ({consumer_secret})"))
         }

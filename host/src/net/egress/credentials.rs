@@ -5,35 +5,24 @@
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::Bytes;
-use http::{HeaderValue, Method, Request, StatusCode, Uri, header};
-use serde::Deserialize;
-use url::form_urlencoded;
+use http::{HeaderValue, Uri, header};
 
 use super::{
-    headers::USER_AGENT,
-    lane::{Client, transmit},
+    lane::Client,
     oauth1,
     redact::Needles,
     sigv4,
+    tokens::{Token, TokenRequest},
 };
 use crate::{
     model::{auth::Auth, connection::SecretRef, timestamp::Timestamp},
-    policy::egress::{Granted, Origin},
+    policy::egress::Granted,
     ports::{
         clock::Clock,
         egress::EgressError,
         secrets::{Secret, Secrets},
     },
 };
-
-/// Largest token response, bytes.
-const TOKEN_RESPONSE_BYTES_LIMIT: u64 = 64 << 10;
-
-/// How long a token without `expires_in` is used, seconds.
-const EXPIRES_S_DEFAULT: u64 = 300;
-
-/// How long before its end a token is no longer used, milliseconds; at most a tenth of its life.
-const EARLY_MS_MAX: u64 = 30_000;
 
 /// What goes into one request.
 pub(super) struct Credentials {
@@ -94,16 +83,24 @@ impl Credentials {
     }
 }
 
-struct Token {
-    value: Secret,
-    use_until: Timestamp,
-}
-
-/// The token of a lane.
+/// The tokens of a lane.
 #[derive(Default)]
 pub(super) struct Tokens {
     // Held while a token is fetched, so that many requests fetch one token.
-    current: tokio::sync::Mutex<Option<Token>>,
+    held: tokio::sync::Mutex<Held>,
+}
+
+#[derive(Default)]
+struct Held {
+    access: Option<Token>,
+    renewed: Option<Renewed>,
+}
+
+/// A refresh token that a remote has given in another's place.
+struct Renewed {
+    /// The one that is configured.
+    of: Secret,
+    by: Secret,
 }
 
 impl Tokens {
@@ -129,15 +126,49 @@ impl Tokens {
                 let authorization = bearer(&token, needles)?;
                 Ok(Credentials::header(authorization, None))
             }
-            Auth::OAuth2ClientCredentials { token_url, client_id, client_secret, scope } => {
-                let mut current = self.current.lock().await;
-                let value = match current.as_ref() {
-                    Some(token) if clock.now() < token.use_until => token.value.clone(),
-                    _ => {
+            Auth::OAuth2ClientCredentials { token_url, client_id, client_secret, scope, client_authentication } => {
+                let mut held = self.held.lock().await;
+                let value = match held.access.as_ref().filter(|token| clock.now() < token.use_until) {
+                    Some(token) => token.value.clone(),
+                    None => {
                         let secret = resolve(secrets, client_secret)?;
-                        let request = TokenRequest { token_url, client_id, secret: &secret, scope: scope.as_deref() };
-                        let token = request.send(client, clock, needles).await?;
-                        current.insert(token).value.clone()
+                        let (scope, how) = (scope.as_deref(), *client_authentication);
+                        let request = TokenRequest { token_url, client_id, secret: &secret, scope, how, refresh: None };
+                        let (token, _) = request.send(client, clock, needles).await?;
+                        held.access.insert(token).value.clone()
+                    }
+                };
+                Ok(Credentials::header(bearer(&value, needles)?, Some(value)))
+            }
+            Auth::OAuth2RefreshToken {
+                token_url,
+                client_id,
+                client_secret,
+                refresh_token,
+                scope,
+                client_authentication,
+            } => {
+                let mut held = self.held.lock().await;
+                let value = match held.access.as_ref().filter(|token| clock.now() < token.use_until) {
+                    Some(token) => token.value.clone(),
+                    None => {
+                        let (secret, given) = (resolve(secrets, client_secret)?, resolve(secrets, refresh_token)?);
+                        let renewed = held.renewed.as_ref().filter(|renewed| renewed.of.expose() == given.expose());
+                        let refresh = renewed.map_or_else(|| given.clone(), |renewed| renewed.by.clone());
+                        let (scope, how) = (scope.as_deref(), *client_authentication);
+                        let request =
+                            TokenRequest { token_url, client_id, secret: &secret, scope, how, refresh: Some(&refresh) };
+                        let (token, next) = request.send(client, clock, needles).await?;
+                        if let Some(by) = next.filter(|next| next.expose() != refresh.expose()) {
+                            tracing::warn!(
+                                token_url,
+                                "the remote has given another refresh token, which is used until the hub stops or the \
+                                 connection changes; if it takes the one that is configured only once, have one given out \
+                                 that stays valid"
+                            );
+                            held.renewed = Some(Renewed { of: given, by });
+                        }
+                        held.access.insert(token).value.clone()
                     }
                 };
                 Ok(Credentials::header(bearer(&value, needles)?, Some(value)))
@@ -173,18 +204,19 @@ impl Tokens {
 
     /// Drops the token, unless another has taken its place already.
     pub(super) async fn forget(&self, credentials: &Credentials) {
-        let mut current = self.current.lock().await;
-        let same = current
+        let mut held = self.held.lock().await;
+        let same = held
+            .access
             .as_ref()
             .zip(credentials.token.as_ref())
             .is_some_and(|(token, used)| token.value.expose() == used.expose());
         if same {
-            *current = None;
+            held.access = None;
         }
     }
 }
 
-fn refused(reason: impl Into<String>) -> EgressError {
+pub(super) fn refused(reason: impl Into<String>) -> EgressError {
     EgressError::Authentication { reason: reason.into() }
 }
 
@@ -219,7 +251,7 @@ fn host(uri: &Uri) -> Option<HeaderValue> {
     HeaderValue::from_str(&text).ok()
 }
 
-fn basic(user: &[u8], password: &[u8], needles: &mut Needles) -> Result<HeaderValue, EgressError> {
+pub(super) fn basic(user: &[u8], password: &[u8], needles: &mut Needles) -> Result<HeaderValue, EgressError> {
     let pair = Secret::new([user, b":", password].concat());
     let encoded = STANDARD.encode(pair.expose());
     needles.add(password);
@@ -238,84 +270,4 @@ fn sensitive(text: &str) -> Result<HeaderValue, EgressError> {
     let mut value = HeaderValue::from_str(text).map_err(|_| refused("the credentials do not fit into a header"))?;
     value.set_sensitive(true);
     Ok(value)
-}
-
-/// A request for a token (RFC 6749 §4.4.2), the client authenticated by HTTP basic (§2.3.1).
-struct TokenRequest<'a> {
-    token_url: &'a str,
-    client_id: &'a str,
-    secret: &'a Secret,
-    scope: Option<&'a str>,
-}
-
-#[derive(Deserialize)]
-struct TokenResponse {
-    access_token: String,
-    token_type: String,
-    #[serde(default)]
-    expires_in: Option<serde_json::Number>,
-}
-
-#[derive(Deserialize, Default)]
-struct TokenRefusal {
-    #[serde(default)]
-    error: String,
-}
-
-impl TokenRequest<'_> {
-    async fn send(&self, client: &Client, clock: &dyn Clock, needles: &mut Needles) -> Result<Token, EgressError> {
-        let origin = Origin::parse(self.token_url).map_err(|error| refused(format!("`token_url`: {error}")))?;
-        let request = self.request(needles)?;
-        let asked = clock.now();
-        // Whatever happens to this request, nothing of the guest's was sent: a later attempt is safe.
-        let answer = transmit(client, request, TOKEN_RESPONSE_BYTES_LIMIT).await.map_err(|error| match error {
-            EgressError::Refused { reason } => refused(format!("token endpoint: {reason}")),
-            EgressError::TooLarge { .. } => refused("the token endpoint answers with too much"),
-            other => EgressError::Connect { reason: format!("token endpoint `{origin}`: {other}") },
-        })?;
-        read(&origin, answer.status(), answer.body(), asked)
-    }
-
-    fn request(&self, needles: &mut Needles) -> Result<Request<Bytes>, EgressError> {
-        let mut form = form_urlencoded::Serializer::new(String::new());
-        form.append_pair("grant_type", "client_credentials");
-        if let Some(scope) = self.scope {
-            form.append_pair("scope", scope);
-        }
-        let encode = |bytes: &[u8]| form_urlencoded::byte_serialize(bytes).collect::<String>();
-        let (user, password) = (encode(self.client_id.as_bytes()), Secret::new(encode(self.secret.expose())));
-        needles.add(self.secret.expose());
-        Request::builder()
-            .method(Method::POST)
-            .uri(self.token_url)
-            .header(header::AUTHORIZATION, basic(user.as_bytes(), password.expose(), needles)?)
-            .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")
-            .header(header::ACCEPT, "application/json")
-            .header(header::USER_AGENT, USER_AGENT)
-            .body(Bytes::from(form.finish()))
-            .map_err(|error| refused(format!("`token_url`: {error}")))
-    }
-}
-
-fn read(origin: &Origin, status: StatusCode, body: &[u8], asked: Timestamp) -> Result<Token, EgressError> {
-    if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS {
-        return Err(EgressError::Connect { reason: format!("token endpoint `{origin}` answers {status}") });
-    }
-    if status != StatusCode::OK {
-        let code: TokenRefusal = serde_json::from_slice(body).unwrap_or_default();
-        // Only a code of the protocol is shown, nothing that may echo what was sent.
-        let code: String = code.error.chars().filter(|c| c.is_ascii_lowercase() || *c == '_').take(64).collect();
-        return Err(refused(format!(
-            "token endpoint `{origin}` answers {status} `{code}`; look at `client_id`, `client_secret` and `scope`"
-        )));
-    }
-    let response: TokenResponse = serde_json::from_slice(body)
-        .map_err(|_| refused(format!("token endpoint `{origin}` answers something else than a token")))?;
-    if !response.token_type.eq_ignore_ascii_case("bearer") {
-        return Err(refused(format!("token endpoint `{origin}` gives a token that is not of type `Bearer`")));
-    }
-    let life_s = response.expires_in.and_then(|number| number.as_u64()).unwrap_or(EXPIRES_S_DEFAULT);
-    let life_ms = life_s.saturating_mul(1000);
-    let use_until = asked.plus_millis(life_ms - (life_ms / 10).min(EARLY_MS_MAX));
-    Ok(Token { value: Secret::new(response.access_token.into_bytes()), use_until })
 }

@@ -28,7 +28,7 @@ use tokio::{
 use super::{EgressScope, Gateway};
 use crate::{
     model::{
-        auth::Auth,
+        auth::{Auth, ClientAuthentication},
         connection::{Connection, SecretRef},
         json::Json,
         manifest::HttpCapability,
@@ -378,6 +378,7 @@ async fn tokens_are_fetched_once_renewed_in_time_and_after_a_refusal() {
         client_id: "hub/1".into(),
         client_secret: SecretRef::Env("PASSWORD".into()),
         scope: Some("orders".into()),
+        client_authentication: ClientAuthentication::Basic,
     };
     let clock = Arc::new(Hands::default());
     let scope = EgressScope {
@@ -433,6 +434,7 @@ fn oauth(url: &str, token_url: &str) -> Connection {
         client_id: "hub".into(),
         client_secret: SecretRef::Env("PASSWORD".into()),
         scope: None,
+        client_authentication: ClientAuthentication::Basic,
     };
     Connection { auth, ..connection(url) }
 }
