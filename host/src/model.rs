@@ -4,6 +4,7 @@ pub mod age;
 pub mod anchor;
 pub mod api;
 pub mod audit;
+pub mod auth;
 pub mod connection;
 pub mod contract;
 pub mod decision;

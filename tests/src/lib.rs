@@ -13,3 +13,5 @@ pub mod packages;
 pub mod remote;
 pub mod retail;
 pub mod said;
+pub mod signatures;
+pub mod verifier;

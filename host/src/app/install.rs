@@ -21,7 +21,7 @@ use bytes::Bytes;
 use semver::Version;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use self::checks::{check_exports, check_manifest, fits_config};
+use self::checks::{check_exports, check_manifest, fits_authentication, fits_config};
 pub use self::error::InstallError;
 use super::{
     audit::Audit,
@@ -338,6 +338,7 @@ impl Installer {
             return Err(wrong(format!("plugin `{}` is no connector", connection.plugin)));
         }
         fits_config(&plugin.schemas, &connection.config.to_value()).map_err(wrong)?;
+        fits_authentication(&plugin.manifest, &connection).map_err(wrong)?;
         for needed in plugin.manifest.secrets.keys() {
             if !connection.secrets.contains_key(needed) {
                 return Err(wrong(format!("the plugin needs secret `{needed}`: add `secrets.{needed} = \"file:…\"`")));

@@ -9,7 +9,8 @@ use http::{HeaderMap, Request, Response, header};
 use super::runner::Shared;
 use crate::{
     model::{
-        connection::{Auth, Connection, SecretRef},
+        auth::Auth,
+        connection::{Connection, SecretRef},
         failure::{Failure, FailureKind},
         id::PluginId,
         json::Json,
@@ -69,6 +70,8 @@ pub(super) fn outlet(gateway: &Gateway, shared: &Shared, place: Place<'_>) -> Re
         base_url: origin.clone(),
         config: Json::empty_object(),
         auth: Auth::None,
+        client_certificate: None,
+        authorities: None,
         secrets: Default::default(),
         allow_addresses: place.allow_addresses.to_vec(),
         timeout_ms: place.timeout_ms,

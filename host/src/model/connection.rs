@@ -5,7 +5,12 @@ use std::{collections::BTreeMap, fmt, str::FromStr};
 
 use serde::{Deserialize, Deserializer, Serialize, de};
 
-use super::{id::PluginId, json::Json, pace::ConnectionLimits};
+use super::{
+    auth::{Auth, ClientCertificate, Scheme},
+    id::PluginId,
+    json::Json,
+    pace::ConnectionLimits,
+};
 
 /// One configured use of a connector plugin.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -21,6 +26,13 @@ pub struct Connection {
     /// How the host proves who we are.
     #[serde(default)]
     pub auth: Auth,
+    /// The certificate that the host shows in TLS (mutual TLS) wherever its credentials go, beside what `auth` adds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client_certificate: Option<ClientCertificate>,
+    /// The authorities, as certificates in PEM form, of which its remotes' own certificates may be, and no others. Absent:
+    /// those that Mozilla trusts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub authorities: Option<String>,
     /// The plugin's named secrets, for `sign` and `verify`.
     #[serde(default)]
     pub secrets: BTreeMap<String, SecretRef>,
@@ -44,40 +56,6 @@ fn default_timeout_ms() -> u64 {
 
 fn default_response_bytes() -> u64 {
     1 << 20
-}
-
-/// How the host authenticates a request, after it has left the guest.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "scheme", rename_all = "kebab-case", deny_unknown_fields)]
-pub enum Auth {
-    /// Not at all.
-    #[default]
-    None,
-    /// HTTP basic authentication (RFC 7617).
-    Basic {
-        /// The user's name.
-        user: String,
-        /// The password.
-        password: SecretRef,
-    },
-    /// A bearer token (RFC 6750).
-    Bearer {
-        /// The token.
-        token: SecretRef,
-    },
-    /// OAuth 2 client credentials (RFC 6749 §4.4). The token's response never reaches a guest.
-    #[serde(rename = "oauth2-client-credentials")]
-    OAuth2ClientCredentials {
-        /// Where tokens are given out; needs no capability of the plugin, the operator's word is enough.
-        token_url: String,
-        /// Who we are.
-        client_id: String,
-        /// The proof.
-        client_secret: SecretRef,
-        /// Requested scope.
-        #[serde(default)]
-        scope: Option<String>,
-    },
 }
 
 /// Where a secret's value is found: `env:NAME`, `file:PATH` or `store:NAME`. The value itself is never configuration.
@@ -121,44 +99,39 @@ pub fn is_secret_name(name: &str) -> bool {
 }
 
 impl Connection {
-    /// The references to its secrets by place: `auth`, or `secrets.NAME`.
+    /// The references to its secrets by place: `auth`, `auth.NAME`, `client_certificate.NAME`, or `secrets.NAME`.
     pub fn references(&self) -> impl Iterator<Item = (String, &SecretRef)> {
-        let auth = self.auth.secret().map(|reference| ("auth".to_owned(), reference));
+        let auth = self.auth.secrets().into_iter().map(|(place, reference)| (place.to_owned(), reference));
+        let shown = self.client_certificate.iter().flat_map(ClientCertificate::secrets);
+        let shown = shown.map(|(place, reference)| (place.to_owned(), reference));
         let named = self.secrets.iter().map(|(name, reference)| (format!("secrets.{name}"), reference));
-        auth.into_iter().chain(named)
+        auth.chain(shown).chain(named)
     }
 
     /// The reference in a place, to be replaced.
     pub fn reference_mut(&mut self, place: &str) -> Option<&mut SecretRef> {
-        match place.strip_prefix("secrets.") {
-            Some(name) => self.secrets.get_mut(name),
-            None if place == "auth" => match &mut self.auth {
-                Auth::None => None,
-                Auth::Basic { password: secret, .. }
-                | Auth::Bearer { token: secret }
-                | Auth::OAuth2ClientCredentials { client_secret: secret, .. } => Some(secret),
-            },
-            None => None,
+        if let Some(name) = place.strip_prefix("secrets.") {
+            return self.secrets.get_mut(name);
         }
+        let shown = self.client_certificate.iter_mut().flat_map(ClientCertificate::secrets_mut);
+        self.auth.secrets_mut().into_iter().chain(shown).find(|(at, _)| *at == place).map(|(_, reference)| reference)
+    }
+
+    /// Whether the host proves who we are.
+    #[must_use]
+    pub fn has_credentials(&self) -> bool {
+        self.auth != Auth::None || self.client_certificate.is_some()
+    }
+
+    /// The schemes by which it does.
+    pub fn schemes(&self) -> impl Iterator<Item = Scheme> {
+        self.auth.scheme().into_iter().chain(self.client_certificate.as_ref().map(|_| Scheme::MutualTls))
     }
 
     /// Whether two stand for the same system, spoken to in the same way: only credentials and limits may differ.
     #[must_use]
     pub fn is_same_target(&self, other: &Self) -> bool {
         self.plugin == other.plugin && self.base_url == other.base_url && self.config == other.config
-    }
-}
-
-impl Auth {
-    /// The reference to its secret.
-    #[must_use]
-    pub fn secret(&self) -> Option<&SecretRef> {
-        match self {
-            Self::None => None,
-            Self::Basic { password: secret, .. }
-            | Self::Bearer { token: secret }
-            | Self::OAuth2ClientCredentials { client_secret: secret, .. } => Some(secret),
-        }
     }
 }
 

@@ -8,6 +8,7 @@ use semver::Version;
 use serde::{Deserialize, Serialize};
 
 use super::{
+    auth::Scheme,
     id::{ContractId, PluginId},
     limits::Limits,
     pace::VendorLimits,
@@ -44,6 +45,10 @@ pub struct Manifest {
     /// Secrets that it names, each with the reason; an operator grants them.
     #[serde(default)]
     pub secrets: BTreeMap<String, String>,
+    /// The schemes by which a connector's remote authenticates, such as `["mutual-tls", "bearer"]`; a connection with another
+    /// is refused. Absent: any.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub authentication: Vec<Scheme>,
     /// The operation contracts that a connector implements, all their operations.
     #[serde(default)]
     #[schemars(with = "Vec<String>")]

@@ -10,19 +10,31 @@
 //! | --- | --- |
 //! | `dial` | resolves, checks and connects |
 //! | `lane` | what one connection at one revision owns: pools, credentials |
-//! | `credentials` | authentication, and OAuth 2 tokens |
+//! | `credentials` | authentication |
+//! | `tokens` | OAuth 2 tokens |
 //! | `cookies` | session cookies, per outlet |
 //! | `headers` | what may pass in and out |
+//! | [`identity`] | the certificate that is shown in TLS |
 //! | `redirect` | where an answer points to |
 //! | `redact` | echoes of secrets |
+//! | `oauth1` | OAuth 1 signatures |
+//! | `sigv4` | AWS signatures |
+//! | `percent` | the percent-encoding of signatures |
+//! | [`trust`] | whose certificates remotes may show |
 
 mod cookies;
 mod credentials;
 mod dial;
 mod headers;
+pub mod identity;
 mod lane;
+mod oauth1;
+mod percent;
 mod redact;
 mod redirect;
+mod sigv4;
+mod tokens;
+pub mod trust;
 
 use std::{
     collections::HashMap,
@@ -145,11 +157,7 @@ impl Gateway {
     }
 
     fn trusting(roots: RootCertStore) -> Result<Self, GatewayError> {
-        let tls = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-            .with_safe_default_protocol_versions()
-            .map_err(|error| GatewayError::Tls { problem: error.to_string() })?
-            .with_root_certificates(roots)
-            .with_no_client_auth();
+        let tls = trust::trusting(roots).map_err(|problem| GatewayError::Tls { problem })?;
         Ok(Self { tls, lanes: Mutex::default() })
     }
 
@@ -272,14 +280,15 @@ impl Outlet {
         if !(at_home && granted.authenticate() && self.lane.has_credentials()) {
             return self.transmit(granted, self.lane.bare()?).await;
         }
-        let client = self.lane.credentialed()?;
-        let credentials = self.lane.credentials(needles).await?;
-        credentials.add_to(granted.headers_mut());
+        let client = &self.lane.credentialed(granted.origin())?;
+        let credentials = self.lane.credentials(client, needles).await?;
+        credentials.add_to(&mut granted, self.lane.now(), needles)?;
         let again = credentials.is_renewable().then(|| granted.clone());
         let answer = self.transmit(granted, client).await?;
         let Some(mut again) = again.filter(|_| answer.status() == StatusCode::UNAUTHORIZED) else { return Ok(answer) };
         self.lane.forget(&credentials).await;
-        self.lane.credentials(needles).await?.add_to(again.headers_mut());
+        let renewed = self.lane.credentials(client, needles).await?;
+        renewed.add_to(&mut again, self.lane.now(), needles)?;
         self.add_cookies(&mut again);
         self.transmit(again, client).await
     }

@@ -3,7 +3,8 @@
 
 use super::egress::Origin;
 use crate::model::{
-    connection::{Auth, Connection},
+    auth::Scheme,
+    connection::Connection,
     limits::Limits,
     manifest::{Kind, Manifest},
     registry::Part,
@@ -71,10 +72,12 @@ fn granted(parts: &mut Vec<Part>, manifest: &Manifest, name: &str, connection: &
         }
         if http.authenticate {
             let what = format!("credentials at {}", resolved.as_deref().unwrap_or(&origin));
-            let decided = if connection.auth == Auth::None {
+            let schemes: Vec<&str> = connection.schemes().map(Scheme::as_str).collect();
+            let decided = if schemes.is_empty() {
                 Err(("grant", "the connection has no `auth`".to_owned()))
             } else {
-                Ok(("grant", "the hub adds the connection's `auth`; the plugin never sees it".to_owned()))
+                let why = format!("the hub proves who we are, by {}; the plugin never sees it", schemes.join(" and "));
+                Ok(("grant", why))
             };
             parts.push(part(Some(name), &what, decided));
         }

@@ -188,6 +188,12 @@ impl<B> Granted<B> {
         self.request.uri().path()
     }
 
+    /// The request, to be looked at.
+    #[must_use]
+    pub fn request(&self) -> &Request<B> {
+        &self.request
+    }
+
     /// Its headers, for what the host takes away and adds.
     pub fn headers_mut(&mut self) -> &mut HeaderMap {
         self.request.headers_mut()
@@ -303,11 +309,7 @@ mod tests {
     use http::Request;
 
     use super::{Grants, Origin};
-    use crate::model::{
-        connection::{Auth, Connection},
-        json::Json,
-        manifest::HttpCapability,
-    };
+    use crate::model::{auth::Auth, connection::Connection, json::Json, manifest::HttpCapability};
 
     fn connection(base_url: &str) -> Connection {
         Connection {
@@ -315,6 +317,8 @@ mod tests {
             base_url: base_url.into(),
             config: Json::empty_object(),
             auth: Auth::None,
+            client_certificate: None,
+            authorities: None,
             secrets: std::collections::BTreeMap::new(),
             allow_addresses: Vec::new(),
             timeout_ms: 1000,

@@ -4,10 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::egress::{Origin, OriginError};
-use crate::model::{
-    connection::{Auth, Connection},
-    manifest::HttpCapability,
-};
+use crate::model::{auth::Scheme, connection::Connection, manifest::HttpCapability};
 
 /// What stands for a connection's base URL in a manifest.
 const BASE_URL: &str = "${connection.base_url}";
@@ -19,6 +16,10 @@ pub struct Reach {
     origins: BTreeMap<String, BTreeSet<String>>,
     /// Origins that the connection's credentials are sent to.
     authenticated: BTreeSet<String>,
+    /// Authorities in PEM form that vouch for remotes; none: those that Mozilla trusts.
+    authorities: BTreeSet<String>,
+    /// How they prove who we are.
+    schemes: BTreeSet<Scheme>,
     /// Private addresses, as CIDR blocks.
     addresses: BTreeSet<String>,
 }
@@ -69,15 +70,20 @@ impl Reach {
     /// What a plugin with these capabilities reaches through a connection.
     #[must_use]
     pub fn of(connection: &Connection, capabilities: &[HttpCapability]) -> Self {
-        let mut reach = Self { addresses: connection.allow_addresses.iter().cloned().collect(), ..Self::default() };
+        let mut reach = Self {
+            addresses: connection.allow_addresses.iter().cloned().collect(),
+            authorities: connection.authorities.iter().map(|pem| pem.trim().to_owned()).collect(),
+            schemes: connection.schemes().collect(),
+            ..Self::default()
+        };
         for capability in capabilities {
             let origin = canonical(&capability.origin.replace(BASE_URL, &connection.base_url));
-            if capability.authenticate && connection.auth != Auth::None {
+            if capability.authenticate && connection.has_credentials() {
                 reach.authenticated.insert(origin.clone());
             }
             reach.origins.entry(origin).or_default().extend(capability.methods.iter().cloned());
         }
-        if let Auth::OAuth2ClientCredentials { token_url, .. } = &connection.auth {
+        if let Some(token_url) = connection.auth.token_url() {
             // The client's secret goes there.
             reach.authenticated.insert(canonical(token_url));
             reach.origins.entry(canonical(token_url)).or_default().insert("POST".to_owned());
@@ -92,6 +98,8 @@ impl Reach {
             self.origins.entry(origin.clone()).or_default().extend(methods.iter().cloned());
         }
         self.authenticated.extend(other.authenticated.iter().cloned());
+        self.authorities.extend(other.authorities.iter().cloned());
+        self.schemes.extend(&other.schemes);
         self.addresses.extend(other.addresses.iter().cloned());
         self
     }
@@ -113,6 +121,17 @@ impl Reach {
         }
         let shown = after.authenticated.difference(&self.authenticated);
         wider.extend(shown.map(|origin| format!("it sends its credentials to `{origin}`")));
+        // Whoever vouches for a remote says who is given the credentials.
+        if !after.authorities.is_subset(&self.authorities) {
+            wider.push("it trusts the authorities that it names".to_owned());
+        } else if after.authorities.is_empty() && !self.authorities.is_empty() {
+            wider.push("it trusts every authority that Mozilla trusts".to_owned());
+        }
+        if !self.schemes.is_empty() {
+            // What was only signed with may be sent in clear then.
+            let other = after.schemes.difference(&self.schemes);
+            wider.extend(other.map(|scheme| format!("it authenticates by `{scheme}`, which it did not")));
+        }
         wider
             .extend(after.addresses.difference(&self.addresses).map(|block| format!("it reaches addresses `{block}`")));
         wider
@@ -213,10 +232,32 @@ mod tests {
         let before = with("https://erp.example", None);
         let shown = "it sends its credentials to `https://cdn.example`";
         check(&before, &with("https://cdn.example", None), &[shown]);
-        check(&before, &with("https://erp.example", Some("https://cdn.example/token")), &[shown]);
-        check(&before, &with("https://erp.example", Some("https://erp.example/token")), &[]);
+        let other = "it authenticates by `oauth2-client-credentials`, which it did not";
+        check(&before, &with("https://erp.example", Some("https://cdn.example/token")), &[shown, other]);
+        check(&before, &with("https://erp.example", Some("https://erp.example/token")), &[other]);
         check(&with("https://cdn.example", None), &with("https://cdn.example/b", None), &[]);
         check(r#"{"base_url":"https://cdn.example"}"#, &with("https://cdn.example", None), &[shown]);
+    }
+
+    #[test]
+    fn another_scheme_is_more_and_one_less_is_not() {
+        let with = |auth: &str| format!(r#"{{"base_url":"https://erp.example",{auth}}}"#);
+        let bearer = with(r#""auth":{"scheme":"bearer","token":"store:x"}"#);
+        let basic = with(r#""auth":{"scheme":"basic","user":"u","password":"store:x"}"#);
+        let both =
+            with(r#""auth":{"scheme":"bearer","token":"store:x"},"client_certificate":{"certificate":"store:c"}"#);
+        check(&basic, &bearer, &["it authenticates by `bearer`, which it did not"]);
+        check(&bearer, &both, &["it authenticates by `mutual-tls`, which it did not"]);
+        check(&both, &bearer, &[]);
+        let private = with(r#""authorities":"PEM""#);
+        let public = with(r#""timeout_ms":1"#);
+        check(&public, &private, &["it trusts the authorities that it names"]);
+        check(&private, &private, &[]);
+        check(&private, &public, &["it trusts every authority that Mozilla trusts"]);
+        let none = with(r#""allow_addresses":[]"#);
+        check(&both, &none, &[]);
+        let certificate = with(r#""client_certificate":{"certificate":"store:c"}"#);
+        check(&none, &certificate, &["it sends its credentials to `https://erp.example`"]);
     }
 
     #[test]

@@ -12,10 +12,7 @@ use bytes::Bytes;
 use crate::{
     app::secrets::LocalSecrets,
     model::{
-        connection::{Auth, Connection},
-        json::Json,
-        manifest::HttpCapability,
-        principal::Principal,
+        auth::Auth, connection::Connection, json::Json, manifest::HttpCapability, principal::Principal,
         timestamp::Timestamp,
     },
     net::egress::{EgressScope, Gateway},
@@ -127,6 +124,8 @@ fn outlet(provider: &Provider, clock: &Arc<dyn Clock>) -> Result<Arc<dyn Egress>
         base_url: origin.clone(),
         config: Json::empty_object(),
         auth: Auth::None,
+        client_certificate: None,
+        authorities: None,
         secrets: Default::default(),
         allow_addresses: provider.allow_addresses.clone(),
         timeout_ms: FETCH_MS,

@@ -13,7 +13,8 @@ use super::{Audit, AuditError, RUNS};
 use crate::{
     model::{
         audit::AuditLine,
-        connection::{Auth, Connection, SecretRef},
+        auth::Auth,
+        connection::{Connection, SecretRef},
         entry::{Entry, PipelineUse, PluginUse},
         explanation::{
             ExplainedConnection, ExplainedDecision, ExplainedRun, ExplainedStep, ExplainedTable, Explanation,
@@ -223,10 +224,21 @@ fn touches(manifest: &Manifest, settings: Option<&Connection>) -> Touches {
     let shown = |(name, reference): (&String, &SecretRef)| format!("{name} ({reference})");
     let mut secrets: Vec<String> =
         settings.secrets.iter().filter(|(name, _)| manifest.secrets.contains_key(*name)).map(shown).collect();
+    let shown = settings.client_certificate.iter().map(|shown| format!("client certificate ({})", shown.certificate));
+    secrets.extend(shown);
     secrets.extend(match &settings.auth {
         Auth::None => None,
         Auth::Basic { user, password } => Some(format!("basic authentication of `{user}` ({password})")),
         Auth::Bearer { token } => Some(format!("bearer token ({token})")),
+        Auth::OAuth2RefreshToken { client_id, refresh_token, .. } => {
+            Some(format!("OAuth 2 client `{client_id}` with a refresh token ({refresh_token})"))
+        }
+        Auth::OAuth1 { consumer_key, consumer_secret, .. } => {
+            Some(format!("OAuth 1 signatures of `{consumer_key}` ({consumer_secret})"))
+        }
+        Auth::AwsSigV4 { access_key_id, secret_access_key, .. } => {
+            Some(format!("AWS signatures of `{access_key_id}` ({secret_access_key})"))
+        }
         Auth::OAuth2ClientCredentials { client_id, client_secret, .. } => {
             Some(format!("OAuth 2 client `{client_id}` ({client_secret})"))
         }

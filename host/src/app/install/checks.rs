@@ -2,7 +2,10 @@
 
 use crate::{
     app::package::Schemas,
-    model::manifest::{Doubt, Kind, Manifest},
+    model::{
+        connection::Connection,
+        manifest::{Doubt, Kind, Manifest},
+    },
     ports::invoker::Inspection,
 };
 
@@ -21,6 +24,16 @@ pub(in crate::app) fn fits_config(schemas: &Schemas, config: &serde_json::Value)
         None => Ok(()),
         Some(error) => Err(format!("`config{}` does not follow the plugin's schema: {error}", error.instance_path())),
     }
+}
+
+/// The scheme of a connection against those that its plugin's remote knows.
+pub(in crate::app) fn fits_authentication(manifest: &Manifest, connection: &Connection) -> Result<(), String> {
+    let known = &manifest.authentication;
+    let Some(other) = connection.schemes().find(|scheme| !known.is_empty() && !known.contains(scheme)) else {
+        return Ok(());
+    };
+    let known: Vec<String> = known.iter().map(|scheme| format!("`{scheme}`")).collect();
+    Err(format!("`auth`: the plugin's remote does not authenticate by `{other}`, but by {}", known.join(" or ")))
 }
 
 /// What a manifest says against itself.
@@ -46,6 +59,14 @@ pub fn check_manifest(manifest: &Manifest, schemas: &Schemas) -> Result<(), Stri
         if !manifest.capabilities.http.is_empty() || !manifest.capabilities.state.is_empty() {
             return Err("a pure plugin has no `capabilities`: only a connector touches anything".to_owned());
         }
+        if !manifest.authentication.is_empty() {
+            return Err("a pure plugin has no `authentication`: only a connector has a remote".to_owned());
+        }
+    }
+    if !manifest.authentication.is_empty() && !manifest.capabilities.http.iter().any(|http| http.authenticate) {
+        return Err("`authentication` is declared, and nothing is authenticated: say `authenticate = true` in the \
+                    `[[capabilities.http]]` that needs it"
+            .to_owned());
     }
     for (name, operation) in &manifest.operations {
         if let Doubt::NaturalKey { find, .. } = &operation.doubt

@@ -21,7 +21,8 @@ use crate::{
         registry::{Line, VersionState},
         setting::{ConnectionRecord, Earlier, Origin},
     },
-    policy::lifecycle,
+    net::egress::{identity::ClientIdentity, trust},
+    policy::{egress, lifecycle},
 };
 
 /// How many earlier revisions of a connection are kept: runs that began under one of them go on with it.
@@ -52,7 +53,25 @@ impl Installer {
         if now.connections.get(name).is_some_and(|open| open.connection == connection) {
             return Ok(None);
         }
+        self.check_credentials(&connection)
+            .map_err(|problem| InstallError::Setting { what: format!("connection `{name}`"), problem })?;
         self.set_connection(now, cause, "connection.set", name, connection, Origin::File).await.map(Some)
+    }
+
+    /// Whether a connection that is about to be set can be spoken through: what its `auth` says, its authorities, and the
+    /// certificate that it shows. One that is set stays when its certificate expires: its calls fail and say so, and the hub starts all the same.
+    ///
+    /// # Errors
+    /// What is wrong with it, and what to do.
+    pub(in crate::app) fn check_credentials(&self, connection: &Connection) -> Result<(), String> {
+        connection.auth.check()?;
+        connection.authorities.as_deref().map(trust::authorities).transpose()?;
+        let Some(shown) = &connection.client_certificate else { return Ok(()) };
+        if egress::Origin::parse(&connection.base_url).is_ok_and(|origin| origin.is_cleartext()) {
+            return Err("`client_certificate`: it can only be shown in TLS; let `base_url` be `https`".to_owned());
+        }
+        let read = ClientIdentity::read(shown, &*self.secrets, self.clock.now());
+        read.map(drop).map_err(|error| error.to_string())
     }
 
     /// Sets a connection; what it was before is kept for the runs that began with it.

@@ -168,6 +168,7 @@ impl HubSettings {
         WebOrigin::parse(&connection.base_url).map_err(|error| wrong(format!("`base_url`: {error}")))?;
         AddressRules::new(name, &connection.allow_addresses)
             .map_err(|error| wrong(format!("`allow_addresses`: {error}")))?;
+        self.installer.check_credentials(&connection).map_err(wrong)?;
         let candidate = self.installer.open(now, name, connection.clone(), 0).map_err(refused)?;
         let capabilities = &candidate.plugin.manifest.capabilities.http;
         let after = Reach::of(&connection, capabilities);

@@ -17,14 +17,10 @@ use crate::{
         permits::{self, Admitted},
     },
     model::{
-        connection::{Auth, Connection},
-        failure::FailureKind,
-        json::Json,
-        lane::Lane,
-        manifest::Effect,
-        setting::Probe,
+        auth::ClientCertificate, connection::Connection, failure::FailureKind, json::Json, lane::Lane,
+        manifest::Effect, setting::Probe, timestamp::Timestamp,
     },
-    net::egress::EgressScope,
+    net::egress::{EgressScope, identity::ClientIdentity},
     ports::{
         egress::Egress,
         invoker::{Authority, CallError, Invocation, StepContext, Work},
@@ -91,7 +87,7 @@ impl HubSettings {
             let problem = format!("the test failed, so everything stays as it is: {}", failed.join("; "));
             return Err(refused_with(problem, Some(tested)));
         }
-        if place == "auth" && connection.auth != Auth::None && !proven {
+        if !place.starts_with("secrets.") && connection.has_credentials() && !proven {
             let problem = "the test does not show that the remote takes the new credentials, so everything stays as it is: \
                            name a read operation that needs them (`--operation NAME --input FILE`)";
             return Err(refused_with(problem.to_owned(), Some(tested)));
@@ -116,7 +112,12 @@ impl HubSettings {
             return Err(conflict(problem));
         };
         let mut checks = vec![resolved(&open.connection, &**secrets)];
-        let has_auth = open.connection.auth != Auth::None;
+        let has_auth = open.connection.has_credentials();
+        if let Some(shown) =
+            open.connection.client_certificate.as_ref().filter(|_| checks.iter().all(|check| check.passed))
+        {
+            checks.push(certificate(shown, &**secrets, self.shared.clock.now()));
+        }
         let mut proven = false;
         if checks.iter().all(|check| check.passed) {
             let (check, took) = match &probe.operation {
@@ -283,6 +284,17 @@ fn resolved(connection: &Connection, secrets: &dyn Secrets) -> Check {
         (_, false) => missing.join("; "),
     };
     Check { what: "secrets", passed: missing.is_empty(), says }
+}
+
+/// Whether the certificate can be shown, and until when.
+fn certificate(shown: &ClientCertificate, secrets: &dyn Secrets, now: Timestamp) -> Check {
+    let read = ClientIdentity::read(shown, secrets, now);
+    let passed = read.is_ok();
+    let says = match read {
+        Ok(identity) => format!("that of {}, valid until {}", identity.subject(), identity.not_after()),
+        Err(error) => error.to_string(),
+    };
+    Check { what: "certificate", passed, says }
 }
 
 /// What a status says of the credentials; whether it proves them.

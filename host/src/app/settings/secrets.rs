@@ -2,12 +2,14 @@
 
 use std::sync::Arc;
 
-use super::{HubSettings, cause};
+use super::{HubSettings, cause, connections::Instead};
 use crate::{
     app::install::copy,
     model::{connection::SecretRef, setting::SecretRecord},
+    net::egress::identity::ClientIdentity,
     ports::{
         registry::Who,
+        secrets::Secret,
         settings::{PreviousView, SecretAct, SecretView, SettingError},
     },
 };
@@ -63,7 +65,10 @@ impl HubSettings {
             SecretAct::Rotate { .. } if !is_set => {
                 return Err(SettingError::UnknownSecret { name: name.to_owned() });
             }
-            SecretAct::Rotate { value, keep_ms } => self.store.set(&cause, name, &value, keep_ms).await?,
+            SecretAct::Rotate { value, keep_ms } => {
+                self.may_be_shown(name, &value)?;
+                self.store.set(&cause, name, &value, keep_ms).await?
+            }
             SecretAct::TakeBack => self.store.take_back(&cause, name).await?,
             SecretAct::Confirm => self.store.confirm(&cause, name).await?,
             SecretAct::Remove => {
@@ -76,6 +81,26 @@ impl HubSettings {
         self.renew(name);
         tracing::info!(secret = name, version = record.current.version, actor = cause.actor, "a secret has changed");
         Ok(Some(self.secret_view(name.to_owned(), record)))
+    }
+
+    /// Whether connections that show a secret alone, certificate and key in one, can show another value of it. Where the key
+    /// is a secret of its own, one of the two has to be exchanged first.
+    fn may_be_shown(&self, name: &str, value: &Secret) -> Result<(), SettingError> {
+        let now = self.shared.installation.load();
+        let reference = SecretRef::Store(name.to_owned());
+        let shown = now.connections.values().filter_map(|open| {
+            let shown = open.connection.client_certificate.as_ref()?;
+            (shown.private_key.is_none() && shown.certificate == reference).then_some((&open.name, shown))
+        });
+        let secrets = Arc::clone(&self.installer.secrets);
+        let instead = Instead { secrets, reference: reference.clone(), value: value.clone() };
+        for (connection, shown) in shown {
+            ClientIdentity::read(shown, &instead, self.shared.clock.now()).map_err(|error| SettingError::Refused {
+                problem: format!("connection `{connection}` cannot show it, so nothing was rotated: {error}"),
+                tested: None,
+            })?;
+        }
+        Ok(())
     }
 
     /// What was made with the value of before, pools and tokens, is not used any more. The registry's lock is held.

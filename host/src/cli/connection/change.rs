@@ -70,7 +70,7 @@ pub(in crate::cli) struct Test {
 pub(in crate::cli) struct Rotate {
     /// The connection's name.
     name: String,
-    /// Which of its secrets: `auth`, or `secrets.NAME`.
+    /// Which of its secrets: `auth`, `auth.session_token`, `client_certificate.certificate`, `secrets.NAME`, …
     #[arg(long, default_value = "auth", value_name = "PLACE")]
     place: String,
     /// Another reference: `store:NAME`, `env:NAME` or `file:PATH`. Absent: another value of the `store:` secret in place.

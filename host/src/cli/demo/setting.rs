@@ -14,7 +14,8 @@ use crate::{
     },
     cli::Failed,
     model::{
-        connection::{Auth, Connection, SecretRef, WebhookSource},
+        auth::Auth,
+        connection::{Connection, SecretRef, WebhookSource},
         json::Json,
     },
     sandbox::{self, Retailer, erp::SERVICE_PATH},
@@ -45,6 +46,8 @@ impl Setting {
                 base_url,
                 config: Json::empty_object(),
                 auth,
+                client_certificate: None,
+                authorities: None,
                 secrets: BTreeMap::new(),
                 allow_addresses: vec![LOOPBACK.to_owned()],
                 timeout_ms: 5_000,

@@ -13,8 +13,8 @@ use crate::ports::secrets::Secret;
 /// Shorter values are left alone: they would tear holes into ordinary text.
 const BYTES_MIN: usize = 4;
 
-/// Most forms looked for in one exchange.
-const NEEDLES_MAX: usize = 32;
+/// Most forms looked for in one exchange: those of its secrets, and of a signature for each of its requests.
+const NEEDLES_MAX: usize = 64;
 
 const REPLACEMENT: &[u8] = b"[redacted]";
 

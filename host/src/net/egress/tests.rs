@@ -1,5 +1,6 @@
 //! The gateway against real servers on loopback.
 
+mod mutual_tls;
 mod tls;
 
 use std::{
@@ -27,7 +28,8 @@ use tokio::{
 use super::{EgressScope, Gateway};
 use crate::{
     model::{
-        connection::{Auth, Connection, SecretRef},
+        auth::{Auth, ClientAuthentication},
+        connection::{Connection, SecretRef},
         json::Json,
         manifest::HttpCapability,
         timestamp::Timestamp,
@@ -101,6 +103,8 @@ fn connection(base_url: &str) -> Connection {
         base_url: base_url.into(),
         config: Json::empty_object(),
         auth: Auth::None,
+        client_certificate: None,
+        authorities: None,
         secrets: BTreeMap::new(),
         allow_addresses: vec!["127.0.0.1".into()],
         timeout_ms: 2_000,
@@ -374,6 +378,7 @@ async fn tokens_are_fetched_once_renewed_in_time_and_after_a_refusal() {
         client_id: "hub/1".into(),
         client_secret: SecretRef::Env("PASSWORD".into()),
         scope: Some("orders".into()),
+        client_authentication: ClientAuthentication::Basic,
     };
     let clock = Arc::new(Hands::default());
     let scope = EgressScope {
@@ -429,6 +434,7 @@ fn oauth(url: &str, token_url: &str) -> Connection {
         client_id: "hub".into(),
         client_secret: SecretRef::Env("PASSWORD".into()),
         scope: None,
+        client_authentication: ClientAuthentication::Basic,
     };
     Connection { auth, ..connection(url) }
 }

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Bump, Finding, Severity, subject::Subject};
-use crate::model::{limits::Limits, manifest::Manifest};
+use crate::model::{auth::Scheme, limits::Limits, manifest::Manifest};
 
 /// One thing that a plugin may do, in words; what it is about, and where the manifest says so.
 type Power = (String, String);
@@ -83,9 +83,35 @@ pub(super) fn compare(previous: &Manifest, candidate: &Manifest) -> Vec<Finding>
         let text = format!("it may no longer {text}");
         found.push(Finding::new("capability.narrowed", Severity::Note, place, text).bump(Bump::Patch));
     }
+    compare_schemes(&previous.authentication, &candidate.authentication, &mut found);
     compare_limits(&previous.limits, &candidate.limits, &mut found);
     compare_vendor(previous, candidate, &mut found);
     found
+}
+
+/// How the host proves to the remote who we are; where nothing is declared, in any way.
+fn compare_schemes(old: &[Scheme], new: &[Scheme], found: &mut Vec<Finding>) {
+    let place = "authentication";
+    let said = |only: &[Scheme]| only.iter().map(|scheme| format!("`{scheme}`")).collect::<Vec<_>>().join(" or ");
+    let more: Vec<Scheme> = new.iter().filter(|scheme| !old.contains(scheme)).copied().collect();
+    let widened = match (old, new) {
+        ([], _) => None,
+        (_, []) => Some("any scheme".to_owned()),
+        _ => (!more.is_empty()).then(|| said(&more)),
+    };
+    if let Some(how) = widened {
+        let text = format!("it may now have requests authenticated by {how}");
+        let finding = Finding::new("capability.widened", Severity::Consent, place, text);
+        let change = "an operator has to agree before it serves anything; leave it out if it can do without";
+        found.push(finding.change(change).bump(Bump::Minor));
+    }
+    if !new.is_empty() && (old.is_empty() || old.iter().any(|scheme| !new.contains(scheme))) {
+        let text = format!("it may have requests authenticated by {} only", said(new));
+        let change =
+            "connections that authenticate in another way are refused: keep it, or publish a new major version";
+        let finding = Finding::new("capability.narrowed", Severity::Note, place, text);
+        found.push(finding.change(change).bump(Bump::Major));
+    }
 }
 
 fn compare_limits(old: &Limits, new: &Limits, found: &mut Vec<Finding>) {

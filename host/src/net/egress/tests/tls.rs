@@ -14,7 +14,7 @@ use rustls::{
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
 };
 
-use super::{Gateway, basic, capability, get, scope, text};
+use super::{Connection, Gateway, basic, capability, get, scope, text};
 use crate::ports::egress::EgressError;
 
 const CERTIFICATE: &[u8] = include_bytes!("server.pem");
@@ -64,6 +64,33 @@ async fn a_remote_whose_authority_is_trusted_is_spoken_to() {
         connection.allow_addresses.push("::1/128".into());
         let egress = gateway.open(scope(connection, vec![capability(&url, true)]));
         assert_eq!(text(&*egress, get(&url)).await, "told true", "{url}");
+    }
+}
+
+#[tokio::test]
+async fn a_connection_that_names_authorities_trusts_those_and_no_others() {
+    let url = serve();
+    let gateway = Gateway::with_roots(&authority()).unwrap();
+    let with = |authorities: &str| {
+        let connection = Connection { authorities: Some(authorities.to_owned()), ..basic(&url) };
+        Gateway::new().unwrap().open(scope(connection, vec![capability(&url, true)]))
+    };
+    let own = std::fs::read_to_string(authority()).unwrap();
+    assert_eq!(text(&*with(&own), get(&url)).await, "told true");
+    let other = rcgen::generate_simple_self_signed(vec!["127.0.0.1".to_owned()]).unwrap().cert.pem();
+    let connection = Connection { authorities: Some(other), ..basic(&url) };
+    let elsewhere = gateway.open(scope(connection, vec![capability(&url, true)]));
+    assert!(matches!(elsewhere.send(get(&url), false).await, Err(EgressError::Connect { .. })));
+    let key = std::str::from_utf8(KEY).unwrap();
+    for (wrong, says) in [
+        ("", "no certificate in PEM form"),
+        (key, "no certificate in PEM form"),
+        ("-----BEGIN CERTIFICATE-----\n!\n-----END CERTIFICATE-----\n", "no PEM that can be read"),
+    ] {
+        match with(wrong).send(get(&url), false).await {
+            Err(EgressError::Refused { reason }) => assert!(reason.contains(says), "{reason}"),
+            other => panic!("{other:?}"),
+        }
     }
 }
 

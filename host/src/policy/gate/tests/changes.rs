@@ -242,6 +242,22 @@ fn what_a_connector_may_touch() {
             change(name, &before, &after, bump, rule, consent);
         }
     }
+    // Without a declaration, connections authenticate in any way.
+    let by = |schemes: &str| {
+        let authenticated = edit("authenticate = false", "authenticate = true");
+        if schemes.is_empty() {
+            authenticated
+        } else {
+            authenticated.replace("implements", &format!("authentication = {schemes}\nimplements"))
+        }
+    };
+    let (any, one, other, two) =
+        (by(""), by("[\"bearer\"]"), by("[\"mutual-tls\"]"), by("[\"bearer\", \"mutual-tls\"]"));
+    change("a scheme is added", &one, &two, Minor, "capability.widened", CONSENT);
+    change("a scheme is dropped", &two, &one, Major, "capability.narrowed", NONE);
+    change("a scheme becomes another", &one, &other, Major, "capability.widened", CONSENT);
+    change("any scheme will do", &one, &any, Minor, "capability.widened", CONSENT);
+    change("one scheme will do", &any, &one, Major, "capability.narrowed", NONE);
     // Beyond the hub's ceiling nothing is gained, so nothing is asked.
     let high = edit("memory_bytes = 16000000", "memory_bytes = 268435456");
     let higher = edit("memory_bytes = 16000000", "memory_bytes = 999999999999");
