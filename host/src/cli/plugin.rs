@@ -21,12 +21,15 @@ use clap::Subcommand;
 
 pub(super) use self::registry::{said, said_or};
 use super::{Failed, HubAddress, out::Out};
+use crate::model::manifest;
 
 /// Plugins.
 #[derive(Subcommand, Debug)]
 pub(super) enum Plugin {
     /// Begin a plugin: a folder that builds, with a test and everything that a package needs.
     New(new::New),
+    /// Print the JSON Schema of `plugin.toml`, for editors.
+    Schema,
     /// Compile plugins and put each in a package.
     Build(build::Build),
     /// Run a plugin's own tests natively, then its golden tests in the sandbox.
@@ -60,6 +63,10 @@ impl Plugin {
     pub(super) async fn run(self, out: &Out) -> Result<ExitCode, Failed> {
         match self {
             Self::New(new) => new.run(out),
+            Self::Schema => {
+                out.value(&manifest::schema());
+                Ok(ExitCode::SUCCESS)
+            }
             Self::Build(build) => build.run(out),
             Self::Test(test) => test.run(out).await,
             Self::Run(run) => run.run(out).await,

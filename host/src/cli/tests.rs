@@ -77,6 +77,7 @@ const TABLE: &[(&str, &[&str])] = &[
     ("pipeline check", &[]),
     ("pipeline graph", &[]),
     ("pipeline schema", &[]),
+    ("plugin schema", &[]),
     ("pipeline list", &["get /v1/pipelines"]),
     ("pipeline draft", &["post /v1/pipelines/{namespace}/{name}"]),
     (

@@ -292,3 +292,53 @@ pub struct HttpCapability {
     #[serde(default)]
     pub authenticate: bool,
 }
+
+/// The JSON Schema (2020-12) of `plugin.toml`, as it is published for editors.
+#[must_use]
+pub fn schema() -> serde_json::Value {
+    schemars::schema_for!(Manifest).to_value()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, path::Path};
+
+    use serde_json::{Value, json};
+
+    use super::{Manifest, schema};
+
+    /// The manifests of this workspace's plugins.
+    fn manifests() -> Vec<(String, Value)> {
+        let plugins = Path::new(env!("CARGO_MANIFEST_DIR")).join("../plugins");
+        let folders = fs::read_dir(plugins).unwrap().map(|entry| entry.unwrap().path().join("plugin.toml"));
+        let read = |path: std::path::PathBuf| {
+            let text = fs::read_to_string(&path).unwrap();
+            (path.display().to_string(), toml::from_str(&text).unwrap())
+        };
+        folders.filter(|path| path.is_file()).map(read).collect()
+    }
+
+    #[test]
+    fn every_manifest_holds_to_the_published_schema_and_what_is_refused_does_not() {
+        let schema = jsonschema::validator_for(&schema()).unwrap();
+        let manifests = manifests();
+        assert!(manifests.len() > 5);
+        for (path, manifest) in manifests {
+            let errors: Vec<String> = schema.iter_errors(&manifest).map(|error| error.to_string()).collect();
+            assert!(errors.is_empty(), "{path}: {errors:#?}");
+            serde_json::from_value::<Manifest>(manifest.clone()).unwrap();
+            let wrong: [fn(&mut Value); 4] = [
+                |manifest| manifest["colour"] = json!("blue"),
+                |manifest| manifest["kind"] = json!("robot"),
+                |manifest| drop(manifest.as_object_mut().unwrap().remove("license")),
+                |manifest| manifest["capabilities"] = json!({ "files": ["/"] }),
+            ];
+            for (number, spoil) in (0..).zip(wrong) {
+                let mut spoilt = manifest.clone();
+                spoil(&mut spoilt);
+                assert!(!schema.is_valid(&spoilt), "{path}: {number}");
+                assert!(serde_json::from_value::<Manifest>(spoilt).is_err(), "{path}: {number}");
+            }
+        }
+    }
+}
