@@ -128,7 +128,9 @@ impl Setting {
         let config = configure(folder, &remotes.url).unwrap_or_else(|error| panic!("{error}"));
         // A copy, so that every life of the hub is of the same build, whatever is compiled meanwhile.
         let program = folder.join("crossdock");
-        fs::copy(binary, &program).unwrap_or_else(|error| panic!("cannot copy {binary}: {error}"));
+        // By a process of its own: whoever is forked while this one writes the file keeps it busy.
+        let copied = std::process::Command::new("cp").arg(binary).arg(&program).status();
+        assert!(copied.is_ok_and(|status| status.success()), "cannot copy {binary}");
         // Somebody is enrolled before anything is killed.
         let hub = Hub::start(&program.display().to_string(), &data, Some(&config));
         let token = fs::read_to_string(&hub.token_file).unwrap_or_else(|error| panic!("no token: {error}"));

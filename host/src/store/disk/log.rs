@@ -3,8 +3,8 @@
 //! it has not got.
 //!
 //! The file is two halves, written in turn. A half is filled from its start, frame after frame, and begun anew only when
-//! the database has durably taken in all that it holds. Blocks that were written before are written over: the file does not
-//! grow, so that a sync has no change of the file system to wait for.
+//! the database has durably taken in all that it holds. Blocks that were written before are written over: once it has its
+//! size, a sync has no change of the file system to wait for. A start and a close empty it.
 //!
 //! ```text
 //! frame    8 magic "XDLOG001" | 4 length of the frame | changes | 16 checksum
@@ -124,18 +124,13 @@ impl Log {
         Ok((log, logged))
     }
 
-    /// Forgets what it holds, durably: the database has it all.
+    /// Forgets what it holds, durably, and gives its room back: the database has it all.
     ///
     /// # Errors
     /// Then nobody knows what a start would find, and nothing may be written to it again.
     pub(super) fn clear(&mut self) -> io::Result<()> {
-        let end = self.file.metadata()?.len();
-        for start in [0, HALF_BYTES as u64] {
-            if start < end {
-                self.file.write_all_at(&[0; HEAD_BYTES], start)?;
-            }
-        }
-        self.file.sync_data()?;
+        self.file.set_len(0)?;
+        self.file.sync_all()?;
         (self.half, self.filled, self.last) = (0, 0, [0; 2]);
         Ok(())
     }
