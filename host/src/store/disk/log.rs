@@ -295,6 +295,18 @@ mod tests {
         assert_eq!(groups(&path), [6], "and nothing that was there before");
     }
 
+    /// A hub that was killed may be started again by a later release.
+    #[test]
+    fn a_frame_is_written_as_it_always_was() {
+        let frame = Chain { group: 0, hash: layout::Hash::default() }.next(3);
+        let digest = blake3::hash(&frame.0).to_hex();
+        assert_eq!(
+            (frame.0.len(), &digest[..32]),
+            (150, "ab22ebab7762dbf43fe361ae1aaa84fd"),
+            "the log's form has changed: raise its magic, and keep reading what is there"
+        );
+    }
+
     #[test]
     fn a_frame_that_is_not_whole_ends_it() {
         let (_dir, path, mut log, mut chain) = made();
