@@ -6,11 +6,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::sync::oneshot;
-
 use super::{
     Store,
-    committer::{Committer, Message},
+    committer::Committer,
     fault::Fault,
     opening::{self, Paths},
 };
@@ -24,16 +22,9 @@ impl Store {
     /// If files cannot be read or written.
     pub async fn copy_to(&self, dir: &Path) -> Result<u64, ReadError> {
         let (from, to) = (self.paths.clone(), Paths::new(dir));
-        let closed = || Fault::failed("the store was closed, or is being opened again");
         std::fs::create_dir_all(dir).map_err(Fault::from)?;
-        let (reply, answer) = oneshot::channel();
         let (still, target) = (from.clone(), to.clone());
-        let work = move |committer: &mut Committer| {
-            // Whoever asked may be gone: then there is half a copy that nobody uses.
-            let _ = reply.send(committer.copy_still(&still, &target));
-        };
-        self.handle.queue.send(Message::Work(Box::new(work))).map_err(|_| closed())?;
-        let paused = answer.await.map_err(|_| closed())??;
+        let paused = self.at_rest(move |committer| committer.copy_still(&still, &target)).await?;
         let rest = move || opening::copy_constant(&from, &to).map_err(Fault::from);
         tokio::task::spawn_blocking(rest).await.map_err(Fault::failed)??;
         Ok(u64::try_from(paused.as_millis()).unwrap_or(u64::MAX))
@@ -42,11 +33,9 @@ impl Store {
 
 impl Committer {
     fn copy_still(&mut self, from: &Paths, to: &Paths) -> Result<Duration, Fault> {
-        self.shared.usable().map_err(Fault::failed)?;
         let begun = Instant::now();
-        let engine = self.engine.as_ref().ok_or_else(|| Fault::failed("it is being opened again"))?;
         // So that the database is whole without the log, what sled did by itself, such as moving pages, included.
-        engine.durability.settle()?;
+        self.settle()?;
         opening::copy_still(from, to)?;
         Ok(begun.elapsed())
     }

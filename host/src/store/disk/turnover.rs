@@ -111,6 +111,8 @@ impl Store {
     /// # Errors
     /// If the store cannot be read or written; then it is as it was.
     pub async fn archive(&self, bundles: Vec<Bundle>, drop: Vec<u32>) -> Result<TurnedOver, ReadError> {
+        // So that what the database takes before is all of it.
+        self.at_rest(Committer::settle).await?;
         let table = self.handle.table().await?;
         let (paths, folder) = (self.paths.clone(), self.handle.archive.clone());
         let shared = self.handle.shared.clone();
@@ -136,16 +138,21 @@ impl Store {
             })
         };
         let (copy, files, left, before_bytes, done) = tokio::task::spawn_blocking(prepare).await.map_err(failed)??;
-        let (reply, answer) = oneshot::channel();
         let told = files.clone();
-        let work = move |committer: &mut Committer| {
-            // Whoever asked may be gone; the turnover is whole all the same.
-            let _ = reply.send(committer.turn_over(copy, told, done));
-        };
-        let closed = || Fault::failed("the store was closed, or is being opened again");
-        self.handle.queue.send(Message::Work(Box::new(work))).map_err(|_| closed())?;
-        let after_bytes = answer.await.map_err(|_| closed())??;
+        let after_bytes = self.at_rest(move |committer| committer.turn_over(copy, told, done)).await?;
         Ok(TurnedOver { files, left, before_bytes, after_bytes })
+    }
+
+    /// Has something done while nothing is being committed. Whoever asked may be gone; it is done all the same.
+    pub(super) async fn at_rest<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Committer) -> Result<T, Fault> + Send + 'static,
+    ) -> Result<T, Fault> {
+        let closed = || Fault::failed("the store was closed, or is being opened again");
+        let (reply, answer) = oneshot::channel();
+        let work = move |committer: &mut Committer| drop(reply.send(work(committer)));
+        self.handle.queue.send(Message::Work(Box::new(work))).map_err(|_| closed())?;
+        answer.await.map_err(|_| closed())?
     }
 }
 
@@ -301,6 +308,13 @@ impl Copy {
 }
 
 impl Committer {
+    /// Gives the database everything, durably.
+    pub(super) fn settle(&mut self) -> Result<(), Fault> {
+        self.shared.usable().map_err(Fault::failed)?;
+        let engine = self.engine.as_ref().ok_or_else(|| Fault::failed("it is being opened again"))?;
+        engine.durability.settle()
+    }
+
     /// The last moment of a turnover; the length of the new database.
     fn turn_over(&mut self, mut copy: Copy, files: Vec<ArchiveFile>, done: u64) -> Result<u64, Fault> {
         self.shared.usable().map_err(Fault::failed)?;
