@@ -70,8 +70,7 @@ pub use self::{
 use self::{
     archive::{Folder, Frames},
     blobs::BlobFiles,
-    committer::{Committer, Engine, Message},
-    durability::Durability,
+    committer::{Chain, Committer, Message},
     fault::{Fault, guarded},
     handle::{Handle, QUEUE_KIB_LIMIT},
     opening::Paths,
@@ -110,7 +109,7 @@ pub struct Options {
     /// Groups after which the database is opened anew when there is nothing to do, so that a start after a crash is
     /// quick.
     pub refresh_groups: u64,
-    /// How long groups gather before the database is given them: a busy hub's fill a tenth of the log meanwhile.
+    /// How long groups gather before the database is given them: many at once, and much less than the log takes.
     pub settle_pause: Duration,
 }
 
@@ -142,27 +141,9 @@ impl Store {
     pub fn open_with(dir: &Path, clock: Arc<dyn Clock>, options: Options) -> Result<Self, OpenError> {
         let paths = Paths::new(dir);
         let lock = opening::take(&paths)?;
-        let opened = opening::open(&paths)?;
-        let (chain, table) = (opened.chain, Table::of(&opened.db));
-        let whole = paths.dir.clone();
-        let io = |source| OpenError::Io { path: whole.clone(), source };
-        let blobs = Arc::new(BlobFiles::open(paths.blobs.clone()).map_err(io)?);
-        let archive = Folder::new(paths.archive.clone());
-        let shared = Arc::new(Shared::new(table.clone(), handle::durable_after(chain.group)));
-        #[cfg(test)]
-        let fail_syncs = durability::FailSyncs::default();
-        let durability = Durability::start(
-            opened,
-            table.clone(),
-            &paths,
-            options.settle_pause,
-            shared.clone(),
-            #[cfg(test)]
-            &fail_syncs,
-        )
-        .map_err(io)?;
+        let shared = Arc::new(Shared::default());
         let (queue, received) = mpsc::channel();
-        let committer = Committer {
+        let mut committer = Committer {
             shared: shared.clone(),
             queue: received,
             clock,
@@ -170,20 +151,25 @@ impl Store {
             crowd: 0,
             space_seen: None,
             paths: paths.clone(),
-            engine: Some(Engine { table, durability }),
-            chain,
+            durability: None,
+            chain: Chain::default(),
             ends: group::Ends::default(),
             frame: Vec::new(),
             logged: Vec::new(),
-            reopenings_limit: options.reopenings_limit,
+            options,
             reopenings: 0,
-            refresh_groups: options.refresh_groups,
-            settle_pause: options.settle_pause,
             opened_at_groups: 0,
             lock,
             #[cfg(test)]
-            fail_syncs: fail_syncs.clone(),
+            fail_syncs: durability::FailSyncs::default(),
         };
+        committer.open()?;
+        #[cfg(test)]
+        let fail_syncs = committer.fail_syncs.clone();
+        let whole = paths.dir.clone();
+        let io = |source| OpenError::Io { path: whole.clone(), source };
+        let blobs = Arc::new(BlobFiles::open(paths.blobs.clone()).map_err(io)?);
+        let archive = Folder::new(paths.archive.clone());
         thread::Builder::new().name("committer".to_owned()).spawn(move || committer.run()).map_err(io)?;
         let handle = Handle { shared, queue, room: Arc::new(Semaphore::new(QUEUE_KIB_LIMIT)), archive };
         Ok(Self {
@@ -281,6 +267,18 @@ impl Store {
             Ok(Some((header, frames?)))
         };
         self.look(read).await
+    }
+
+    /// Has something done while nothing is being committed. Whoever asked may be gone; it is done all the same.
+    async fn at_rest<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Committer) -> Result<T, Fault> + Send + 'static,
+    ) -> Result<T, Fault> {
+        let closed = || Fault::failed("the store was closed, or is being opened again");
+        let (reply, answer) = oneshot::channel();
+        let work = move |committer: &mut Committer| drop(reply.send(work(committer)));
+        self.handle.queue.send(Message::Work(Box::new(work))).map_err(|_| closed())?;
+        answer.await.map_err(|_| closed())?
     }
 
     /// Looks at the table on a thread that may block.

@@ -35,7 +35,7 @@ impl Committer {
     fn copy_still(&mut self, from: &Paths, to: &Paths) -> Result<Duration, Fault> {
         let begun = Instant::now();
         // So that the database is whole without the log, what sled did by itself, such as moving pages, included.
-        self.settle()?;
+        self.opened()?.settle()?;
         opening::copy_still(from, to)?;
         Ok(begun.elapsed())
     }

@@ -17,6 +17,7 @@ use std::{
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::{
+    Options,
     durability::Durability,
     fault::{Fault, guarded},
     group::{Ends, Group, Sealed, Write},
@@ -25,7 +26,6 @@ use super::{
     opening::{Lock, Paths},
     shared::Shared,
     space::Space,
-    table::Table,
 };
 use crate::{
     model::timestamp::Timestamp,
@@ -65,12 +65,6 @@ pub(super) struct Chain {
     pub(super) time: Timestamp,
 }
 
-/// The open database.
-pub(super) struct Engine {
-    pub(super) table: Table,
-    pub(super) durability: Durability,
-}
-
 /// The committer's state, owned by its thread.
 pub(super) struct Committer {
     pub(super) shared: Arc<Shared>,
@@ -78,7 +72,7 @@ pub(super) struct Committer {
     pub(super) clock: Arc<dyn Clock>,
     pub(super) paths: Paths,
     /// Absent only while it is opened again.
-    pub(super) engine: Option<Engine>,
+    pub(super) durability: Option<Durability>,
     pub(super) chain: Chain,
     pub(super) ends: Ends,
     pub(super) frame: Vec<u8>,
@@ -89,15 +83,11 @@ pub(super) struct Committer {
     pub(super) space: Space,
     /// When the room on the disk was looked at last.
     pub(super) space_seen: Option<Instant>,
-    /// How often the database may be opened again without a commit that succeeds, and how often it was.
-    pub(super) reopenings_limit: u32,
+    pub(super) options: Options,
+    /// How often the database was opened again without a commit that succeeded.
     pub(super) reopenings: u32,
-    /// Groups after which the database is opened anew when there is nothing to do, and how many there were when it was
-    /// opened last.
-    pub(super) refresh_groups: u64,
+    /// How many groups there were when it was opened last.
     pub(super) opened_at_groups: u64,
-    /// How long groups gather before the database is given them.
-    pub(super) settle_pause: Duration,
     /// Held until the database is closed.
     pub(super) lock: Lock,
     #[cfg(test)]
@@ -124,17 +114,14 @@ impl Committer {
         };
         // So that the next start is quick too, however busy it was.
         self.refresh();
-        let Self { shared, queue, engine, lock, .. } = self;
+        let Self { shared, queue, durability, lock, .. } = self;
         let healthy = shared.usable();
         shared.let_go();
-        let closed = match (healthy, engine) {
-            (Ok(()), Some(Engine { table, durability })) => {
-                drop(table);
-                durability.close().map(drop).map_err(|fault| fault.to_string())
-            }
+        let closed = match (healthy, durability) {
+            (Ok(()), Some(durability)) => durability.close().map(drop).map_err(|fault| fault.to_string()),
             // After a failure nothing is noted, and what sled still does as it goes vouches for nothing.
-            (healthy, engine) => guarded(|| {
-                drop(engine);
+            (healthy, durability) => guarded(|| {
+                drop(durability);
                 Ok(())
             })
             .map_err(|fault| fault.to_string())
@@ -153,15 +140,12 @@ impl Committer {
     /// start after a crash need not read all of what was written before. Readers and writers wait meanwhile.
     fn refresh(&mut self) {
         let groups = self.shared.counters.snapshot().groups;
-        if groups.saturating_sub(self.opened_at_groups) < self.refresh_groups || self.shared.usable().is_err() {
+        if groups.saturating_sub(self.opened_at_groups) < self.options.refresh_groups || self.shared.usable().is_err() {
             return;
         }
         self.shared.suspend();
-        let closed = self.engine.take().map_or(Ok(()), |Engine { table, durability }| {
-            drop(table);
-            durability.close().map(drop)
-        });
-        if let Err(fault) = closed.and_then(|()| self.open_again().map_err(Fault::from)) {
+        let closed = self.durability.take().map_or(Ok(()), |durability| durability.close().map(drop));
+        if let Err(fault) = closed.and_then(|()| self.open().map_err(Fault::from)) {
             self.poison(&fault);
         }
     }
@@ -175,8 +159,8 @@ impl Committer {
 
     /// Collects a group, commits it and answers. What was met on the way and is no write.
     fn group(&mut self, first: Write, permit: OwnedSemaphorePermit) -> Option<Message> {
-        let table = match (self.shared.usable(), &self.engine) {
-            (Ok(()), Some(engine)) => engine.table.clone(),
+        let table = match (self.shared.usable(), &self.durability) {
+            (Ok(()), Some(durability)) => durability.table().clone(),
             (healthy, _) => {
                 refuse(first, healthy.err().unwrap_or_else(|| "it is being opened again".to_owned()));
                 return None;
@@ -231,8 +215,8 @@ impl Committer {
     fn commit(&mut self, sealed: Sealed, size: u64) -> Result<(), Fault> {
         let Sealed { header, taken, logged, appends, bytes, record_writes } = sealed;
         let begun = Instant::now();
-        let engine = self.engine.as_mut().ok_or_else(|| Fault::failed("it is being opened again"))?;
-        guarded(|| engine.durability.commit(taken, &logged, &header))?;
+        let durability = self.durability.as_mut().ok_or_else(closed)?;
+        guarded(|| durability.commit(taken, &logged, &header))?;
         self.logged = logged.into_room();
         self.reopenings = 0;
         metrics::histogram!("crossdock_journal_flush_seconds").record(begun.elapsed().as_secs_f64());
@@ -249,6 +233,12 @@ impl Committer {
         Ok(())
     }
 
+    /// The open store, if it takes writes.
+    pub(super) fn opened(&self) -> Result<&Durability, Fault> {
+        self.shared.usable().map_err(Fault::failed)?;
+        self.durability.as_ref().ok_or_else(closed)
+    }
+
     /// Ends this opening of the database; why, for whoever waits.
     pub(super) fn poison(&self, fault: &Fault) -> String {
         let reason = format!("a commit failed ({fault}); the store is opened again and checked before it goes on");
@@ -256,6 +246,10 @@ impl Committer {
         self.shared.refuse(reason.clone());
         reason
     }
+}
+
+fn closed() -> Fault {
+    Fault::failed("it is being opened again")
 }
 
 /// How long the next group is waited for when so many waited for the last one.

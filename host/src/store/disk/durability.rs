@@ -8,14 +8,13 @@ use super::{
     head::HeadFile,
     layout::Header,
     log::{Frame, Log},
-    opening::Opened,
-    opening::Paths,
+    opening::{Opened, Paths},
     settler::{Base, Settler},
     shared::Shared,
     table::{Changes, Table},
 };
 
-/// What an acknowledgement rests on.
+/// The open store, as its committer has it: what an acknowledgement rests on.
 pub(super) struct Durability {
     table: Table,
     log: Log,
@@ -40,13 +39,13 @@ impl Durability {
     /// Goes on with a store that was opened.
     pub(super) fn start(
         opened: Opened,
-        table: Table,
         paths: &Paths,
         settle_pause: Duration,
         shared: Arc<Shared>,
         #[cfg(test)] fail: &FailSyncs,
     ) -> io::Result<Self> {
         let Opened { db, head, chain, log } = opened;
+        let table = Table::of(&db);
         #[cfg_attr(not(test), expect(unused_mut, reason = "tests let syncs fail"))]
         let (mut base, mut log) = (Base::new(db, table.clone(), &paths.journal, head)?, log);
         #[cfg(test)]
@@ -55,6 +54,11 @@ impl Durability {
             log.fail_sync = fail.log.clone();
         }
         Ok(Self { table, log, settler: Settler::start(base, (chain.group, chain.hash), settle_pause, shared)? })
+    }
+
+    /// What it holds, for reading.
+    pub(super) fn table(&self) -> &Table {
+        &self.table
     }
 
     /// Stores a group. When this answers `Ok`, it survives a power cut, and the table has it.

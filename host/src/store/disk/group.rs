@@ -22,7 +22,7 @@ use crate::{
     },
 };
 
-/// Operations on the table after which a group takes nothing more. Larger batches hold sled's global lock longer.
+/// Operations on the table after which a group takes nothing more: well below what the log takes.
 pub(super) const GROUP_OPERATIONS_LIMIT: usize = 500;
 /// How many streams' ends are remembered per generation, of which there are two; about 3 MB each.
 const ENDS_LIMIT: usize = 32_768;

@@ -35,3 +35,38 @@ pub(super) fn page(table: &Table, prefix: &str, after: Option<&str>, limit: usiz
     }
     Ok(page)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::timestamp::Timestamp;
+
+    #[test]
+    fn a_listing_shows_what_the_database_has_not_got_and_not_what_was_deleted_since() {
+        let dir = tempfile::tempdir().unwrap();
+        let db = sled::Config::new().path(dir.path()).open().unwrap();
+        let table = Table::of(&db);
+        let record = |key: &str, value: &[u8]| {
+            let mut frame = Vec::new();
+            layout::frame_record(&mut frame, key, value, 2, Timestamp::default());
+            (layout::record_key(key).into(), Some(frame.into()))
+        };
+        table.take_in(["a/2", "a/3", "a/4", "b/1"].map(|key| record(key, b"old")).into());
+        table.hand_over(500).unwrap();
+        let deleted = (layout::record_key("a/3").into(), None);
+        table.take_in(vec![record("a/1", b"new"), record("a/2", b"new"), deleted, record("a/5", b"new")]);
+        for limit in 1..6 {
+            let (mut seen, mut after) = (Vec::new(), None);
+            loop {
+                let page = page(&table, "a/", after.as_deref(), limit).unwrap();
+                assert!(page.records.len() <= limit);
+                seen.extend(page.records.into_iter().map(|(key, stored)| format!("{key}={:?}", stored.value)));
+                after = page.next;
+                if after.is_none() {
+                    break;
+                }
+            }
+            assert_eq!(seen, [r#"a/1=b"new""#, r#"a/2=b"new""#, r#"a/4=b"old""#, r#"a/5=b"new""#], "limit {limit}");
+        }
+    }
+}

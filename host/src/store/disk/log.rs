@@ -34,7 +34,7 @@ const MAGIC: [u8; 8] = *b"XDLOG001";
 const HEAD_BYTES: usize = 8 + 4;
 /// What the kernel and the device write as one.
 const PAGE_BYTES: usize = 4096;
-/// Bytes of one half: a quarter of a second of a busy hub's groups, and more than the largest group.
+/// Bytes of one half: more than the largest group, 500 operations and the pieces of one append at most.
 pub(super) const HALF_BYTES: usize = 4 << 20;
 
 /// The changes of one group, as the log holds them.

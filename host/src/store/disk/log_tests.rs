@@ -13,6 +13,7 @@ use tempfile::TempDir;
 use super::{
     OpenError, Store,
     head::{Head, HeadFile},
+    layout,
 };
 use crate::{
     ports::journal::{AppendError, Version},
@@ -119,6 +120,17 @@ async fn a_database_that_ends_before_its_log_begins_is_refused() {
     cut(dir.path());
     let refused = open(dir.path()).err().expect("groups 11 to 20 are nowhere");
     assert!(matches!(refused, OpenError::Behind { actual: 10, acknowledged: 21, .. }), "{refused}");
+}
+
+#[tokio::test]
+async fn a_database_with_a_part_of_what_a_lost_log_had_is_refused() {
+    let (dir, _) = ten_and_ten_more(1).await;
+    let db = super::opening::bare(&dir.path().join("journal"));
+    db.insert(layout::append_key(layout::position(11, 0)), b"a frame").unwrap();
+    db.flush().unwrap();
+    drop(db);
+    let refused = open(dir.path()).err().expect("group 11 is nowhere whole");
+    assert!(matches!(&refused, OpenError::Damaged { problem, .. } if problem.contains("lacks groups")), "{refused}");
 }
 
 #[tokio::test]

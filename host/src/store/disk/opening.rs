@@ -326,16 +326,15 @@ fn copy_dir(from: &Path, to: &Path) -> io::Result<()> {
 /// Copies a store that no process has open, without its blobs. Nothing of the original is changed.
 pub(super) fn copy(from: &Paths, to: &Paths) -> Result<(), OpenError> {
     let _lock = lock(from)?;
-    copy_dir(&from.journal, &to.journal).map_err(io_error(&from.journal))?;
-    fs::copy(&from.head, &to.head).map_err(io_error(&from.head))?;
+    copy_still(from, to)?;
     if from.log.exists() {
         fs::copy(&from.log, &to.log).map_err(io_error(&from.log))?;
     }
     Ok(())
 }
 
-/// Copies a store whose committer stands still and whose database has everything durably: first what changes with every commit, then what never changes
-/// once it is there. Its lock and its reserve are its own.
+/// Copies a store whose committer stands still, and whose database has everything: what changes with every commit. Its lock,
+/// its log and its reserve are its own.
 pub(super) fn copy_still(from: &Paths, to: &Paths) -> Result<(), OpenError> {
     copy_dir(&from.journal, &to.journal).map_err(io_error(&from.journal))?;
     fs::copy(&from.head, &to.head).map_err(io_error(&from.head))?;

@@ -11,13 +11,12 @@ use std::{
 };
 
 use super::{
-    committer::{Committer, Engine, Message, refuse},
+    committer::{Committer, Message, refuse},
     durability::Durability,
     fault::{Fault, guarded},
     group::Ends,
     handle, opening,
     refusal::OpenError,
-    table::Table,
 };
 
 /// Free space below which opening is not even tried, bytes: sled writes while it opens.
@@ -36,7 +35,7 @@ impl Committer {
         self.space.give_up_reserve();
         let mut problem = "it may not be opened again".to_owned();
         let mut waited_ms = 0;
-        while self.reopenings < self.reopenings_limit {
+        while self.reopenings < self.options.reopenings_limit {
             let pause = PAUSE_MS.0.saturating_mul(1 << self.reopenings.min(16)).min(PAUSE_MS.1);
             if let Some(closing) = self.pause(Duration::from_millis(pause)) {
                 return Some(closing);
@@ -71,25 +70,24 @@ impl Committer {
 
     fn reopen(&mut self) -> Result<(), OpenError> {
         self.shared.suspend();
-        let engine = self.engine.take();
+        let durability = self.durability.take();
         // sled flushes once more as its last handle goes, and panics if it cannot; that vouches for nothing.
         let _ = guarded(|| {
-            drop(engine);
+            drop(durability);
             Ok(())
         });
         opening::distrust_cache(&self.paths)?;
-        self.open_again()
+        self.open()
     }
 
-    /// Opens the database, and goes on with it.
-    pub(super) fn open_again(&mut self) -> Result<(), OpenError> {
+    /// Opens the database, through all the checks of a start, and goes on with it.
+    pub(super) fn open(&mut self) -> Result<(), OpenError> {
         let opened = opening::open(&self.paths)?;
-        let (chain, table) = (opened.chain, Table::of(&opened.db));
+        let chain = opened.chain;
         let durability = Durability::start(
             opened,
-            table.clone(),
             &self.paths,
-            self.settle_pause,
+            self.options.settle_pause,
             self.shared.clone(),
             #[cfg(test)]
             &self.fail_syncs,
@@ -98,8 +96,8 @@ impl Committer {
         self.chain = chain;
         self.opened_at_groups = self.shared.counters.snapshot().groups;
         self.ends = Ends::default();
-        self.shared.resume(table.clone(), handle::durable_after(chain.group));
-        self.engine = Some(Engine { table, durability });
+        self.shared.resume(durability.table().clone(), handle::durable_after(chain.group));
+        self.durability = Some(durability);
         Ok(())
     }
 

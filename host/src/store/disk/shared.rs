@@ -14,8 +14,9 @@ use crate::{
 };
 
 /// Whether writes are taken; if not, why.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 enum Usable {
+    #[default]
     Yes,
     /// Not now: a commit failed, and the store is being opened again.
     NotNow(String),
@@ -57,7 +58,8 @@ impl Counters {
     }
 }
 
-#[derive(Debug)]
+/// That of a store that is not open yet.
+#[derive(Debug, Default)]
 pub(super) struct Shared {
     usable: RwLock<Usable>,
     /// Why no new work is to be taken in, if so: room is short.
@@ -71,18 +73,6 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    pub(super) fn new(table: Table, durable: Position) -> Self {
-        Self {
-            usable: RwLock::new(Usable::Yes),
-            short: RwLock::default(),
-            table: RwLock::new(Some(table)),
-            durable: AtomicU64::new(durable.0),
-            changes: Mutex::new(Some(broadcast::channel(WATCH_CHANGES_LIMIT).0)),
-            reopened: Notify::new(),
-            counters: Counters::default(),
-        }
-    }
-
     /// Whether writes are taken; if not, what to do about it.
     pub(super) fn usable(&self) -> Result<(), String> {
         match &*self.usable.read().unwrap_or_else(PoisonError::into_inner) {
@@ -122,7 +112,7 @@ impl Shared {
         *self.table.write().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
-    /// Goes on with a table that was opened again. Watches end, because a group may have become durable that nobody was
+    /// Goes on with a table that was opened, or opened again. Watches end, because a group may have become durable that nobody was
     /// told of: whoever watches lists anew.
     pub(super) fn resume(&self, table: Table, durable: Position) {
         self.durable.store(durable.0, Ordering::Release);

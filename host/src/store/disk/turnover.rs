@@ -17,12 +17,11 @@ use std::{
 
 use bytes::Bytes;
 use sled::{Batch, Db, IVec};
-use tokio::sync::oneshot;
 
 use super::{
     Store,
     archive::{ArchiveFile, Archived, Folder, Location, RECORD_PREFIX},
-    committer::{Committer, Engine, Message},
+    committer::Committer,
     fault::{Fault, guarded},
     layout::{self, IndexEntry, PIECE_BYTES, REVISION_BIT},
     opening, reading,
@@ -112,7 +111,7 @@ impl Store {
     /// If the store cannot be read or written; then it is as it was.
     pub async fn archive(&self, bundles: Vec<Bundle>, drop: Vec<u32>) -> Result<TurnedOver, ReadError> {
         // So that what the database takes before is all of it.
-        self.at_rest(Committer::settle).await?;
+        self.at_rest(|committer| committer.opened()?.settle()).await?;
         let table = self.handle.table().await?;
         let (paths, folder) = (self.paths.clone(), self.handle.archive.clone());
         let shared = self.handle.shared.clone();
@@ -141,18 +140,6 @@ impl Store {
         let told = files.clone();
         let after_bytes = self.at_rest(move |committer| committer.turn_over(copy, told, done)).await?;
         Ok(TurnedOver { files, left, before_bytes, after_bytes })
-    }
-
-    /// Has something done while nothing is being committed. Whoever asked may be gone; it is done all the same.
-    pub(super) async fn at_rest<T: Send + 'static>(
-        &self,
-        work: impl FnOnce(&mut Committer) -> Result<T, Fault> + Send + 'static,
-    ) -> Result<T, Fault> {
-        let closed = || Fault::failed("the store was closed, or is being opened again");
-        let (reply, answer) = oneshot::channel();
-        let work = move |committer: &mut Committer| drop(reply.send(work(committer)));
-        self.handle.queue.send(Message::Work(Box::new(work))).map_err(|_| closed())?;
-        answer.await.map_err(|_| closed())?
     }
 }
 
@@ -308,18 +295,9 @@ impl Copy {
 }
 
 impl Committer {
-    /// Gives the database everything, durably.
-    pub(super) fn settle(&mut self) -> Result<(), Fault> {
-        self.shared.usable().map_err(Fault::failed)?;
-        let engine = self.engine.as_ref().ok_or_else(|| Fault::failed("it is being opened again"))?;
-        engine.durability.settle()
-    }
-
     /// The last moment of a turnover; the length of the new database.
     fn turn_over(&mut self, mut copy: Copy, files: Vec<ArchiveFile>, done: u64) -> Result<u64, Fault> {
-        self.shared.usable().map_err(Fault::failed)?;
-        let engine = self.engine.as_ref().ok_or_else(|| Fault::failed("it is being opened again"))?;
-        let table = engine.table.clone();
+        let table = self.opened()?.table().clone();
         let drop_files = copy.drop.clone();
         guarded(|| {
             copy.groups(&table, done + 1..=self.chain.group)?;
@@ -348,11 +326,10 @@ impl Committer {
 
     fn switch(&mut self) -> Result<(), Fault> {
         self.shared.suspend();
-        if let Some(Engine { table, durability }) = self.engine.take() {
-            drop(table);
+        if let Some(durability) = self.durability.take() {
             let mut head = durability.close()?;
             opening::switch(&self.paths, &mut head)?;
         }
-        Ok(self.open_again()?)
+        Ok(self.open()?)
     }
 }
