@@ -184,3 +184,39 @@ fn decode_header(bytes: &[u8], group: Option<u64>) -> Result<Header, Fault> {
     let place = group.map_or_else(|| "the last group".to_owned(), |group| format!("group {group}"));
     header.ok_or_else(|| Fault::damaged(place, "its header is invalid"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{super::table::Changes, *};
+    use crate::model::timestamp::Timestamp;
+
+    /// The changes that put a value of several pieces in the place of the one before.
+    fn replaced(round: u64) -> Changes {
+        let mut frame = Vec::new();
+        layout::frame_record(&mut frame, "key", &vec![1; 5 * layout::PIECE_BYTES], round, Timestamp::default());
+        let mut pieces = frame.chunks(layout::PIECE_BYTES);
+        let mut changes = vec![(layout::record_key("key").into(), pieces.next().map(Into::into))];
+        for (number, piece) in (0..).zip(pieces) {
+            changes.push((layout::piece_key(round, number).as_slice().into(), Some(piece.into())));
+            changes.push((layout::piece_key(round - 1, number).as_slice().into(), None));
+        }
+        changes
+    }
+
+    #[test]
+    fn a_record_of_several_pieces_is_read_whole_while_another_takes_its_place() {
+        let dir = tempfile::tempdir().unwrap();
+        let db = sled::Config::new().path(dir.path()).open().unwrap();
+        let table = Table::of(&db);
+        table.take_in(replaced(1));
+        let writer = table.clone();
+        let writes = std::thread::spawn(move || (2..5_000).for_each(|round| writer.take_in(replaced(round))));
+        let mut last = 0;
+        while !writes.is_finished() {
+            let revision = record(&table, "key").unwrap().unwrap().stored.revision.0;
+            assert!(revision >= last);
+            last = revision;
+        }
+        writes.join().unwrap();
+    }
+}

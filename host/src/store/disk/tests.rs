@@ -542,37 +542,6 @@ async fn the_database_never_spills_pages_beside_its_log() {
     assert_eq!(fs::read_dir(dir.path().join("journal/blobs")).unwrap().count(), 0);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_record_of_several_pieces_is_read_whole_while_another_takes_its_place() {
-    let dir = tempfile::tempdir().unwrap();
-    let options = Options { settle_pause: Duration::from_millis(1), ..Options::default() };
-    let store = Store::open_with(dir.path(), StillClock::shared(), options).unwrap();
-    let value = |round: u8| Bytes::from(vec![round; 3_000 + usize::from(round) * 100]);
-    let records = store.records();
-    let mut revision = Some(records.put_if("key", value(0), None).await.unwrap());
-    let reader = {
-        let records = records.clone();
-        tokio::spawn(async move {
-            let (mut seen, mut looks) = (0, 0);
-            while seen < 200 {
-                let got = records.get("key").await.unwrap().unwrap().value;
-                let listed = records.list("k", None, 9).await.unwrap().remove(0).1.value;
-                for found in [got, listed] {
-                    assert!(found[0] >= seen && found.iter().all(|byte| *byte == found[0]), "{seen}: {found:?}");
-                    seen = found[0];
-                }
-                looks += 1;
-            }
-            looks
-        })
-    };
-    for round in 1..=200 {
-        revision = Some(records.put_if("key", value(round), revision).await.unwrap());
-    }
-    assert!(reader.await.unwrap() > 10);
-    store.close().await.unwrap();
-}
-
 /// The journal as a trait object is what everybody holds.
 #[test]
 fn handles_are_shared_between_threads() {
