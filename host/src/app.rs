@@ -29,6 +29,7 @@ pub mod install;
 pub mod installation;
 pub mod intake;
 pub mod mailbox;
+mod outlet;
 pub mod package;
 pub mod parcel;
 mod people;

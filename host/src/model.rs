@@ -14,6 +14,7 @@ pub mod event;
 pub mod event_schema;
 pub mod explanation;
 pub mod failure;
+pub mod hex;
 pub mod hold;
 pub mod id;
 pub mod json;

@@ -11,7 +11,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use crate::{app::clock::SystemClock, ports::clock::Clock};
+use crate::{app::clock::SystemClock, model::hex::hex, ports::clock::Clock};
 
 pub mod carrier;
 pub mod catalogue;
@@ -110,5 +110,5 @@ fn unique(length: usize) -> String {
         let counter = COUNTER.fetch_add(1, Ordering::Relaxed).to_be_bytes();
         bytes.iter_mut().rev().zip(counter.iter().rev()).for_each(|(byte, count)| *byte = *count);
     }
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    hex(&bytes)
 }

@@ -2,7 +2,10 @@
 
 use bytes::Bytes;
 
-use crate::ports::records::{RecordError, Records};
+use crate::{
+    model::hex::hex,
+    ports::records::{RecordError, Records},
+};
 
 const KEY: &str = "hub/id";
 
@@ -18,7 +21,7 @@ pub(super) async fn hub_id(records: &dyn Records) -> Result<String, RecordError>
         let mut random = [0_u8; 16];
         getrandom::fill(&mut random)
             .map_err(|error| RecordError::Unavailable { reason: format!("the system gives no randomness: {error}") })?;
-        let id: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
+        let id = hex(&random);
         match records.put_if(KEY, Bytes::from(id), None).await {
             Ok(_) | Err(RecordError::Conflict) => {}
             Err(error) => return Err(error),

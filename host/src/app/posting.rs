@@ -6,43 +6,20 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response, header};
 
-use super::runner::Shared;
+use super::{outlet::Outlet, runner::Shared};
 use crate::{
     model::{
-        auth::Auth,
-        connection::{Connection, SecretRef},
+        connection::SecretRef,
         failure::{Failure, FailureKind},
-        id::PluginId,
-        json::Json,
-        manifest::HttpCapability,
         timestamp::Timestamp,
     },
-    net::egress::{EgressScope, Gateway},
-    policy::{
-        delivery::{self, Verdict},
-        egress::Origin,
-    },
+    net::egress::Gateway,
+    policy::delivery::{self, Verdict},
     ports::egress::{Egress, EgressError},
 };
 
 /// Largest answer that is read, bytes: nobody looks at it.
-const ANSWER_BYTES_LIMIT: u64 = 256 << 10;
-
-/// Where something is sent, and nowhere else.
-pub(super) struct Place<'a> {
-    /// What its way out is called in logs and metrics.
-    pub(super) name: String,
-    /// In whose name it goes out; no plugin has it.
-    pub(super) plugin: &'static str,
-    /// Why.
-    pub(super) reason: &'static str,
-    /// Where to.
-    pub(super) url: &'a str,
-    /// Private addresses that may be reached all the same.
-    pub(super) allow_addresses: &'a [String],
-    /// Longest wait for an answer, milliseconds.
-    pub(super) timeout_ms: u64,
-}
+pub(super) const ANSWER_BYTES_LIMIT: u64 = 256 << 10;
 
 /// What is sent.
 pub(super) struct Message<'a> {
@@ -62,38 +39,8 @@ pub(super) struct Message<'a> {
 ///
 /// # Errors
 /// If its URL is not one.
-pub(super) fn outlet(gateway: &Gateway, shared: &Shared, place: Place<'_>) -> Result<Arc<dyn Egress>, String> {
-    let origin = Origin::parse(place.url).map_err(|error| error.to_string())?.to_string();
-    let plugin = place.plugin.parse::<PluginId>().map_err(|error| error.to_string())?;
-    let connection = Connection {
-        plugin,
-        base_url: origin.clone(),
-        config: Json::empty_object(),
-        auth: Auth::None,
-        client_certificate: None,
-        authorities: None,
-        secrets: Default::default(),
-        allow_addresses: place.allow_addresses.to_vec(),
-        timeout_ms: place.timeout_ms,
-        response_bytes_limit: ANSWER_BYTES_LIMIT,
-        limits: Default::default(),
-    };
-    let capability = HttpCapability {
-        origin,
-        methods: vec!["POST".to_owned()],
-        reason: place.reason.to_owned(),
-        authenticate: false,
-    };
-    Ok(gateway.open_direct(EgressScope {
-        connection_name: place.name,
-        connection,
-        capabilities: vec![capability],
-        read_methods: Vec::new(),
-        revision: 0,
-        secret_versions: Vec::new(),
-        secrets: Arc::clone(&shared.secrets),
-        clock: Arc::clone(&shared.clock),
-    }))
+pub(super) fn outlet(gateway: &Gateway, shared: &Shared, place: Outlet<'_>) -> Result<Arc<dyn Egress>, String> {
+    Ok(gateway.open_direct(place.scope(Arc::clone(&shared.secrets), Arc::clone(&shared.clock))?))
 }
 
 /// Sends a message once; what came of it.

@@ -51,6 +51,7 @@ use super::{
 use crate::{
     model::{
         audit::Cause,
+        hex::hex,
         id::{KeyId, PluginId, hash32},
         registry::{Act, Line, Proposal, ProposalState, VersionRecord, VersionState},
         trust::{RevokedKey, Trust},
@@ -231,8 +232,7 @@ impl Registry {
         let time = self.shared.clock.now();
         let act = serde_json::to_string(&request.act).unwrap_or_default();
         let parts = [request.plugin.as_str().as_bytes(), act.as_bytes(), &time.millis().to_be_bytes()];
-        let digits: String =
-            hash32("crossdock change 1", &parts).iter().take(6).map(|byte| format!("{byte:02x}")).collect();
+        let digits = hex(hash32("crossdock change 1", &parts).iter().take(6));
         let ChangeRequest { who, plugin, pipeline, act, force, .. } = request;
         let proposal = Proposal {
             id: format!("chg_{digits}"),

@@ -47,6 +47,7 @@ use crate::{
         api::Publication,
         audit::Cause,
         connection::{Connection, WebhookSource},
+        hex::hex,
         id::{ContractId, hash32},
         registry::ProposalState,
         setting::{Probe, SettingChange, SettingProposal},
@@ -169,8 +170,7 @@ impl HubSettings {
         let subject = ready.change.subject();
         let text = serde_json::to_string(&ready.change).unwrap_or_default();
         let parts = [subject.as_bytes(), text.as_bytes(), &time.millis().to_be_bytes()];
-        let digits: String =
-            hash32("crossdock setting 1", &parts).iter().take(6).map(|byte| format!("{byte:02x}")).collect();
+        let digits = hex(hash32("crossdock setting 1", &parts).iter().take(6));
         let proposal = SettingProposal {
             id: format!("{ID_PREFIX}{digits}"),
             time,

@@ -18,7 +18,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use self::item::Item;
+use self::item::{Item, QuestionItem, RunItem};
 pub use self::renewal::renew;
 use super::{
     exceptions::Exceptions,
@@ -319,11 +319,11 @@ fn each(body: &mut Body, mut look: impl FnMut(Item, &[u8]) -> io::Result<()>) ->
 fn take(item: Item, derived: Derived<'_>, progress: &mut Progress) {
     match item {
         Item::Head { .. } | Item::End { .. } => {}
-        Item::Run(item) => derived.index.restore((*item).into()),
+        Item::Run(item) => derived.index.restore(item.0),
         Item::Settled(run) => derived.index.restore_settled(run),
         Item::Waits(run, keys) => derived.mailbox.restore(run, keys),
         Item::Kept(key, time, acceptance) => drop(derived.mailbox.keep(key, time, acceptance)),
-        Item::Question(item) => derived.inbox.restore((*item).into()),
+        Item::Question(item) => derived.inbox.restore(item.0),
         Item::Undone(run, time, keys) => derived.mailbox.restore_undone(run, time, keys),
         Item::Exception(run, opened) => derived.exceptions.restore(run, *opened),
         Item::Pending(id) => progress.pending.push(id),
@@ -374,14 +374,14 @@ fn write(
     {
         let output = std::cell::RefCell::new(&mut writer);
         let put = |item: &Item| output.borrow_mut().put(item);
-        derived.index.each(|run| put(&Item::Run(Box::new(run.into()))), |run| put(&Item::Settled(run)));
+        derived.index.each(|run| put(&Item::Run(Box::new(RunItem(run)))), |run| put(&Item::Settled(run)));
         derived.mailbox.each(
             |run, keys| put(&Item::Waits(run, keys.to_vec())),
             |run, time, keys| put(&Item::Undone(run, time, keys.to_vec())),
             |key, time, acceptance| put(&Item::Kept(key, time, acceptance)),
         );
         for open in derived.inbox.list(&QuestionFilter { limit: usize::MAX, ..QuestionFilter::default() }) {
-            put(&Item::Question(Box::new(open.into())));
+            put(&Item::Question(Box::new(QuestionItem(open))));
         }
         derived.exceptions.each(|run, opened| put(&Item::Exception(run, Box::new(opened.clone()))));
         progress.pending.iter().for_each(|id| put(&Item::Pending(*id)));

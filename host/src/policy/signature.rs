@@ -178,6 +178,7 @@ mod tests {
 
     use super::verify;
     use crate::model::{
+        hex::hex,
         manifest::{SignatureAlgorithm, SignatureEncoding, Webhook},
         timestamp::Timestamp,
     };
@@ -243,11 +244,7 @@ mod tests {
             timestamp_header: Some("x-time".into()),
             ..scheme()
         };
-        let signed = |time: i64| {
-            let digits: String =
-                sign(b"hush", format!("{time}.body").as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect();
-            format!("sha256={digits}")
-        };
+        let signed = |time: i64| format!("sha256={}", hex(&sign(b"hush", format!("{time}.body").as_bytes())));
         let at = |time: i64, text: &str, expected: &str| {
             check(&scheme, &[("x-signature", &signed(time)), ("x-time", text)], "body", expected);
         };

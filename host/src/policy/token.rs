@@ -10,7 +10,7 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 
-use crate::model::principal::TokenId;
+use crate::model::{hex::hex, principal::TokenId};
 
 /// Randomness that a secret is made of, bytes.
 pub const SECRET_BYTES: usize = 32;
@@ -30,7 +30,7 @@ pub fn text(id: &TokenId, secret: &[u8; SECRET_BYTES]) -> String {
 /// The id for some randomness.
 #[must_use]
 pub fn id(random: [u8; ID_BYTES]) -> TokenId {
-    TokenId(random.iter().map(|byte| format!("{byte:02x}")).collect())
+    TokenId(hex(&random))
 }
 
 /// Whether a text is written as a token of this hub is; others may be of an identity provider.
@@ -63,7 +63,7 @@ pub fn redact(text: &str) -> Cow<'_, str> {
 /// What is kept of a secret, in hexadecimal digits.
 #[must_use]
 pub fn digest(secret: &str) -> String {
-    Sha256::digest(secret.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
+    hex(&Sha256::digest(secret.as_bytes()))
 }
 
 /// Whether a secret is the one that a digest was kept of.

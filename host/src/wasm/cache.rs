@@ -18,7 +18,7 @@ use std::{
 use subtle::ConstantTimeEq as _;
 use wasmtime::{Engine, component::Component};
 
-use crate::model::id::Digest;
+use crate::model::{hex::hex, id::Digest};
 
 const KEY_FILE: &str = "key";
 const CODE_EXTENSION: &str = "cwasm";
@@ -98,7 +98,7 @@ impl CompiledCache {
     }
 
     fn paths(&self, digest: Digest) -> (PathBuf, PathBuf) {
-        let digest: String = digest.as_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
+        let digest = hex(digest.as_bytes());
         let code = self.folder.join(format!("{digest}-{}.{CODE_EXTENSION}", self.settings));
         let tag = code.with_extension(TAG_EXTENSION);
         (code, tag)

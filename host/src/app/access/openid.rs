@@ -10,12 +10,9 @@ use arc_swap::ArcSwapOption;
 use bytes::Bytes;
 
 use crate::{
-    app::secrets::LocalSecrets,
-    model::{
-        auth::Auth, connection::Connection, json::Json, manifest::HttpCapability, principal::Principal,
-        timestamp::Timestamp,
-    },
-    net::egress::{EgressScope, Gateway},
+    app::{outlet::Outlet, secrets::LocalSecrets},
+    model::{principal::Principal, timestamp::Timestamp},
+    net::egress::Gateway,
     policy::openid::{self, Keys, Provider},
     ports::{access::AuthError, clock::Clock, egress::Egress},
 };
@@ -116,38 +113,17 @@ fn read(path: &Path) -> Result<Bytes, String> {
 
 /// A way out that leads to the provider's origin and nowhere else.
 fn outlet(provider: &Provider, clock: &Arc<dyn Clock>) -> Result<Arc<dyn Egress>, String> {
-    let url = url::Url::parse(&provider.jwks).map_err(|error| format!("`jwks` is no URL: {error}"))?;
-    let origin = url.origin().ascii_serialization();
-    let plugin = "crossdock/openid".parse().map_err(|error| format!("{error}"))?;
-    let connection = Connection {
-        plugin,
-        base_url: origin.clone(),
-        config: Json::empty_object(),
-        auth: Auth::None,
-        client_certificate: None,
-        authorities: None,
-        secrets: Default::default(),
-        allow_addresses: provider.allow_addresses.clone(),
+    let outlet = Outlet {
+        name: NAME.to_owned(),
+        plugin: "crossdock/openid",
+        reason: "the provider's keys",
+        url: &provider.jwks,
+        method: "GET",
+        allow_addresses: &provider.allow_addresses,
         timeout_ms: FETCH_MS,
-        response_bytes_limit: KEYS_BYTES_LIMIT,
-        limits: Default::default(),
+        answer_bytes_limit: KEYS_BYTES_LIMIT,
     };
-    let capability = HttpCapability {
-        origin,
-        methods: vec!["GET".to_owned()],
-        reason: "the provider's keys".to_owned(),
-        authenticate: false,
-    };
-    let scope = EgressScope {
-        connection_name: NAME.to_owned(),
-        connection,
-        capabilities: vec![capability],
-        read_methods: Vec::new(),
-        revision: 0,
-        secret_versions: Vec::new(),
-        secrets: Arc::new(LocalSecrets),
-        clock: Arc::clone(clock),
-    };
+    let scope = outlet.scope(Arc::new(LocalSecrets), Arc::clone(clock)).map_err(|error| format!("`jwks`: {error}"))?;
     let gateway = Gateway::new().map_err(|error| error.to_string())?;
     Ok(gateway.open(scope))
 }

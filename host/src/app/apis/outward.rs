@@ -18,6 +18,7 @@ use crate::{
     flow::document::Document,
     model::{
         failure::{Failure, FailureKind},
+        hex::hex,
         id::hash32,
         json::Json,
         lane::Lane,
@@ -105,8 +106,7 @@ async fn attempt(shared: &Arc<Shared>, read: &Read, asked: Timestamp) -> Result<
 }
 
 fn work(read: &Read, seed: &[u8; 32]) -> Work {
-    let id: String = seed.iter().take(16).map(|byte| format!("{byte:02x}")).collect();
-    let key = format!("read_{id}");
+    let key = format!("read_{}", hex(seed.iter().take(16)));
     let (_, major) = read.contract.as_str().split_once('@').unwrap_or_default();
     let step = StepContext {
         run: key.clone(),

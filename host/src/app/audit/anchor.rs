@@ -25,7 +25,8 @@ use super::{
 };
 use crate::{
     app::{
-        posting::{self, Message, Place},
+        outlet::Outlet,
+        posting::{self, Message},
         runner::Shared,
         triggers::retry_at,
     },
@@ -157,13 +158,15 @@ impl Anchoring {
         let refused = |problem: String| AnchorError::Refused { problem };
         delivery::check_anchor(anchor).map_err(refused)?;
         let origin = Origin::parse(&anchor.url).map_err(|error| refused(error.to_string()))?.to_string();
-        let place = Place {
+        let place = Outlet {
             name: "audit/anchor".to_owned(),
             plugin: "crossdock/audit-anchor",
             reason: "checkpoints of the audit log",
             url: &anchor.url,
+            method: "POST",
             allow_addresses: &anchor.allow_addresses,
             timeout_ms: anchor.timeout_ms,
+            answer_bytes_limit: posting::ANSWER_BYTES_LIMIT,
         };
         let outlet = posting::outlet(&self.gateway, &self.shared, place).map_err(refused)?;
         let place = Digest::of(anchor.url.as_bytes());

@@ -13,7 +13,7 @@ use std::{
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use ring::aead::{Aad, CHACHA20_POLY1305, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 
-use crate::{app::access::enrolment::write_secret, ports::secrets::Secret};
+use crate::{app::access::enrolment::write_secret, model::hex::hex, ports::secrets::Secret};
 
 /// Folder of the key in the data folder. No backup holds it.
 pub const FOLDER: &str = "secrets";
@@ -117,7 +117,7 @@ impl MasterKey {
     #[must_use]
     pub fn id(&self) -> String {
         let digest = blake3::derive_key("crossdock 2026 id of a key of secrets", self.0.expose());
-        digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+        hex(digest.iter().take(8))
     }
 
     /// What makes ids of the persons that personal data is about: without this key nobody can tell whose an id is.

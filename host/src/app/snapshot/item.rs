@@ -6,6 +6,7 @@ use crate::{
     model::{
         entry::ExceptionOpened,
         id::{AcceptanceId, Digest, RunId, SignalKey},
+        json::Json,
         run::{Aside, RunState, RunSummary},
         timestamp::Timestamp,
     },
@@ -38,8 +39,9 @@ pub(super) enum Item {
 
 /// [`RunSummary`] with everything in it.
 #[derive(Serialize, Deserialize)]
-pub(super) struct RunItem {
-    pub(super) id: RunId,
+#[serde(remote = "RunSummary")]
+struct WholeSummary {
+    id: RunId,
     pipeline: String,
     pipeline_version: String,
     key: String,
@@ -57,10 +59,15 @@ pub(super) struct RunItem {
     aside: Option<Box<Aside>>,
 }
 
+/// A run, as a snapshot has it.
+#[derive(Serialize, Deserialize)]
+pub(super) struct RunItem(#[serde(with = "WholeSummary")] pub(super) RunSummary);
+
 /// [`Question`] as far as facts tell it.
 #[derive(Serialize, Deserialize)]
-pub(super) struct QuestionItem {
-    pub(super) run: RunId,
+#[serde(remote = "Question")]
+struct KnownQuestion {
+    run: RunId,
     step: String,
     revision: u32,
     digest: Digest,
@@ -70,114 +77,14 @@ pub(super) struct QuestionItem {
     asked: Timestamp,
     due: Timestamp,
     reminders: u32,
+    #[serde(skip)]
+    pipeline: Option<String>,
+    #[serde(skip)]
+    key: Option<String>,
+    #[serde(skip)]
+    evidence: Option<Json>,
 }
 
-impl From<RunSummary> for RunItem {
-    fn from(summary: RunSummary) -> Self {
-        let RunSummary {
-            id,
-            pipeline,
-            pipeline_version,
-            key,
-            state,
-            step,
-            cause,
-            due,
-            started,
-            updated,
-            acceptance,
-            parent,
-            out,
-            wide,
-            halted,
-            aside,
-        } = summary;
-        Self {
-            id,
-            pipeline,
-            pipeline_version,
-            key,
-            state,
-            step,
-            cause,
-            due,
-            started,
-            updated,
-            acceptance,
-            parent,
-            out,
-            wide,
-            halted,
-            aside,
-        }
-    }
-}
-
-impl From<RunItem> for RunSummary {
-    fn from(item: RunItem) -> Self {
-        let RunItem {
-            id,
-            pipeline,
-            pipeline_version,
-            key,
-            state,
-            step,
-            cause,
-            due,
-            started,
-            updated,
-            acceptance,
-            parent,
-            out,
-            wide,
-            halted,
-            aside,
-        } = item;
-        Self {
-            id,
-            pipeline,
-            pipeline_version,
-            key,
-            state,
-            step,
-            cause,
-            due,
-            started,
-            updated,
-            acceptance,
-            parent,
-            out,
-            wide,
-            halted,
-            aside,
-        }
-    }
-}
-
-impl From<Question> for QuestionItem {
-    fn from(question: Question) -> Self {
-        let Question { run, step, revision, digest, group, quorum, decided_by, asked, due, reminders, .. } = question;
-        Self { run, step, revision, digest, group, quorum, decided_by, asked, due, reminders }
-    }
-}
-
-impl From<QuestionItem> for Question {
-    fn from(item: QuestionItem) -> Self {
-        let QuestionItem { run, step, revision, digest, group, quorum, decided_by, asked, due, reminders } = item;
-        Self {
-            run,
-            step,
-            revision,
-            digest,
-            group,
-            quorum,
-            decided_by,
-            asked,
-            due,
-            reminders,
-            pipeline: None,
-            key: None,
-            evidence: None,
-        }
-    }
-}
+/// A question, as a snapshot has it.
+#[derive(Serialize, Deserialize)]
+pub(super) struct QuestionItem(#[serde(with = "KnownQuestion")] pub(super) Question);

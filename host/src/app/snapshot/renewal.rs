@@ -112,9 +112,9 @@ impl Part {
     /// Whether an item is taken in, rather than copied. The order in which runs were settled is of all of them.
     fn is_mine(&self, item: &Item) -> bool {
         match item {
-            Item::Run(run) => self.touched.contains(&run.id),
+            Item::Run(run) => self.touched.contains(&run.0.id),
             Item::Waits(run, _) | Item::Undone(run, ..) | Item::Exception(run, _) => self.touched.contains(run),
-            Item::Question(question) => self.touched.contains(&question.run),
+            Item::Question(question) => self.touched.contains(&question.0.run),
             Item::Settled(_) | Item::Pending(_) => true,
             Item::Kept(..) | Item::Head { .. } | Item::End { .. } => false,
         }
@@ -140,7 +140,7 @@ impl Part {
         each(&mut body, |item, bytes| {
             let stays = !self.is_mine(&item)
                 && match &item {
-                    Item::Run(run) => !forgotten.contains(&run.id),
+                    Item::Run(run) => !forgotten.contains(&run.0.id),
                     Item::Undone(_, time, _) => lies_still(*time),
                     // The oldest come first.
                     Item::Kept(_, time, _) => {

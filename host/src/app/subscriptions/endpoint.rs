@@ -7,7 +7,8 @@ use serde_json::{Map, Value};
 
 use crate::{
     app::{
-        posting::{self, Message, Place},
+        outlet::Outlet,
+        posting::{self, Message},
         runner::Shared,
     },
     model::{entry::Accepted, event::Event, subscription::Subscription},
@@ -26,13 +27,15 @@ pub(super) fn outlet(
     name: &str,
     subscription: &Subscription,
 ) -> Result<Arc<dyn Egress>, String> {
-    let place = Place {
+    let place = Outlet {
         name: format!("subscription/{name}"),
         plugin: "crossdock/subscription",
         reason: "deliveries of a subscription",
         url: &subscription.url,
+        method: "POST",
         allow_addresses: &subscription.allow_addresses,
         timeout_ms: subscription.timeout_ms,
+        answer_bytes_limit: posting::ANSWER_BYTES_LIMIT,
     };
     posting::outlet(gateway, shared, place)
 }

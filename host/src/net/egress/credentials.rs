@@ -11,11 +11,17 @@ use super::{
     lane::Client,
     oauth1,
     redact::Needles,
+    signing::NotSigned,
     sigv4,
     tokens::{Token, TokenRequest},
 };
 use crate::{
-    model::{auth::Auth, connection::SecretRef, timestamp::Timestamp},
+    model::{
+        auth::{Auth, ClientAuthentication},
+        connection::SecretRef,
+        hex::hex,
+        timestamp::Timestamp,
+    },
     policy::egress::Granted,
     ports::{
         clock::Clock,
@@ -64,12 +70,12 @@ impl Credentials {
             Proof::OAuth1(signer) => {
                 let nonce = nonce()?;
                 let signed = signer.sign(&mut signed, granted.origin(), now, &nonce);
-                signed.map_err(|oauth1::NotSigned(why)| refused(why))?
+                signed.map_err(|NotSigned(why)| refused(why))?
             }
             Proof::AwsSigV4(signer) => {
                 let host = host(signed.uri()).ok_or_else(|| refused("its host fits into no header"))?;
                 signed.headers_mut().insert(header::HOST, host);
-                signer.sign(&mut signed, now).map_err(|sigv4::NotSigned(why)| refused(why))?
+                signer.sign(&mut signed, now).map_err(|NotSigned(why)| refused(why))?
             }
         };
         needles.add(signature.expose());
@@ -94,6 +100,50 @@ pub(super) struct Tokens {
 struct Held {
     access: Option<Token>,
     renewed: Option<Renewed>,
+}
+
+/// What tokens are given out for.
+struct Grant<'a> {
+    token_url: &'a str,
+    client_id: &'a str,
+    client_secret: &'a SecretRef,
+    scope: Option<&'a str>,
+    how: ClientAuthentication,
+    /// Absent: for being the client.
+    refresh_token: Option<&'a SecretRef>,
+}
+
+impl Held {
+    /// Fetches a token, and keeps it.
+    async fn fetch(
+        &mut self,
+        grant: &Grant<'_>,
+        secrets: &dyn Secrets,
+        client: &Client,
+        clock: &dyn Clock,
+        needles: &mut Needles,
+    ) -> Result<Secret, EgressError> {
+        let Grant { token_url, client_id, client_secret, scope, how, refresh_token } = *grant;
+        let secret = resolve(secrets, client_secret)?;
+        let given = refresh_token.map(|token| resolve(secrets, token)).transpose()?;
+        let refresh = given.clone().map(|given| match &self.renewed {
+            Some(Renewed { of, by }) if of.expose() == given.expose() => by.clone(),
+            _ => given,
+        });
+        let request = TokenRequest { token_url, client_id, secret: &secret, scope, how, refresh: refresh.as_ref() };
+        let (token, next) = request.send(client, clock, needles).await?;
+        if let (Some(of), Some(used), Some(by)) = (given, refresh, next)
+            && used.expose() != by.expose()
+        {
+            tracing::warn!(
+                token_url,
+                "the remote has given another refresh token, which is used until the hub stops or the connection changes; \
+                 if it takes the one that is configured only once, have one given out that stays valid"
+            );
+            self.renewed = Some(Renewed { of, by });
+        }
+        Ok(self.access.insert(token).value.clone())
+    }
 }
 
 /// A refresh token that a remote has given in another's place.
@@ -127,18 +177,9 @@ impl Tokens {
                 Ok(Credentials::header(authorization, None))
             }
             Auth::OAuth2ClientCredentials { token_url, client_id, client_secret, scope, client_authentication } => {
-                let mut held = self.held.lock().await;
-                let value = match held.access.as_ref().filter(|token| clock.now() < token.use_until) {
-                    Some(token) => token.value.clone(),
-                    None => {
-                        let secret = resolve(secrets, client_secret)?;
-                        let (scope, how) = (scope.as_deref(), *client_authentication);
-                        let request = TokenRequest { token_url, client_id, secret: &secret, scope, how, refresh: None };
-                        let (token, _) = request.send(client, clock, needles).await?;
-                        held.access.insert(token).value.clone()
-                    }
-                };
-                Ok(Credentials::header(bearer(&value, needles)?, Some(value)))
+                let (scope, how) = (scope.as_deref(), *client_authentication);
+                let grant = Grant { token_url, client_id, client_secret, scope, how, refresh_token: None };
+                self.access(&grant, secrets, client, clock, needles).await
             }
             Auth::OAuth2RefreshToken {
                 token_url,
@@ -148,30 +189,10 @@ impl Tokens {
                 scope,
                 client_authentication,
             } => {
-                let mut held = self.held.lock().await;
-                let value = match held.access.as_ref().filter(|token| clock.now() < token.use_until) {
-                    Some(token) => token.value.clone(),
-                    None => {
-                        let (secret, given) = (resolve(secrets, client_secret)?, resolve(secrets, refresh_token)?);
-                        let renewed = held.renewed.as_ref().filter(|renewed| renewed.of.expose() == given.expose());
-                        let refresh = renewed.map_or_else(|| given.clone(), |renewed| renewed.by.clone());
-                        let (scope, how) = (scope.as_deref(), *client_authentication);
-                        let request =
-                            TokenRequest { token_url, client_id, secret: &secret, scope, how, refresh: Some(&refresh) };
-                        let (token, next) = request.send(client, clock, needles).await?;
-                        if let Some(by) = next.filter(|next| next.expose() != refresh.expose()) {
-                            tracing::warn!(
-                                token_url,
-                                "the remote has given another refresh token, which is used until the hub stops or the \
-                                 connection changes; if it takes the one that is configured only once, have one given out \
-                                 that stays valid"
-                            );
-                            held.renewed = Some(Renewed { of: given, by });
-                        }
-                        held.access.insert(token).value.clone()
-                    }
-                };
-                Ok(Credentials::header(bearer(&value, needles)?, Some(value)))
+                let (scope, how) = (scope.as_deref(), *client_authentication);
+                let refresh_token = Some(refresh_token);
+                let grant = Grant { token_url, client_id, client_secret, scope, how, refresh_token };
+                self.access(&grant, secrets, client, clock, needles).await
             }
             Auth::OAuth1 { signature_method, consumer_key, consumer_secret, token, token_secret, realm } => {
                 let token = match token.as_ref().zip(token_secret.as_ref()) {
@@ -200,6 +221,23 @@ impl Tokens {
                 Ok(Credentials { proof: Proof::AwsSigV4(Box::new(signer)), token: None })
             }
         }
+    }
+
+    /// A token that is held, or a new one.
+    async fn access(
+        &self,
+        grant: &Grant<'_>,
+        secrets: &dyn Secrets,
+        client: &Client,
+        clock: &dyn Clock,
+        needles: &mut Needles,
+    ) -> Result<Credentials, EgressError> {
+        let mut held = self.held.lock().await;
+        let value = match held.access.as_ref().filter(|token| clock.now() < token.use_until) {
+            Some(token) => token.value.clone(),
+            None => held.fetch(grant, secrets, client, clock, needles).await?,
+        };
+        Ok(Credentials::header(bearer(&value, needles)?, Some(value)))
     }
 
     /// Drops the token, unless another has taken its place already.
@@ -238,7 +276,7 @@ const NONCE_BYTES: usize = 16;
 fn nonce() -> Result<String, EgressError> {
     let mut bytes = [0; NONCE_BYTES];
     getrandom::fill(&mut bytes).map_err(|_| refused("the machine gives no random numbers"))?;
-    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+    Ok(hex(&bytes))
 }
 
 /// What the client would write into `Host`: the signature covers it.

@@ -7,10 +7,11 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::Bytes;
 use hmac::{Hmac, Mac as _};
 use http::{HeaderValue, Request, header};
+use percent_encoding::percent_decode;
 use sha1::Sha1;
 use sha2::Sha256;
 
-use super::percent::encode;
+use super::signing::{NotSigned, encode};
 use crate::{
     model::{auth::SignatureMethod, timestamp::Timestamp},
     policy::egress::Origin,
@@ -29,10 +30,6 @@ pub(super) struct Signer {
     pub(super) token: Option<(String, Secret)>,
     pub(super) realm: Option<String>,
 }
-
-/// Why a request cannot be signed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct NotSigned(pub(super) &'static str);
 
 impl Signer {
     /// Signs a request. Gives the signature, which must not come back.
@@ -121,7 +118,7 @@ fn pieces(form: &[u8]) -> impl Iterator<Item = (Vec<u8>, Vec<u8>)> {
 
 fn decoded(part: &[u8]) -> Vec<u8> {
     let spaced: Vec<u8> = part.iter().map(|byte| if *byte == b'+' { b' ' } else { *byte }).collect();
-    super::percent::decode(&spaced)
+    percent_decode(&spaced).collect()
 }
 
 #[cfg(test)]

@@ -5,11 +5,15 @@
 use bytes::Bytes;
 use hmac::{Hmac, Mac as _};
 use http::{HeaderMap, HeaderName, HeaderValue, Request, header};
+use percent_encoding::percent_decode;
 use sha2::{Digest as _, Sha256};
 use url::form_urlencoded;
 
-use super::percent;
-use crate::{model::timestamp::Timestamp, ports::secrets::Secret};
+use super::signing::{NotSigned, encode};
+use crate::{
+    model::{hex::hex, timestamp::Timestamp},
+    ports::secrets::Secret,
+};
 
 const ALGORITHM: &str = "AWS4-HMAC-SHA256";
 const DATE: HeaderName = HeaderName::from_static("x-amz-date");
@@ -31,10 +35,6 @@ pub(super) struct Signer {
     pub(super) region: String,
     pub(super) service: String,
 }
-
-/// Why a request cannot be signed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct NotSigned(pub(super) &'static str);
 
 impl Signer {
     /// Signs a request, whose `Host` is set. What a guest wrote into the headers that belong to the signature is replaced.
@@ -115,7 +115,10 @@ impl Time {
 
 /// A path as it was sent, in one spelling.
 fn plain(path: &str) -> String {
-    path.split('/').map(|segment| percent::encode(&percent::decode(segment.as_bytes()))).collect::<Vec<_>>().join("/")
+    path.split('/')
+        .map(|segment| encode(&percent_decode(segment.as_bytes()).collect::<Vec<u8>>()))
+        .collect::<Vec<_>>()
+        .join("/")
 }
 
 /// A path without `.`, `..` and empty segments (RFC 3986 §5.2.4), each segment as it was sent encoded once more.
@@ -129,7 +132,7 @@ fn normalized(path: &str) -> String {
         }
     }
     let ends_open = ["/", "/.", "/.."].into_iter().any(|end| path.ends_with(end));
-    let encoded: Vec<String> = segments.iter().map(|segment| percent::encode(segment.as_bytes())).collect();
+    let encoded: Vec<String> = segments.iter().map(|segment| encode(segment.as_bytes())).collect();
     let end = if ends_open && !encoded.is_empty() { "/" } else { "" };
     format!("/{}{end}", encoded.join("/"))
 }
@@ -138,7 +141,7 @@ fn normalized(path: &str) -> String {
 fn canonical_query(query: &str) -> String {
     let parsed = form_urlencoded::parse(query.as_bytes());
     let mut pairs: Vec<(String, String)> =
-        parsed.map(|(name, value)| (percent::encode(name.as_bytes()), percent::encode(value.as_bytes()))).collect();
+        parsed.map(|(name, value)| (encode(name.as_bytes()), encode(value.as_bytes()))).collect();
     pairs.sort();
     pairs.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join("&")
 }
@@ -157,10 +160,6 @@ fn hmac(key: &[u8], data: &[u8]) -> Vec<u8> {
     Hmac::<Sha256>::new_from_slice(key)
         .map(|mac| mac.chain_update(data).finalize().into_bytes().to_vec())
         .unwrap_or_default()
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn text(value: &str) -> Result<HeaderValue, NotSigned> {

@@ -32,7 +32,7 @@ use super::{
     turnover,
 };
 use crate::{
-    model::{id::AppendId, timestamp::Timestamp},
+    model::{hex::hex, id::AppendId, timestamp::Timestamp},
     ports::journal::{Append, Position, Record, StreamId, Version},
 };
 
@@ -121,10 +121,6 @@ pub(super) struct Archived {
 #[derive(Clone, Debug)]
 pub(super) struct Folder {
     dir: PathBuf,
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn unhex(text: &str) -> Option<Vec<u8>> {

@@ -138,10 +138,7 @@ impl Host for CallState {
 #[cfg(test)]
 mod tests {
     use super::Algorithm;
-
-    fn hex(bytes: &[u8]) -> String {
-        bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-    }
+    use crate::model::hex::hex;
 
     #[test]
     fn signatures_are_those_of_rfc_2202_and_rfc_4231() {
