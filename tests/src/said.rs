@@ -5,6 +5,8 @@ use std::{
     process::{Command, Output, Stdio},
 };
 
+use crate::hub::Hub;
+
 /// What a command said, and how it ended.
 #[derive(Clone, Debug)]
 pub struct Said {
@@ -38,6 +40,27 @@ impl Said {
         let mut child = command.spawn().expect("the program runs");
         child.stdin.take().expect("it is piped").write_all(input.as_bytes()).expect("it reads");
         child.wait_with_output().expect("it ends").into()
+    }
+
+    /// The same of a command to a hub, as whoever holds a token, or as the tests' own admin.
+    ///
+    /// # Panics
+    /// If there is no such program.
+    #[must_use]
+    pub fn at(hub: &Hub, binary: &str, token: Option<&str>, arguments: &[&str]) -> Self {
+        let mut command = Command::new(binary);
+        command.args(arguments).env("NO_COLOR", "1").env("CROSSDOCK_HUB", &hub.url).env_remove("CROSSDOCK_TOKEN");
+        match token {
+            Some(token) => command.env("CROSSDOCK_TOKEN", token),
+            None => command.env("CROSSDOCK_TOKEN_FILE", &hub.token_file),
+        };
+        Self::by(&mut command)
+    }
+
+    /// All that it printed.
+    #[must_use]
+    pub fn all(&self) -> String {
+        format!("{}{}", self.out, self.err)
     }
 
     /// What it printed; it went well.

@@ -74,14 +74,9 @@ fn joined(mut pairs: Vec<(String, String)>) -> String {
 
 /// Seconds since 1970 of a time such as `20150830T123600Z`.
 fn instant(text: &str) -> Option<u64> {
-    let number = |from: usize, to: usize| text.get(from..to)?.parse::<u64>().ok();
-    let (year, month, day) = (number(0, 4)?, number(4, 6)?, number(6, 8)?);
-    let leaps = |year: u64| year / 4 - year / 100 + year / 400;
-    let is_leap = leaps(year) != leaps(year - 1);
-    let lengths = [31, if is_leap { 29 } else { 28 }, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31];
-    let months: u64 = lengths.iter().take(usize::try_from(month).ok()?.checked_sub(1)?).sum();
-    let days = (year - 1970) * 365 + leaps(year - 1) - leaps(1969) + months + day - 1;
-    Some(days * 86_400 + number(9, 11)? * 3_600 + number(11, 13)? * 60 + number(13, 15)?)
+    let form = time::macros::format_description!("[year][month][day]T[hour][minute][second]Z");
+    let moment = time::PrimitiveDateTime::parse(text, form).ok()?;
+    u64::try_from(moment.assume_utc().unix_timestamp()).ok()
 }
 
 /// An account whose requests are signed with AWS Signature Version 4.

@@ -12,7 +12,6 @@
 use std::{
     fs,
     path::{Path, PathBuf},
-    process::Command,
     sync::{
         Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
@@ -26,6 +25,7 @@ use crossdock_tests::{
     guests,
     hub::{Hub, PATIENCE},
     retail::{Retail, log},
+    said::Said,
 };
 use http::{Request, Response, StatusCode};
 use serde_json::{Value, json};
@@ -144,11 +144,8 @@ fn plain_hub(folder: &Path, url: &str, terms: &str) -> Hub {
 
 /// The command line as the tests' admin: exit code, and what it printed.
 fn crossdock(hub: &Hub, arguments: &[&str]) -> (i32, String) {
-    let mut command = Command::new(BINARY);
-    command.args(arguments).args(["--hub", &hub.url, "--token-file", &hub.token_file]).env("NO_COLOR", "1");
-    let output = command.env_remove("CROSSDOCK_TOKEN").output().unwrap();
-    let said = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();
-    (output.status.code().unwrap_or(-1), said)
+    let said = Said::at(hub, BINARY, None, arguments);
+    (said.code.unwrap_or(-1), said.all())
 }
 
 /// A consumer's token for contracts.

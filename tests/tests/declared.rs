@@ -9,9 +9,9 @@
     reason = "a test says what went wrong by panicking"
 )]
 
-use std::{fs, process::Command};
+use std::fs;
 
-use crossdock_tests::{gatekeeper::Gatekeeper, hub::Hub, packages};
+use crossdock_tests::{gatekeeper::Gatekeeper, hub::Hub, packages, said::Said};
 use serde_json::{Value, json};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_crossdock-tested");
@@ -58,11 +58,8 @@ impl Setting {
 }
 
 fn crossdock(hub: &Hub, arguments: &[&str]) -> (Option<i32>, String) {
-    let mut command = Command::new(BINARY);
-    command.args(arguments).args(["--hub", &hub.url, "--token-file", &hub.token_file]);
-    let output = command.env("NO_COLOR", "1").env_remove("CROSSDOCK_TOKEN").output().expect("runs");
-    let text = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    (output.status.code(), text)
+    let said = Said::at(hub, BINARY, None, arguments);
+    (said.code, said.all())
 }
 
 #[track_caller]

@@ -9,9 +9,9 @@
     reason = "a test says what went wrong by panicking"
 )]
 
-use std::{fs, path::Path, process::Command};
+use std::{fs, path::Path};
 
-use crossdock_tests::{hub::Hub, packages};
+use crossdock_tests::{hub::Hub, packages, said::Said};
 use http::Request;
 use serde_json::{Value, json};
 
@@ -34,15 +34,8 @@ fn package(at: &Path, version: &str, guest: &str, limit: u64, required: &[&str])
 }
 
 fn crossdock(hub: &Hub, token: Option<&str>, arguments: &[&str]) -> (Option<i32>, String) {
-    let mut command = Command::new(BINARY);
-    command.args(arguments).env("NO_COLOR", "1").env("CROSSDOCK_HUB", &hub.url).env_remove("CROSSDOCK_TOKEN");
-    match token {
-        Some(token) => command.env("CROSSDOCK_TOKEN", token),
-        None => command.args(["--token-file", &hub.token_file]),
-    };
-    let output = command.output().expect("runs");
-    let text = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    (output.status.code(), text)
+    let said = Said::at(hub, BINARY, token, arguments);
+    (said.code, said.all())
 }
 
 #[track_caller]

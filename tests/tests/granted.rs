@@ -10,7 +10,7 @@
     reason = "a test says what went wrong by panicking"
 )]
 
-use std::{fs, path::Path, process::Command, time::Instant};
+use std::{fs, path::Path, time::Instant};
 
 use crossdock::{
     model::json::Json,
@@ -21,6 +21,7 @@ use crossdock_tests::{
     calls::{invocation, json, load, operation, step},
     guests,
     hub::{Hub, PATIENCE},
+    said::Said,
 };
 use http::StatusCode;
 use serde_json::json;
@@ -147,10 +148,7 @@ fn setting(at: &Path) {
 }
 
 fn crossdock(hub: &Hub, arguments: &[&str]) -> String {
-    let mut command = Command::new(BINARY);
-    command.args(arguments).args(["--hub", &hub.url, "--token-file", &hub.token_file]).env("NO_COLOR", "1");
-    let output = command.env_remove("CROSSDOCK_TOKEN").output().expect("runs");
-    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+    Said::at(hub, BINARY, None, arguments).all()
 }
 
 /// Waits until the hub's log tells of something; the line.

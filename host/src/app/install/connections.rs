@@ -59,7 +59,8 @@ impl Installer {
     }
 
     /// Whether a connection that is about to be set can be spoken through: what its `auth` says, its authorities, and the
-    /// certificate that it shows. One that is set stays when its certificate expires: its calls fail and say so, and the hub starts all the same.
+    /// certificate that it shows. One that is set stays when its certificate expires: its calls fail and say so, and the hub
+    /// starts all the same.
     ///
     /// # Errors
     /// What is wrong with it, and what to do.

@@ -52,8 +52,8 @@ impl Registry {
                 self.shared.installation.store(Arc::new(next));
                 let open: usize = self.runs_of(name).values().sum();
                 let note = format!(
-                    "runs under way, {open} of them, begin no step until `crossdock pipeline continue {name}`; what is out is recorded, \
-                     events are accepted, and new runs wait"
+                    "runs under way, {open} of them, begin no step until `crossdock pipeline continue {name}`; what is out is \
+                     recorded, events are accepted, and new runs wait"
                 );
                 (format!("`{name}` is paused"), note)
             }
