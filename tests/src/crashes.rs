@@ -35,6 +35,8 @@ use crate::{
 
 /// A moment between two looks at something.
 const MOMENT: Duration = Duration::from_millis(5);
+/// How long a hub is given before the next orders are sent to it, so that what happens seldom happens at last.
+const NEXT_ORDERS: Duration = Duration::from_secs(1);
 
 /// What an order goes through; each is a pipeline `crash/KIND`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -182,11 +184,19 @@ impl Setting {
 
     /// Lets the hub live for so long, or until it ends itself; then it is dead. Whether it ended itself.
     pub async fn live(&mut self, mut hub: Hub, limit: Duration) -> bool {
+        let ended = ends_within(&mut hub, limit).await;
+        hub.kill();
+        self.died(ended);
+        ended
+    }
+
+    /// The same, with new orders of all kinds every second, since some of what happens is left to chance.
+    pub async fn live_until_it_ends(&mut self, mut hub: Hub, limit: Duration, dice: &mut Dice) -> bool {
         let begun = Instant::now();
-        let mut ended = hub.has_ended();
+        let mut ended = ends_within(&mut hub, NEXT_ORDERS).await;
         while !ended && begun.elapsed() < limit {
-            moment().await;
-            ended = hub.has_ended();
+            self.send(&KINDS, dice);
+            ended = ends_within(&mut hub, NEXT_ORDERS).await;
         }
         hub.kill();
         self.died(ended);
@@ -272,6 +282,20 @@ impl Setting {
 
     fn lock(&self) -> MutexGuard<'_, Sent> {
         lock(&self.sent)
+    }
+}
+
+/// Whether the hub ends itself within so long.
+async fn ends_within(hub: &mut Hub, limit: Duration) -> bool {
+    let begun = Instant::now();
+    loop {
+        if hub.has_ended() {
+            return true;
+        }
+        if begun.elapsed() >= limit {
+            return false;
+        }
+        moment().await;
     }
 }
 

@@ -39,7 +39,12 @@ const CONTRACTS: &[(&str, &str)] = files![
     "bench/source@1",
 ];
 /// Canonical documents, by name below `schemas/`.
-const DOCUMENTS: &[(&str, &str)] = files!["schemas/retail/order@1", "schemas/retail/money@1"];
+const DOCUMENTS: &[(&str, &str)] = files![
+    "schemas/retail/order@1",
+    "schemas/retail/money@1",
+    "schemas/retail/return@1",
+    "schemas/retail/supplier-event@1",
+];
 /// Schemas of events' data, by event type below `events/`.
 const EVENTS: &[(&str, &str)] = files![
     "events/retail.fulfilment.planned.v1",
@@ -182,6 +187,8 @@ fn parse(name: &str, text: &str) -> Result<Value, String> {
 mod tests {
     use std::{collections::BTreeSet, path::Path};
 
+    use serde_json::{Value, json};
+
     use super::{CONTRACTS, DOCUMENTS, EVENTS, Library};
 
     fn files(folder: &Path, below: &str, into: &mut BTreeSet<String>) {
@@ -203,5 +210,55 @@ mod tests {
             CONTRACTS.iter().chain(DOCUMENTS).chain(EVENTS).map(|(name, _)| (*name).to_owned()).collect();
         assert_eq!(there, built_in);
         Library::built_in().map(|_| ()).expect("holds");
+    }
+
+    #[test]
+    fn what_contracts_are_for_fits_and_what_is_not_so_does_not() {
+        let library = Library::built_in().expect("holds");
+        let line = json!({ "sku": "A", "quantity": 1, "reason": "too-small" });
+        let back = json!({ "id": "R1", "order": "4711", "status": "received", "lines": [line], "currency": "EUR", "refund": "9.90" });
+        let event = json!({ "id": "1", "type": "shipped", "time": "2026-01-02T03:04:05Z", "purchase_order": "PO-1",
+            "lines": [{ "sku": "A", "quantity": 2.5, "unit": "KGM", "price": "3.10" }] });
+        let level = json!({ "sku": "A", "location": "BER", "available": 4 });
+        let price = json!({ "sku": "A", "price": { "amount": "9.90", "currency": "EUR" } });
+        let spoilt = |document: &Value, field: &str, value: Value| {
+            let mut spoilt = document.clone();
+            spoilt[field] = value;
+            spoilt
+        };
+        for (contract, operation, good, bad) in [
+            ("retail/returns@1", "read_return", back.clone(), spoilt(&back, "refund", json!(9.9))),
+            ("retail/returns@1", "find_return", Value::Null, json!([])),
+            ("retail/returns@1", "find_return", back.clone(), spoilt(&back, "status", json!("lost"))),
+            ("retail/returns@1", "returns_of", json!({ "returns": [back] }), json!({ "returns": [{}] })),
+            (
+                "retail/supplier-events@1",
+                "events",
+                json!({ "events": [event], "next": "2" }),
+                json!({ "events": [{}] }),
+            ),
+            (
+                "retail/supplier-events@1",
+                "events_of",
+                json!({ "events": [event] }),
+                json!({ "events": [spoilt(&event, "type", json!("eaten"))] }),
+            ),
+            (
+                "retail/inventory@1",
+                "levels",
+                json!({ "levels": [level] }),
+                json!({ "levels": [spoilt(&level, "available", json!(-1))] }),
+            ),
+            (
+                "retail/pricing@1",
+                "prices",
+                json!({ "prices": [price] }),
+                json!({ "prices": [spoilt(&price, "price", json!("9.90"))] }),
+            ),
+        ] {
+            let (_, output) = &library.documents[&(contract.parse().expect("an id"), operation.to_owned())];
+            assert!(output.is_valid(&good), "{contract} {operation}: {good}");
+            assert!(!output.is_valid(&bad), "{contract} {operation}: {bad}");
+        }
     }
 }
