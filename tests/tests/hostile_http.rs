@@ -15,11 +15,11 @@ use crossdock::{
     },
     ports::{
         egress::{Egress, EgressError},
-        invoker::{Authority, CallError, Completed, Invocation, Invoker},
+        invoker::{Authority, CallError, Completed, Invocation, Invoker, Work},
     },
     wasm::Sandbox,
 };
-use crossdock_tests::calls::{invocation, load, operation, output};
+use crossdock_tests::calls::{self, invocation, load, operation, output};
 use futures::future::BoxFuture;
 use serde_json::{Value, json};
 
@@ -189,6 +189,26 @@ async fn a_request_body_that_is_too_large_is_refused() {
     let done = connect_within("http", asked, through(&egress), limits).await;
     assert_eq!(output(&done)["error"], "ErrorCode::HttpRequestBodySize(Some(1048576))");
     assert_eq!(egress.sent.lock().unwrap().len(), 1);
+}
+
+/// The SDK hands over what fits before the request sets out, and the rest while it is under way.
+#[tokio::test]
+async fn a_body_of_any_size_that_the_sdk_sends_arrives_whole() {
+    let component = load(&SANDBOX, "effects", None).await;
+    for bytes in [0, 1, 4_000, 65_500, 65_536, 65_537, 200_000, 1_000_000] {
+        let egress = Recorder::new(Ok((200, "{}")));
+        let document = json!({ "ref": "1", "filler": "x".repeat(bytes) });
+        let mut work = operation("put", &document, false);
+        if let Work::Invoke { step, .. } = &mut work {
+            step.config = calls::json(&json!({ "base_url": "http://target.example" }));
+        }
+        let call = Invocation { authority: through(&egress), ..invocation(component, work) };
+        let done = SANDBOX.invoke(call).await;
+        assert_eq!(output(&done), json!({}), "{bytes}");
+        let sent = egress.sent.lock().unwrap();
+        let arrived: Value = serde_json::from_slice(sent[0].0.body()).unwrap();
+        assert!(sent.len() == 1 && arrived == document, "{bytes}");
+    }
 }
 
 #[tokio::test]

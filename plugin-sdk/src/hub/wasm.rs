@@ -2,9 +2,12 @@
 
 use std::{panic, sync::Once};
 
-use wasip2::http::{
-    outgoing_handler,
-    types::{ErrorCode, Fields, IncomingBody, IncomingResponse, OutgoingBody, OutgoingRequest, Scheme},
+use wasip2::{
+    http::{
+        outgoing_handler,
+        types::{ErrorCode, Fields, IncomingBody, IncomingResponse, OutgoingBody, OutgoingRequest, Scheme},
+    },
+    io::streams::OutputStream,
 };
 
 use crate::{
@@ -14,9 +17,6 @@ use crate::{
     log::Level,
     state::{Entry, Keys},
 };
-
-/// Bytes handed to the hub, or taken from it, at a time.
-const CHUNK_BYTES: usize = 4096;
 
 pub(crate) fn begin() {
     static HOOK: Once = Once::new();
@@ -39,17 +39,19 @@ pub(crate) fn log(level: Level, message: &str, fields: &[(String, String)]) {
 pub(crate) fn send(request: &Request) -> Result<Response, Lost> {
     let outgoing = outgoing(request)?;
     let body = outgoing.body().map_err(|()| Lost::invalid("the request has no body to write to"))?;
-    let answer = outgoing_handler::handle(outgoing, None).map_err(|code| lost(&code))?;
-    if !request.body.is_empty() {
-        let stream = body.write().map_err(|()| Lost::broken("the request's body is closed"))?;
-        for chunk in request.body.chunks(CHUNK_BYTES) {
-            // The hub has stopped listening: why stands in its answer.
-            if stream.blocking_write_and_flush(chunk).is_err() {
-                break;
-            }
-        }
-    }
-    let finished = OutgoingBody::finish(body, None);
+    let stream = body.write().map_err(|()| Lost::broken("the request's body is closed"))?;
+    // What fits is there before the request sets out: most bodies are whole by then, and the hub waits for nothing.
+    let rest = write(&stream, &request.body);
+    let (answer, finished) = if rest.is_empty() {
+        drop(stream);
+        let finished = OutgoingBody::finish(body, None);
+        (outgoing_handler::handle(outgoing, None).map_err(|code| lost(&code))?, finished)
+    } else {
+        let answer = outgoing_handler::handle(outgoing, None).map_err(|code| lost(&code))?;
+        write_all(&stream, rest);
+        drop(stream);
+        (answer, OutgoingBody::finish(body, None))
+    };
     answer.subscribe().block();
     let response = match answer.get() {
         Some(Ok(Ok(response))) => response,
@@ -58,6 +60,28 @@ pub(crate) fn send(request: &Request) -> Result<Response, Lost> {
     };
     finished.map_err(|code| lost(&code))?;
     received(&response)
+}
+
+/// Hands over as much as the hub takes now; what is left. Nothing, once the hub has stopped listening: why stands in its
+/// answer.
+fn write<'a>(stream: &OutputStream, bytes: &'a [u8]) -> &'a [u8] {
+    if bytes.is_empty() {
+        return bytes;
+    }
+    let Ok(room) = stream.check_write() else { return &[] };
+    let (now, later) = bytes.split_at(usize::try_from(room).unwrap_or(usize::MAX).min(bytes.len()));
+    if !now.is_empty() && stream.write(now).is_err() {
+        return &[];
+    }
+    later
+}
+
+/// Hands over all of it, as the hub takes it.
+fn write_all(stream: &OutputStream, mut bytes: &[u8]) {
+    while !bytes.is_empty() {
+        stream.subscribe().block();
+        bytes = write(stream, bytes);
+    }
 }
 
 fn outgoing(request: &Request) -> Result<OutgoingRequest, Lost> {
