@@ -54,6 +54,7 @@ fn build_now(package: &str, examples: bool) -> PathBuf {
     }
     let target_dir = workspace().join("target/plugins");
     let mut command = inner(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    build::link_with_room(&mut command);
     command.args(["build", "--profile", "guest", "--target", TARGET, "--package", package, "--target-dir"]);
     command.arg(&target_dir).arg(if examples { "--examples" } else { "--lib" });
     run(command);

@@ -19,6 +19,9 @@ use crate::{model::manifest::Manifest, policy::signing::descriptor::SBOM_FILE};
 pub const TARGET: &str = "wasm32-wasip2";
 /// The cargo profile that guests are compiled with; falls back to `release` in a workspace without it.
 const PROFILE: &str = "guest";
+/// Linear memory that guests begin with, bytes: stack, data, and room for what most calls allocate. A call whose memory
+/// grows costs two changes of page protection, each of which interrupts every processor.
+const MEMORY_BYTES_AT_START: u64 = 2 << 20;
 /// Folders of a plugin that go into its package beside what the manifest names.
 const PACKAGED_FOLDERS: [&str; 2] = ["schemas", "golden"];
 /// Held while a package is put into its place.
@@ -123,7 +126,7 @@ pub fn build(folder: &Path, packages: &Path, progress: &mut dyn FnMut(&str)) -> 
         &std::path::absolute(packages).map_err(|source| BuildError::Write { path: packages.to_owned(), source })?;
     let (wasm, materials) = if folder.join("Cargo.toml").is_file() {
         ensure_target(folder)?;
-        (compile(folder, packages, progress)?, Some(sbom::of(folder, &manifest)?))
+        (compile(folder, &manifest, packages, progress)?, Some(sbom::of(folder, &manifest)?))
     } else if folder.join(COMPONENT_FILE).is_file() {
         (folder.join(COMPONENT_FILE), None)
     } else {
@@ -132,7 +135,12 @@ pub fn build(folder: &Path, packages: &Path, progress: &mut dyn FnMut(&str)) -> 
     pack(folder, &manifest, &wasm, materials.as_deref(), packages)
 }
 
-fn compile(folder: &Path, target: &Path, progress: &mut dyn FnMut(&str)) -> Result<PathBuf, BuildError> {
+fn compile(
+    folder: &Path,
+    manifest: &Manifest,
+    target: &Path,
+    progress: &mut dyn FnMut(&str),
+) -> Result<PathBuf, BuildError> {
     let profile = if workspace_has_profile(folder) { PROFILE } else { "release" };
     let mut cargo = Command::new("cargo");
     cargo
@@ -144,6 +152,9 @@ fn compile(folder: &Path, target: &Path, progress: &mut dyn FnMut(&str)) -> Resu
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
     leave_outer_build(&mut cargo);
+    if manifest.limits.memory_bytes >= MEMORY_BYTES_AT_START {
+        link_with_room(&mut cargo);
+    }
     let mut child = cargo.spawn().map_err(|source| BuildError::Tool { tool: "cargo".to_owned(), source })?;
     let said = child.stderr.take();
     let listener = std::thread::spawn(move || {
@@ -192,6 +203,11 @@ pub fn leave_outer_build(command: &mut Command) {
             command.env_remove(&name);
         }
     }
+}
+
+/// Has a cargo link guests with the memory that most calls need.
+pub fn link_with_room(cargo: &mut Command) {
+    cargo.env("CARGO_TARGET_WASM32_WASIP2_RUSTFLAGS", format!("-Clink-arg=--initial-memory={MEMORY_BYTES_AT_START}"));
 }
 
 /// Whether a `[profile.guest]` stands in this or an enclosing folder's `Cargo.toml`.
