@@ -52,7 +52,7 @@ mod tests {
             (layout::record_key(key).into(), Some(frame.into()))
         };
         table.take_in(["a/2", "a/3", "a/4", "b/1"].map(|key| record(key, b"old")).into());
-        table.hand_over(500).unwrap();
+        table.hand_over().unwrap();
         let deleted = (layout::record_key("a/3").into(), None);
         table.take_in(vec![record("a/1", b"new"), record("a/2", b"new"), deleted, record("a/5", b"new")]);
         for limit in 1..6 {

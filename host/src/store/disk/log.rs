@@ -34,8 +34,9 @@ const MAGIC: [u8; 8] = *b"XDLOG001";
 const HEAD_BYTES: usize = 8 + 4;
 /// What the kernel and the device write as one.
 const PAGE_BYTES: usize = 4096;
-/// Bytes of one half: more than the largest group, 500 operations and the pieces of one append at most.
-pub(super) const HALF_BYTES: usize = 4 << 20;
+/// Bytes of one half: more than the largest group, 500 operations and the pieces of one append at most; and what a busy hub
+/// writes in more than a second, so that a database which is slow to take it in holds nobody up. Part of the file's form.
+pub(super) const HALF_BYTES: usize = 16 << 20;
 
 /// The changes of one group, as the log holds them.
 #[derive(Debug, Default)]
@@ -328,7 +329,7 @@ mod tests {
         let (_dir, path, mut log, mut chain) = made();
         let (mut turns, mut half) = (0, log.half);
         while turns < 5 {
-            let frame = chain.next(300_000 + usize::try_from(chain.group % 7).unwrap() * 1_000);
+            let frame = chain.next(1_200_000 + usize::try_from(chain.group % 7).unwrap() * 4_000);
             let needed = log.needs(&frame);
             log.append(&frame, chain.group).unwrap();
             if log.half == half {

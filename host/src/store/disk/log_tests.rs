@@ -195,7 +195,7 @@ async fn more_than_the_log_takes_goes_on_while_the_database_is_made_durable() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path()).unwrap();
     let journal = store.journal();
-    for round in 0..8_u64 {
+    for round in 0..12_u64 {
         let entry = vec![u8::try_from(round).unwrap(); 400_000];
         let writes = (0..8).map(|stream| journal.append(append(run_stream(stream), round, &entry)));
         assert!(join_all(writes).await.iter().all(|written| *written == Ok(Version(round + 1))));
@@ -203,6 +203,6 @@ async fn more_than_the_log_takes_goes_on_while_the_database_is_made_durable() {
     let statistics = store.statistics();
     assert!(statistics.settled > 0 && statistics.flushes == statistics.groups, "{statistics:?}");
     assert!(fs::metadata(dir.path().join("log")).unwrap().len() <= 2 * super::log::HALF_BYTES as u64);
-    assert_eq!(whole_tail(&*journal).await.len(), 64);
+    assert_eq!(whole_tail(&*journal).await.len(), 96);
     store.close().await.unwrap();
 }

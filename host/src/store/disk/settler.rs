@@ -1,4 +1,4 @@
-//! Gives the database what it has not got, and makes it durable for itself, on a thread of its own: batches, flush, sync of
+//! Gives the database what it has not got, and makes it durable for itself, on a thread of its own: changes, flush, sync of
 //! the database file, head. Nobody who writes waits for it, since the log has every group until this is done; only a log
 //! that is full waits, a backup, and a close.
 //!
@@ -24,8 +24,6 @@ use super::{
     table::Table,
 };
 
-/// Operations in one batch; larger ones hold sled's global lock longer.
-const BATCH_OPERATIONS: usize = 500;
 /// How often it is looked whether sled has shortened its file.
 const IDLE: Duration = Duration::from_millis(500);
 
@@ -62,7 +60,7 @@ impl Base {
     /// # Errors
     /// Then nobody knows what the disk holds, and nothing may be flushed through this handle again.
     fn settle(&mut self, group: u64, hash: Hash) -> Result<u64, Fault> {
-        self.table.hand_over(BATCH_OPERATIONS)?;
+        self.table.hand_over()?;
         self.db.flush()?;
         let spilled = self.sync_spilled()?;
         // Before the sync: sled may write more at any time, which nothing vouches for yet.
