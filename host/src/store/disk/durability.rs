@@ -66,6 +66,7 @@ impl Durability {
     /// # Errors
     /// Then nobody knows what the disk holds, and nothing may be written through this handle again.
     pub(super) fn commit(&mut self, taken: Changes, frame: &Frame, header: &Header) -> Result<(), Fault> {
+        self.log.turn_early(self.settler.settled());
         self.settler.wait(self.log.needs(frame))?;
         self.log.append(frame, header.group)?;
         self.table.take_in(taken);

@@ -3,8 +3,9 @@
 //! it has not got.
 //!
 //! The file is two halves, written in turn. A half is filled from its start, frame after frame, and begun anew only when
-//! the database has durably taken in all that it holds. Blocks that were written before are written over: once it has its
-//! size, a sync has no change of the file system to wait for. A start and a close empty it.
+//! the database has durably taken in all that it holds. Blocks that were written before are written over, so that a sync has
+//! no change of the file system to wait for: the halves take turns early while the database keeps up, and use all of their
+//! room when it does not. A start and a close empty it.
 //!
 //! ```text
 //! frame    8 magic "XDLOG001" | 4 length of the frame | changes | 16 checksum
@@ -37,6 +38,9 @@ const PAGE_BYTES: usize = 4096;
 /// Bytes of one half: more than the largest group, 500 operations and the pieces of one append at most; and what a busy hub
 /// writes in more than a second, so that a database which is slow to take it in holds nobody up. Part of the file's form.
 pub(super) const HALF_BYTES: usize = 16 << 20;
+/// From how many bytes on the other half is turned to as soon as the database has it all: blocks that were written before
+/// are cheaper to sync than new ones.
+const EARLY_BYTES: usize = 1 << 20;
 
 /// The changes of one group, as the log holds them.
 #[derive(Debug, Default)]
@@ -136,9 +140,21 @@ impl Log {
         Ok(())
     }
 
+    /// Turns to the other half ahead of time, if enough is in this one and the database, which has everything up to a group
+    /// durably, has all that the other one holds.
+    pub(super) fn turn_early(&mut self, settled: u64) {
+        if self.filled >= EARLY_BYTES && self.last_of(1 - self.half) <= settled {
+            (self.half, self.filled) = (1 - self.half, 0);
+        }
+    }
+
+    fn last_of(&self, half: usize) -> u64 {
+        self.last.get(half).copied().unwrap_or_default()
+    }
+
     /// Which group the database must have durably before this frame can be written; 0 if none.
     pub(super) fn needs(&self, frame: &Frame) -> u64 {
-        if self.fits(frame) { 0 } else { self.last.get(1 - self.half).copied().unwrap_or_default() }
+        if self.fits(frame) { 0 } else { self.last_of(1 - self.half) }
     }
 
     fn fits(&self, frame: &Frame) -> bool {
@@ -344,6 +360,23 @@ mod tests {
             assert!(found.len() >= 13 || chain.group < 13, "a whole half is there: {found:?}");
         }
         assert!(std::fs::metadata(&path).unwrap().len() <= 2 * HALF_BYTES as u64);
+    }
+
+    #[test]
+    fn a_half_is_turned_to_early_only_if_the_database_has_all_of_it() {
+        let (_dir, path, mut log, mut chain) = made();
+        let mut turns = Vec::new();
+        for settled in [0, 0, 0, 1, 2, 2, 3, 3, 8] {
+            let half = log.half;
+            log.turn_early(settled);
+            turns.push(log.half != half);
+            append(&mut log, &mut chain, EARLY_BYTES / 2);
+            let found = groups(&path);
+            let (first, last) = (*found.first().unwrap(), *found.last().unwrap());
+            assert!(first <= settled + 1 && last == chain.group, "the database has {settled}, the log {found:?}");
+            assert!(found.windows(2).all(|pair| pair[0] + 1 == pair[1]), "{found:?}");
+        }
+        assert_eq!(turns, [false, false, true, false, true, false, false, false, true]);
     }
 
     #[test]

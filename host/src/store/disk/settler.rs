@@ -179,12 +179,17 @@ impl Settler {
         }
     }
 
+    /// Up to which group the database has everything durably.
+    pub(super) fn settled(&self) -> u64 {
+        self.state.now().settled
+    }
+
     /// Waits until the database has a group durably, making haste if it has not.
     ///
     /// # Errors
     /// If it cannot be made durable.
     pub(super) fn wait(&self, group: u64) -> Result<(), Fault> {
-        if self.state.now().settled >= group { Ok(()) } else { self.settle() }
+        if self.settled() >= group { Ok(()) } else { self.settle() }
     }
 
     /// Makes the database hold durably everything that was taken in, what it did by itself included.
