@@ -9,6 +9,7 @@ use std::{
 };
 
 use crossdock::{
+    app::build::MEMORY_BYTES_AT_START,
     model::{
         failure::{Failure, FailureKind},
         json::Json,
@@ -65,6 +66,12 @@ async fn serves_as_before() {
     assert_eq!(output(&done), json!({"order": 1}));
     assert_eq!(done.log.len(), 1);
     assert!(done.usage.fuel > 0 && done.usage.memory_bytes > 0 && done.usage.log_lines_dropped == 0);
+}
+
+#[tokio::test]
+async fn a_call_that_needs_little_gets_by_with_the_memory_that_it_began_with() {
+    let done = rule("well_behaved", json!({ "filler": "x".repeat(100_000) }), Limits::DEFAULT).await;
+    assert_eq!(done.usage.memory_bytes, MEMORY_BYTES_AT_START);
 }
 
 #[tokio::test]

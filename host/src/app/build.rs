@@ -21,7 +21,7 @@ pub const TARGET: &str = "wasm32-wasip2";
 const PROFILE: &str = "guest";
 /// Linear memory that guests begin with, bytes: stack, data, and room for what most calls allocate. A call whose memory
 /// grows costs two changes of page protection, each of which interrupts every processor.
-const MEMORY_BYTES_AT_START: u64 = 2 << 20;
+pub const MEMORY_BYTES_AT_START: u64 = 2 << 20;
 /// Folders of a plugin that go into its package beside what the manifest names.
 const PACKAGED_FOLDERS: [&str; 2] = ["schemas", "golden"];
 /// Held while a package is put into its place.
