@@ -8,7 +8,7 @@
 //! room when it does not. A start and a close empty it.
 //!
 //! ```text
-//! frame    8 magic "XDLOG001" | 4 length of the frame | changes | 16 checksum
+//! frame    8 magic "XDLOG002" | 4 length of the frame | changes | 16 checksum
 //! change   1 zero | 2 length | key                                 the key is removed
 //!          1 one  | 2 length | key | 4 length | value              the key is set
 //! ```
@@ -30,17 +30,28 @@ use sled::{Batch, IVec};
 use super::layout::{self, Header};
 use crate::policy::chain::CHECKSUM_BYTES;
 
-const MAGIC: [u8; 8] = *b"XDLOG001";
+const MAGIC: [u8; 8] = *b"XDLOG002";
 /// Magic and length.
 const HEAD_BYTES: usize = 8 + 4;
 /// What the kernel and the device write as one.
 const PAGE_BYTES: usize = 4096;
 /// Bytes of one half: more than the largest group, 500 operations and the pieces of one append at most; and what a busy hub
-/// writes in more than a second, so that a database which is slow to take it in holds nobody up. Part of the file's form.
+/// writes in more than a second, so that a database which is slow to take it in holds nobody up.
 pub(super) const HALF_BYTES: usize = 16 << 20;
+/// The forms that were ever written: a hub that was killed may be started again by a later release. A log has frames of one
+/// only, since a start empties it.
+const FORMS: [Form; 2] =
+    [Form { magic: MAGIC, half_bytes: HALF_BYTES }, Form { magic: *b"XDLOG001", half_bytes: 4 << 20 }];
 /// From how many bytes on the other half is turned to as soon as the database has it all: blocks that were written before
 /// are cheaper to sync than new ones.
 const EARLY_BYTES: usize = 1 << 20;
+
+/// How a log is laid out.
+struct Form {
+    /// What its frames begin with.
+    magic: [u8; 8],
+    half_bytes: usize,
+}
 
 /// The changes of one group, as the log holds them.
 #[derive(Debug, Default)]
@@ -193,19 +204,25 @@ impl Log {
 
 /// What a log holds, in order.
 pub(super) fn read(file: &File) -> io::Result<Vec<Logged>> {
-    let mut halves = [read_half(file, 0)?, read_half(file, HALF_BYTES)?];
-    halves.sort_by_key(|logged| logged.first().map(|first| first.header.group));
-    Ok(halves.into_iter().flatten().collect())
+    for form in &FORMS {
+        let mut halves = [read_half(file, 0, form)?, read_half(file, form.half_bytes, form)?];
+        halves.sort_by_key(|logged| logged.first().map(|first| first.header.group));
+        let logged: Vec<Logged> = halves.into_iter().flatten().collect();
+        if !logged.is_empty() {
+            return Ok(logged);
+        }
+    }
+    Ok(Vec::new())
 }
 
 /// The frames that a half begins with.
-fn read_half(file: &File, start: usize) -> io::Result<Vec<Logged>> {
+fn read_half(file: &File, start: usize, form: &Form) -> io::Result<Vec<Logged>> {
     let end = usize::try_from(file.metadata()?.len()).unwrap_or(usize::MAX);
-    let mut half = vec![0; end.saturating_sub(start).min(HALF_BYTES)];
+    let mut half = vec![0; end.saturating_sub(start).min(form.half_bytes)];
     file.read_exact_at(&mut half, start as u64)?;
     let mut found: Vec<Logged> = Vec::new();
     let mut at = 0;
-    while let Some((logged, bytes)) = half.get(at..).and_then(read_frame) {
+    while let Some((logged, bytes)) = half.get(at..).and_then(|bytes| read_frame(bytes, &form.magic)) {
         let follows = |last: &Logged| {
             (last.header.group + 1, last.header.hash()) == (logged.header.group, logged.header.previous)
         };
@@ -219,11 +236,11 @@ fn read_half(file: &File, start: usize) -> io::Result<Vec<Logged>> {
 }
 
 /// The frame that bytes begin with, and its length; absent if there is none, or not whole.
-fn read_frame(bytes: &[u8]) -> Option<(Logged, usize)> {
+fn read_frame(bytes: &[u8], magic: &[u8; 8]) -> Option<(Logged, usize)> {
     let length = bytes.get(MAGIC.len()..HEAD_BYTES)?.try_into().map(u32::from_le_bytes).ok()?;
     let frame = bytes.get(..usize::try_from(length).ok()?)?;
     let (body, checksum) = frame.split_at_checked(frame.len().checked_sub(CHECKSUM_BYTES)?)?;
-    if !body.starts_with(&MAGIC) || !blake3::hash(body).as_bytes().starts_with(checksum) {
+    if !body.starts_with(magic) || !blake3::hash(body).as_bytes().starts_with(checksum) {
         return None;
     }
     let mut changes = body.get(HEAD_BYTES..)?;
@@ -312,16 +329,38 @@ mod tests {
         assert_eq!(groups(&path), [6], "and nothing that was there before");
     }
 
-    /// A hub that was killed may be started again by a later release.
+    fn digest(frame: &Frame) -> String {
+        blake3::hash(&frame.0).to_hex()[..32].to_owned()
+    }
+
     #[test]
     fn a_frame_is_written_as_it_always_was() {
         let frame = Chain { group: 0, hash: layout::Hash::default() }.next(3);
-        let digest = blake3::hash(&frame.0).to_hex();
         assert_eq!(
-            (frame.0.len(), &digest[..32]),
-            (150, "ab22ebab7762dbf43fe361ae1aaa84fd"),
-            "the log's form has changed: raise its magic, and keep reading what is there"
+            (frame.0.len(), &*digest(&frame)),
+            (150, "87dd72e2e3abef54d996d9371d3bcd6f"),
+            "the log's form has changed: give it another magic, and keep reading what is there"
         );
+    }
+
+    #[test]
+    fn both_halves_of_a_log_of_an_earlier_form_are_read() {
+        let earlier = |frame: Frame| {
+            let mut bytes = frame.0;
+            bytes.truncate(bytes.len() - CHECKSUM_BYTES);
+            bytes[..MAGIC.len()].copy_from_slice(&FORMS[1].magic);
+            bytes.extend_from_slice(&blake3::hash(&bytes).as_bytes()[..CHECKSUM_BYTES]);
+            Frame(bytes)
+        };
+        let (_dir, path, log, mut chain) = made();
+        for at in [4 << 20, (4 << 20) + PAGE_BYTES, 0, PAGE_BYTES] {
+            let frame = earlier(chain.next(3));
+            if chain.group == 1 {
+                assert_eq!(digest(&frame), "ab22ebab7762dbf43fe361ae1aaa84fd", "as it was written");
+            }
+            log.file.write_all_at(&frame.0, at as u64).unwrap();
+        }
+        assert_eq!(groups(&path), [1, 2, 3, 4]);
     }
 
     #[test]
