@@ -71,7 +71,7 @@ pub(super) struct Committer {
     pub(super) queue: Receiver<Message>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) paths: Paths,
-    /// Absent only while it is opened again.
+    /// Absent until it is opened, and while it is opened again.
     pub(super) durability: Option<Durability>,
     pub(super) chain: Chain,
     pub(super) ends: Ends,

@@ -218,5 +218,6 @@ mod tests {
             last = revision;
         }
         writes.join().unwrap();
+        assert!(last > 0, "it was never read meanwhile");
     }
 }

@@ -58,7 +58,7 @@ impl Counters {
     }
 }
 
-/// That of a store that is not open yet.
+/// What those who read, those who write and the committer share. As it begins, the store is not open yet.
 #[derive(Debug, Default)]
 pub(super) struct Shared {
     usable: RwLock<Usable>,
@@ -112,8 +112,8 @@ impl Shared {
         *self.table.write().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
-    /// Goes on with a table that was opened, or opened again. Watches end, because a group may have become durable that nobody was
-    /// told of: whoever watches lists anew.
+    /// Goes on with a table that was opened, or opened again. Watches end, because a group may have become durable that
+    /// nobody was told of: whoever watches lists anew.
     pub(super) fn resume(&self, table: Table, durable: Position) {
         self.durable.store(durable.0, Ordering::Release);
         *self.table.write().unwrap_or_else(PoisonError::into_inner) = Some(table);
