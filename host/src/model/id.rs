@@ -5,7 +5,7 @@ use std::{fmt, str::FromStr};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use sha2::{Digest as _, Sha256};
 
-use super::hex::hex;
+use super::hex::{self, hex};
 
 /// The text is not an id of this kind.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -40,7 +40,7 @@ macro_rules! hash_id {
                 let mut text = [0_u8; $prefix.len() + 2 * $len];
                 text.iter_mut().zip($prefix.bytes()).for_each(|(to, from)| *to = from);
                 let digits = self.0.iter().flat_map(|byte| [byte >> 4, byte & 15]);
-                text.iter_mut().skip($prefix.len()).zip(digits).for_each(|(to, digit)| *to = hex_digit(digit));
+                text.iter_mut().skip($prefix.len()).zip(digits).for_each(|(to, digit)| *to = hex::digit(digit));
                 f.write_str(std::str::from_utf8(&text).unwrap_or_default())
             }
         }
@@ -230,11 +230,6 @@ fn hash16(domain: &str, parts: &[&[u8]]) -> [u8; 16] {
     let mut short = [0; 16];
     short.iter_mut().zip(hash32(domain, parts)).for_each(|(to, from)| *to = from);
     short
-}
-
-/// Ids are printed on the hot path, for each call that a run makes: digit by digit through the formatter is slow.
-const fn hex_digit(value: u8) -> u8 {
-    if value < 10 { b'0' + value } else { b'a' + value - 10 }
 }
 
 fn unhex(text: &str, into: &mut [u8]) -> Option<()> {
