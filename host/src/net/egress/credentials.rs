@@ -89,6 +89,13 @@ impl Credentials {
     }
 }
 
+/// What it takes to prove who we are.
+pub(super) struct Means<'a> {
+    pub(super) secrets: &'a dyn Secrets,
+    pub(super) client: &'a Client,
+    pub(super) clock: &'a dyn Clock,
+}
+
 /// The tokens of a lane.
 #[derive(Default)]
 pub(super) struct Tokens {
@@ -118,20 +125,18 @@ impl Held {
     async fn fetch(
         &mut self,
         grant: &Grant<'_>,
-        secrets: &dyn Secrets,
-        client: &Client,
-        clock: &dyn Clock,
+        means: &Means<'_>,
         needles: &mut Needles,
     ) -> Result<Secret, EgressError> {
         let Grant { token_url, client_id, client_secret, scope, how, refresh_token } = *grant;
-        let secret = resolve(secrets, client_secret)?;
-        let given = refresh_token.map(|token| resolve(secrets, token)).transpose()?;
+        let secret = resolve(means.secrets, client_secret)?;
+        let given = refresh_token.map(|token| resolve(means.secrets, token)).transpose()?;
         let refresh = given.clone().map(|given| match &self.renewed {
             Some(Renewed { of, by }) if of.expose() == given.expose() => by.clone(),
             _ => given,
         });
         let request = TokenRequest { token_url, client_id, secret: &secret, scope, how, refresh: refresh.as_ref() };
-        let (token, next) = request.send(client, clock, needles).await?;
+        let (token, next) = request.send(means.client, means.clock, needles).await?;
         if let (Some(of), Some(used), Some(by)) = (given, refresh, next)
             && used.expose() != by.expose()
         {
@@ -157,11 +162,10 @@ impl Tokens {
     pub(super) async fn credentials(
         &self,
         auth: &Auth,
-        secrets: &dyn Secrets,
-        client: &Client,
-        clock: &dyn Clock,
+        means: &Means<'_>,
         needles: &mut Needles,
     ) -> Result<Credentials, EgressError> {
+        let secrets = means.secrets;
         match auth {
             Auth::None => Ok(Credentials { proof: Proof::Shown, token: None }),
             Auth::Basic { user, password } => {
@@ -179,7 +183,7 @@ impl Tokens {
             Auth::OAuth2ClientCredentials { token_url, client_id, client_secret, scope, client_authentication } => {
                 let (scope, how) = (scope.as_deref(), *client_authentication);
                 let grant = Grant { token_url, client_id, client_secret, scope, how, refresh_token: None };
-                self.access(&grant, secrets, client, clock, needles).await
+                self.access(&grant, means, needles).await
             }
             Auth::OAuth2RefreshToken {
                 token_url,
@@ -192,7 +196,7 @@ impl Tokens {
                 let (scope, how) = (scope.as_deref(), *client_authentication);
                 let refresh_token = Some(refresh_token);
                 let grant = Grant { token_url, client_id, client_secret, scope, how, refresh_token };
-                self.access(&grant, secrets, client, clock, needles).await
+                self.access(&grant, means, needles).await
             }
             Auth::OAuth1 { signature_method, consumer_key, consumer_secret, token, token_secret, realm } => {
                 let token = match token.as_ref().zip(token_secret.as_ref()) {
@@ -227,15 +231,13 @@ impl Tokens {
     async fn access(
         &self,
         grant: &Grant<'_>,
-        secrets: &dyn Secrets,
-        client: &Client,
-        clock: &dyn Clock,
+        means: &Means<'_>,
         needles: &mut Needles,
     ) -> Result<Credentials, EgressError> {
         let mut held = self.held.lock().await;
-        let value = match held.access.as_ref().filter(|token| clock.now() < token.use_until) {
+        let value = match held.access.as_ref().filter(|token| means.clock.now() < token.use_until) {
             Some(token) => token.value.clone(),
-            None => held.fetch(grant, secrets, client, clock, needles).await?,
+            None => held.fetch(grant, means, needles).await?,
         };
         Ok(Credentials::header(bearer(&value, needles)?, Some(value)))
     }

@@ -19,7 +19,7 @@ use rustls::{AlertDescription, ClientConfig};
 
 use super::{
     EgressScope, RESPONSE_BYTES_LIMIT_MAX, TIMEOUT_MS_MAX,
-    credentials::{Credentials, Tokens},
+    credentials::{Credentials, Means, Tokens},
     dial::{Cleartext, DialError, Dialer},
     identity::{IdentityError, Material},
     redact::Needles,
@@ -194,7 +194,8 @@ impl Lane {
 
     /// What proves who we are, now; what must not come back is added to `needles`.
     pub(super) async fn credentials(&self, client: &Client, needles: &mut Needles) -> Result<Credentials, EgressError> {
-        self.tokens.credentials(&self.connection.auth, &*self.secrets, client, &*self.clock, needles).await
+        let means = Means { secrets: &*self.secrets, client, clock: &*self.clock };
+        self.tokens.credentials(&self.connection.auth, &means, needles).await
     }
 
     /// Drops a token that the remote no longer takes.
