@@ -185,9 +185,7 @@ impl Setting {
     /// Lets the hub live for so long, or until it ends itself; then it is dead. Whether it ended itself.
     pub async fn live(&mut self, mut hub: Hub, limit: Duration) -> bool {
         let ended = ends_within(&mut hub, limit).await;
-        hub.kill();
-        self.died(ended);
-        ended
+        self.end(hub, ended)
     }
 
     /// The same, with new orders of all kinds every second, since some of what happens is left to chance.
@@ -198,9 +196,13 @@ impl Setting {
             self.send(&KINDS, dice);
             ended = ends_within(&mut hub, NEXT_ORDERS).await;
         }
+        self.end(hub, ended)
+    }
+
+    fn end(&mut self, hub: Hub, by_itself: bool) -> bool {
         hub.kill();
-        self.died(ended);
-        ended
+        self.died(by_itself);
+        by_itself
     }
 
     /// Counts a kill.

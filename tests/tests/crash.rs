@@ -8,7 +8,6 @@
 #![allow(clippy::expect_used, clippy::panic, reason = "a test says what went wrong by panicking")]
 
 use std::{
-    collections::BTreeSet,
     process::Stdio,
     time::{Duration, Instant},
 };
@@ -88,7 +87,7 @@ async fn whenever_it_is_killed_nothing_is_lost_nothing_doubled_nothing_stuck() {
         ends.extend(std::iter::repeat_n(End::Start, 4));
     }
     dice.shuffle(&mut ends);
-    let mut missed = BTreeSet::new();
+    let mut missed = Vec::new();
     for end in ends {
         let mut kinds = KINDS.to_vec();
         dice.shuffle(&mut kinds);
@@ -100,7 +99,7 @@ async fn whenever_it_is_killed_nothing_is_lost_nothing_doubled_nothing_stuck() {
                     Some(hub) => setting.live_until_it_ends(hub, PLACE_LIMIT, &mut dice).await,
                 };
                 if !came {
-                    missed.insert(place);
+                    missed.push(place);
                 }
             }
             End::Moment => {

@@ -9,7 +9,7 @@ use std::{
 };
 
 use crossdock::{
-    app::build::MEMORY_BYTES_AT_START,
+    app::{build::MEMORY_BYTES_AT_START, package::Package},
     model::{
         failure::{Failure, FailureKind},
         json::Json,
@@ -17,13 +17,16 @@ use crossdock::{
         log::LogLevel,
     },
     ports::{
-        invoker::{Authority, CallError, Completed, Invocation, Invoker, Work},
+        invoker::{Authority, CallError, Completed, Component, Invocation, Invoker, Work},
         secrets::Secret,
         state::{PluginState, StateEntry, StateKeys},
     },
     wasm::Sandbox,
 };
-use crossdock_tests::calls::{invocation, json, load, operation, output, step};
+use crossdock_tests::{
+    calls::{invocation, json, load, operation, output, step},
+    packages,
+};
 use futures::future::BoxFuture;
 use serde_json::{Value, json};
 
@@ -72,6 +75,13 @@ async fn serves_as_before() {
 async fn a_call_that_needs_little_gets_by_with_the_memory_that_it_began_with() {
     let done = rule("well_behaved", json!({ "filler": "x".repeat(100_000) }), Limits::DEFAULT).await;
     assert_eq!(done.usage.memory_bytes, MEMORY_BYTES_AT_START);
+
+    let package = Package::read(&packages::package("fulfilment-policy")).unwrap();
+    let component = Component { digest: package.digest, wasm: package.wasm.clone(), assets: None };
+    SANDBOX.load(component).await.unwrap();
+    let work = Work::Rule { input: json(&json!({ "filler": "x".repeat(100_000) })), step: step() };
+    let done = SANDBOX.invoke(invocation(package.digest, work)).await;
+    assert_eq!(done.usage.memory_bytes, MEMORY_BYTES_AT_START, "as `plugin build` makes it: {done:?}");
 }
 
 #[tokio::test]
